@@ -1,0 +1,98 @@
+// The assistant: a conversation in, an answer out whose every claim cites a post of the live store.
+//
+// question -> searches -> posts (folded, newest and most relevant first) -> a writer -> a check of every sentence.
+// Two writers: `extract` quotes the best sentences of the posts and needs no model; `generate` lets the model write from
+// the numbered posts and keeps only sentences that the posts they cite support. `auto` generates, and extracts when too
+// little of what was generated survives the check.
+//
+// Ownership: store and engine are the caller's and outlive the assistant. Thread safety: `answer` may run on any number
+// of threads at once.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "infer/engine.h"
+#include "live/store.h"
+
+namespace fathom::answer {
+
+enum class Writer { kAuto, kExtract, kGenerate };
+enum class SearchMode { kOff, kAuto, kOn };
+
+/// xAI's `search_parameters`, obeyed to the letter; docs/api.md gives the mapping.
+struct SearchParameters {
+  SearchMode mode = SearchMode::kAuto;
+  std::optional<Time> from, to;  // to: exclusive
+  size_t max_results = 20;       // 1..50
+  std::vector<std::string> sources;  // of the store; empty: all
+  std::vector<std::string> handles, not_handles;
+  std::optional<int64_t> min_likes, min_views;
+  bool return_citations = true;
+};
+
+struct Request {
+  std::vector<infer::ChatMessage> messages;  // the last of role "user" is the question
+  SearchParameters search;
+  Writer writer = Writer::kAuto;
+  infer::Sampling sampling;
+  size_t max_tokens = 400;
+  std::vector<std::string> stop;
+};
+
+/// One `[n]` in the text. Offsets are bytes, half-open.
+struct Citation {
+  size_t number = 0;              // the n shown; one post has one number in an answer
+  live::Post post;
+  size_t begin = 0, end = 0;      // of "[n]" in Answer::text
+  size_t claim_begin = 0, claim_end = 0;      // the sentence it supports, in Answer::text
+  size_t passage_begin = 0, passage_end = 0;  // the words that support it, in post.text
+};
+
+struct Step {
+  std::string query;     // as searched
+  size_t found = 0;      // posts matched
+  size_t read = 0;       // of them, new and kept
+};
+
+struct Answer {
+  std::string text;
+  std::vector<Citation> citations;       // in order of appearance
+  std::vector<live::Post> read;          // every post that was read, best first; citations point into these
+  std::vector<Step> steps;
+  Time as_of{};                          // the feed's clock
+  std::string writer;                    // "extract", "generate" or "none" (no search was made or nothing was found)
+  bool found = false;                    // some claim is cited
+  bool fiction = false;                  // a cited post is from the sample world
+  size_t dropped_sentences = 0;          // generated, not supported, left out
+  infer::FinishReason finish = infer::FinishReason::kStop;
+  size_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
+};
+
+/// What happens while an answer is made, in this order: steps, the posts read, text. All optional.
+struct Events {
+  std::function<void(const Step&)> on_step;
+  std::function<void(const std::vector<live::Post>&)> on_read;
+  /// A piece of checked text and the citations that it completes. Returning false cancels.
+  std::function<bool(std::string_view piece, const std::vector<Citation>& citations)> on_text;
+};
+
+class Assistant {
+ public:
+  /// `engine` may be null: then `extract` answers, and `generate` is an Error.
+  static std::unique_ptr<Assistant> create(const live::Store& store, infer::Engine* engine, const Clock& clock);
+  virtual ~Assistant() = default;
+  virtual bool has_model() const = 0;
+  /// Errors: kInvalidArgument (no user message, limits), kUnsupported (generate without a model),
+  /// kResourceExhausted (conversation longer than the model's context).
+  virtual Answer answer(const Request& request, const Events& events, const std::stop_token& stop) const = 0;
+};
+
+}  // namespace fathom::answer

@@ -1,0 +1,117 @@
+// The live store: a durable log of posts and a real-time index over it, opened on one folder.
+//
+// Ownership: the store owns its folder (one process at a time; a second `open` throws). Thread safety: `ingest` may be
+// called from any thread (calls are grouped and serialised inside); every const method may run at any time beside it and
+// sees each post whose `ingest` has returned.
+//
+// Invariants:
+//  (1) when `ingest` returns, its posts are on disk (synced) and visible to `search`;
+//  (2) after any crash `open` restores every post whose `ingest` had returned;
+//  (3) a post's sequence number never changes; sequence numbers rise in arrival order, a replaced post takes a new one.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "live/post.h"
+
+namespace fathom::live {
+
+struct StoreOptions {
+  std::filesystem::path folder;
+  bool sync = true;  // false only for tests and benchmarks that say so
+};
+
+struct IngestResult {
+  size_t added = 0;
+  size_t replaced = 0;    // same key, other content
+  size_t duplicates = 0;  // same key, same content
+  size_t deleted = 0;
+};
+
+/// What makes one post rank above another; every weight is at least 0 and 0 turns its part off.
+struct RankWeights {
+  double recency = 0.35;     // share of the score that fades with age
+  double half_life_hours = 24;
+  double engagement = 0.1;   // log(likes + reposts + replies)
+};
+
+struct Query {
+  std::string text;  // words; "a phrase"; -excluded; +required; #tag @name $TICKER; from:h since:2026-01-01 until: lang: source:
+  enum class Order { kRelevance, kNewest } order = Order::kRelevance;
+  size_t limit = 20;
+  bool require_all = false;  // every plain word must occur (else any)
+  bool fold = true;          // near-duplicates and reposts folded into the best of them, with a count
+  std::optional<Time> since, until;  // since <= created_at < until
+  std::vector<std::string> authors, not_authors;  // handles, case-insensitive, '@' allowed
+  std::vector<std::string> sources, langs;
+  std::optional<int64_t> min_likes, min_views;
+  RankWeights weights;
+};
+
+struct Hit {
+  Post post;
+  uint64_t sequence = 0;
+  double score = 0;
+  double text_score = 0;      // the BM25 part alone
+  size_t matched_terms = 0;   // distinct plain query terms that the post has
+  std::vector<std::string> folded;  // keys of near-duplicates and reposts that this hit stands for
+};
+
+struct SearchResult {
+  std::vector<Hit> hits;
+  size_t matched = 0;       // posts that matched before `limit` and folding
+  size_t query_terms = 0;   // distinct plain terms in the query after analysis
+  std::vector<std::pair<std::string, size_t>> terms;  // analysed plain term -> posts in the index that have it
+  Time as_of{};             // the feed's clock at the search
+};
+
+struct Sequenced {
+  uint64_t sequence = 0;
+  Post post;
+};
+
+struct StoreStats {
+  uint64_t posts = 0;          // visible
+  uint64_t last_sequence = 0;
+  uint64_t terms = 0;
+  uint64_t index_bytes = 0;
+  uint64_t ingested = 0;       // since open
+  std::vector<std::pair<std::string, uint64_t>> by_source;
+};
+
+class Store {
+ public:
+  /// Errors: kIo, kCorrupt (named and contained: what can be read is), kResourceExhausted (disk full).
+  static std::unique_ptr<Store> open(const StoreOptions& options, const Clock& clock);
+  virtual ~Store() = default;
+
+  /// Returns when all of `posts` are durable and searchable. All or nothing for the call.
+  virtual IngestResult ingest(std::vector<Post> posts) = 0;
+
+  /// Errors: kInvalidArgument for a query that cannot be read (names the part).
+  virtual SearchResult search(const Query& query) const = 0;
+
+  virtual std::optional<Post> find(std::string_view key) const = 0;
+
+  /// Up to `limit` posts with a sequence above `after`, in order.
+  virtual std::vector<Sequenced> tail(uint64_t after, size_t limit) const = 0;
+  /// Up to `limit` newest posts by arrival, newest first.
+  virtual std::vector<Sequenced> newest(size_t limit) const = 0;
+  /// Blocks until a sequence above `after` is visible (true), `wait` is over, or `stop` is requested (false).
+  virtual bool wait_for(uint64_t after, std::chrono::milliseconds wait, const std::stop_token& stop) const = 0;
+
+  /// The feed's clock: the newest `created_at` seen (times ahead of the clock by over a day do not count). Epoch when empty.
+  virtual Time feed_time() const = 0;
+  virtual StoreStats stats() const = 0;
+};
+
+}  // namespace fathom::live
