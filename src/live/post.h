@@ -50,6 +50,10 @@ struct Post {
 /// Longest text that is taken; a longer one is refused.
 inline constexpr size_t kMaxTextBytes = 64 * 1024;
 
+/// Throws kInvalidArgument, with a sentence that names the field, for a post that must not enter the store: no id, a
+/// source outside its alphabet, a field that is too long or not valid UTF-8, an address that is not http(s).
+void validate(const Post& post);
+
 /// Reads one JSON object. Accepts the normalised form written by `to_json` and the flat form of NDJSON archives
 /// (`author` a string, `author_name`, `followers`, `likes`, `reposts`, `replies`, `link`). Unknown fields are ignored;
 /// `created_at` defaults to `received_at`, `source` to `default_source`; ill-formed UTF-8 is replaced.
