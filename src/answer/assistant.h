@@ -30,8 +30,8 @@ enum class SearchMode { kOff, kAuto, kOn };
 /// xAI's `search_parameters`, obeyed to the letter; docs/api.md gives the mapping.
 struct SearchParameters {
   SearchMode mode = SearchMode::kAuto;
-  std::optional<Time> from, to;  // to: exclusive
-  size_t max_results = 20;       // 1..50
+  std::optional<Time> from, to;      // to: exclusive
+  size_t max_results = 20;           // 1..50
   std::vector<std::string> sources;  // of the store; empty: all
   std::vector<std::string> handles, not_handles;
   std::optional<int64_t> min_likes, min_views;
@@ -49,29 +49,29 @@ struct Request {
 
 /// One `[n]` in the text. Offsets are bytes, half-open.
 struct Citation {
-  size_t number = 0;              // the n shown; one post has one number in an answer
+  size_t number = 0;  // the n shown; one post has one number in an answer
   live::Post post;
-  size_t begin = 0, end = 0;      // of "[n]" in Answer::text
+  size_t begin = 0, end = 0;                  // of "[n]" in Answer::text
   size_t claim_begin = 0, claim_end = 0;      // the sentence it supports, in Answer::text
   size_t passage_begin = 0, passage_end = 0;  // the words that support it, in post.text
 };
 
 struct Step {
-  std::string query;     // as searched
-  size_t found = 0;      // posts matched
-  size_t read = 0;       // of them, new and kept
+  std::string query;  // as searched
+  size_t found = 0;   // posts matched
+  size_t read = 0;    // of them, new and kept
 };
 
 struct Answer {
   std::string text;
-  std::vector<Citation> citations;       // in order of appearance
-  std::vector<live::Post> read;          // every post that was read, best first; citations point into these
+  std::vector<Citation> citations;  // in order of appearance
+  std::vector<live::Post> read;     // every post that was read, best first; citations point into these
   std::vector<Step> steps;
-  Time as_of{};                          // the feed's clock
-  std::string writer;                    // "extract", "generate" or "none" (no search was made or nothing was found)
-  bool found = false;                    // some claim is cited
-  bool fiction = false;                  // a cited post is from the sample world
-  size_t dropped_sentences = 0;          // generated, not supported, left out
+  Time as_of{};                  // the feed's clock
+  std::string writer;            // "extract", "generate" or "none" (no search was made or nothing was found)
+  bool found = false;            // some claim is cited
+  bool fiction = false;          // a cited post is from the sample world
+  size_t dropped_sentences = 0;  // generated, not supported, left out
   infer::FinishReason finish = infer::FinishReason::kStop;
   size_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
 };
@@ -87,7 +87,8 @@ struct Events {
 class Assistant {
  public:
   /// `engine` may be null: then `extract` answers, and `generate` is an Error.
-  static std::unique_ptr<Assistant> create(const live::Store& store, infer::Engine* engine, const Clock& clock);
+  static std::unique_ptr<Assistant> create(const live::Store& store, infer::Engine* engine,
+                                           const Clock& clock);
   virtual ~Assistant() = default;
   virtual bool has_model() const = 0;
   /// Errors: kInvalidArgument (no user message, limits), kUnsupported (generate without a model),

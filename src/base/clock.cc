@@ -96,7 +96,8 @@ std::optional<Time> parse_time(std::string_view text) {
   using namespace std::chrono;
   FieldReader in(text);
   int y = 0, mo = 0, d = 0;
-  if (!in.digits(4, y) || !in.one_of("-") || !in.digits(2, mo) || !in.one_of("-") || !in.digits(2, d)) return {};
+  if (!in.digits(4, y) || !in.one_of("-") || !in.digits(2, mo) || !in.one_of("-") || !in.digits(2, d))
+    return {};
   const year_month_day date{year{y}, month{static_cast<unsigned>(mo)}, day{static_cast<unsigned>(d)}};
   if (!date.ok() || y == 0) return {};
   const Time midnight = sys_days{date};

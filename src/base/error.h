@@ -38,15 +38,14 @@ class Error : public std::runtime_error {
 };
 
 namespace detail {
-[[noreturn]] void check_failed(const char* condition, const char* file, int line,
-                               std::string_view note);
+[[noreturn]] void check_failed(const char* condition, const char* file, int line, std::string_view note);
 }
 
 }  // namespace fathom
 
 /// Ends the process with place and condition when an invariant of the program itself does not hold. Never for input.
-#define FATHOM_CHECK(condition, ...)                                                        \
-  do {                                                                                      \
-    if (!(condition)) [[unlikely]]                                                          \
+#define FATHOM_CHECK(condition, ...)                                                                 \
+  do {                                                                                               \
+    if (!(condition)) [[unlikely]]                                                                   \
       ::fathom::detail::check_failed(#condition, __FILE__, __LINE__, std::string_view{__VA_ARGS__}); \
   } while (false)

@@ -16,7 +16,7 @@ namespace fathom {
 namespace {
 
 [[noreturn]] void throw_io(std::string_view what, const std::filesystem::path& path, int error) {
-  const auto code = error == ENOENT ? ErrorCode::kNotFound
+  const auto code = error == ENOENT                        ? ErrorCode::kNotFound
                     : (error == ENOSPC || error == EDQUOT) ? ErrorCode::kResourceExhausted
                                                            : ErrorCode::kIo;
   throw Error(code, fmt::format("cannot {} '{}': {}", what, path.string(), std::strerror(error)));
@@ -66,8 +66,9 @@ std::string read_file(const std::filesystem::path& path, size_t max_bytes) {
     if (n < 0) throw_io("read", path, errno);
     if (n == 0) return content;
     if (content.size() + static_cast<size_t>(n) > max_bytes)
-      throw Error(ErrorCode::kResourceExhausted,
-                  fmt::format("'{}' is larger than the {} bytes that may be read from it", path.string(), max_bytes));
+      throw Error(
+          ErrorCode::kResourceExhausted,
+          fmt::format("'{}' is larger than the {} bytes that may be read from it", path.string(), max_bytes));
     content.append(chunk, static_cast<size_t>(n));
   }
 }

@@ -42,7 +42,8 @@ void Progress::draw(std::chrono::steady_clock::time_point now) {
   const double rate = static_cast<double>(done_) / seconds;
   std::string line;
   if (total_ == 0) {
-    line = fmt::format("{}: {} {} ({}/s)", label_, human_count(static_cast<double>(done_)), unit_, human_count(rate));
+    line = fmt::format("{}: {} {} ({}/s)", label_, human_count(static_cast<double>(done_)), unit_,
+                       human_count(rate));
   } else {
     const double share = std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_));
     const auto filled = static_cast<size_t>(share * kBarWidth);

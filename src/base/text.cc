@@ -10,8 +10,8 @@ constexpr char32_t kReplacement = 0xFFFD;
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 
 struct Lead {
-  int continuation;       // bytes that follow
-  uint8_t first_low;      // bounds of the first continuation byte (shuts out overlong forms and surrogates)
+  int continuation;   // bytes that follow
+  uint8_t first_low;  // bounds of the first continuation byte (shuts out overlong forms and surrogates)
   uint8_t first_high;
 };
 
@@ -131,7 +131,8 @@ std::string to_lower_ascii(std::string_view text) {
 }
 
 bool equals_ignore_case(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) { return lower(x) == lower(y); });
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](char x, char y) { return lower(x) == lower(y); });
 }
 
 std::vector<std::string_view> split(std::string_view text, char separator) {

@@ -37,7 +37,8 @@ class Transport {
   virtual HttpResponse fetch(const HttpRequest& request, const std::stop_token& stop) = 0;
   /// Hands over the body piece by piece as it arrives, until the server ends it or `on_data` returns false.
   /// `on_data` is called only for a status of 200; the returned response has no body then.
-  virtual HttpResponse stream(const HttpRequest& request, const std::function<bool(std::string_view)>& on_data,
+  virtual HttpResponse stream(const HttpRequest& request,
+                              const std::function<bool(std::string_view)>& on_data,
                               const std::stop_token& stop) = 0;
 };
 

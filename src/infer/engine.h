@@ -28,9 +28,9 @@ struct ChatMessage {
 /// temperature 0 is greedy: the highest logit, the lowest id on a tie.
 struct Sampling {
   float temperature = 1.0f;
-  int top_k = 0;        // 0: off
-  float top_p = 1.0f;   // 1: off
-  float min_p = 0.0f;   // 0: off
+  int top_k = 0;       // 0: off
+  float top_p = 1.0f;  // 1: off
+  float min_p = 0.0f;  // 0: off
   float repetition_penalty = 1.0f;
   float frequency_penalty = 0.0f;
   float presence_penalty = 0.0f;
@@ -63,7 +63,7 @@ struct ModelInfo {
   std::string quantisation;  // "Q4_1"
   uint64_t parameters = 0;
   uint64_t file_bytes = 0;
-  size_t context = 0;        // tokens that a prompt and its answer may have together
+  size_t context = 0;  // tokens that a prompt and its answer may have together
   size_t vocabulary = 0;
 };
 
@@ -93,7 +93,8 @@ class Engine {
 
   /// Errors: kInvalidArgument (empty prompt, token out of range, sampling out of range), kResourceExhausted (prompt longer
   /// than the context; the sentence gives both numbers).
-  virtual GenerateResult generate(const GenerateRequest& request, const TextSink& sink, const std::stop_token& stop) = 0;
+  virtual GenerateResult generate(const GenerateRequest& request, const TextSink& sink,
+                                  const std::stop_token& stop) = 0;
 };
 
 }  // namespace fathom::infer

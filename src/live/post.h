@@ -34,7 +34,7 @@ struct Post {
   std::string lang;  // BCP 47, empty when unknown
   Time created_at{};
   Time received_at{};
-  std::string url;  // http(s), empty when there is none
+  std::string url;                            // http(s), empty when there is none
   std::string reply_to, repost_of, quote_of;  // ids in the same source
   std::vector<std::string> links;             // http(s) addresses in the text or attached to it
   std::vector<std::string> tags;              // without '#'

@@ -39,17 +39,18 @@ struct IngestResult {
 
 /// What makes one post rank above another; every weight is at least 0 and 0 turns its part off.
 struct RankWeights {
-  double recency = 0.35;     // share of the score that fades with age
+  double recency = 0.35;  // share of the score that fades with age
   double half_life_hours = 24;
-  double engagement = 0.1;   // log(likes + reposts + replies)
+  double engagement = 0.1;  // log(likes + reposts + replies)
 };
 
 struct Query {
-  std::string text;  // words; "a phrase"; -excluded; +required; #tag @name $TICKER; from:h since:2026-01-01 until: lang: source:
+  std::string
+      text;  // words; "a phrase"; -excluded; +required; #tag @name $TICKER; from:h since:2026-01-01 until: lang: source:
   enum class Order { kRelevance, kNewest } order = Order::kRelevance;
   size_t limit = 20;
-  bool require_all = false;  // every plain word must occur (else any)
-  bool fold = true;          // near-duplicates and reposts folded into the best of them, with a count
+  bool require_all = false;          // every plain word must occur (else any)
+  bool fold = true;                  // near-duplicates and reposts folded into the best of them, with a count
   std::optional<Time> since, until;  // since <= created_at < until
   std::vector<std::string> authors, not_authors;  // handles, case-insensitive, '@' allowed
   std::vector<std::string> sources, langs;
@@ -61,17 +62,18 @@ struct Hit {
   Post post;
   uint64_t sequence = 0;
   double score = 0;
-  double text_score = 0;      // the BM25 part alone
-  size_t matched_terms = 0;   // distinct plain query terms that the post has
+  double text_score = 0;            // the BM25 part alone
+  size_t matched_terms = 0;         // distinct plain query terms that the post has
   std::vector<std::string> folded;  // keys of near-duplicates and reposts that this hit stands for
 };
 
 struct SearchResult {
   std::vector<Hit> hits;
-  size_t matched = 0;       // posts that matched before `limit` and folding
-  size_t query_terms = 0;   // distinct plain terms in the query after analysis
-  std::vector<std::pair<std::string, size_t>> terms;  // analysed plain term -> posts in the index that have it
-  Time as_of{};             // the feed's clock at the search
+  size_t matched = 0;      // posts that matched before `limit` and folding
+  size_t query_terms = 0;  // distinct plain terms in the query after analysis
+  std::vector<std::pair<std::string, size_t>>
+      terms;     // analysed plain term -> posts in the index that have it
+  Time as_of{};  // the feed's clock at the search
 };
 
 struct Sequenced {
@@ -80,11 +82,11 @@ struct Sequenced {
 };
 
 struct StoreStats {
-  uint64_t posts = 0;          // visible
+  uint64_t posts = 0;  // visible
   uint64_t last_sequence = 0;
   uint64_t terms = 0;
   uint64_t index_bytes = 0;
-  uint64_t ingested = 0;       // since open
+  uint64_t ingested = 0;  // since open
   std::vector<std::pair<std::string, uint64_t>> by_source;
 };
 
@@ -107,7 +109,8 @@ class Store {
   /// Up to `limit` newest posts by arrival, newest first.
   virtual std::vector<Sequenced> newest(size_t limit) const = 0;
   /// Blocks until a sequence above `after` is visible (true), `wait` is over, or `stop` is requested (false).
-  virtual bool wait_for(uint64_t after, std::chrono::milliseconds wait, const std::stop_token& stop) const = 0;
+  virtual bool wait_for(uint64_t after, std::chrono::milliseconds wait,
+                        const std::stop_token& stop) const = 0;
 
   /// The feed's clock: the newest `created_at` seen (times ahead of the clock by over a day do not count). Epoch when empty.
   virtual Time feed_time() const = 0;
