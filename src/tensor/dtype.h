@@ -1,0 +1,65 @@
+// Number formats of stored tensors: their names, sizes and block layouts, and the plain conversions that every fast
+// kernel is held against.
+//
+// A row of n elements in a block format is n / block_size blocks, one after another, each `block_bytes` long; n is a
+// multiple of block_size. Layouts are GGUF's, little-endian, without padding. All functions are pure and thread-safe;
+// none needs its bytes to be aligned.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace fathom::tensor {
+
+enum class DType : uint8_t { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1 };
+
+inline constexpr DType kAllDTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16,
+                                       DType::kQ8_0, DType::kQ4_0, DType::kQ4_1};
+
+/// 32 elements: x[i] = d * qs[i].
+struct BlockQ8_0 {
+  uint16_t d;  // f16 bits
+  int8_t qs[32];
+};
+static_assert(sizeof(BlockQ8_0) == 34);
+
+/// 32 elements: x[i] = d * ((qs[i] & 15) - 8) and x[i + 16] = d * ((qs[i] >> 4) - 8), i in [0, 16).
+struct BlockQ4_0 {
+  uint16_t d;  // f16 bits
+  uint8_t qs[16];
+};
+static_assert(sizeof(BlockQ4_0) == 18);
+
+/// 32 elements: x[i] = d * (qs[i] & 15) + m and x[i + 16] = d * (qs[i] >> 4) + m, i in [0, 16).
+struct BlockQ4_1 {
+  uint16_t d;  // f16 bits
+  uint16_t m;  // f16 bits
+  uint8_t qs[16];
+};
+static_assert(sizeof(BlockQ4_1) == 20);
+
+/// "F32", "Q4_1": the format's name in GGUF.
+std::string_view name(DType dtype);
+std::optional<DType> dtype_from_name(std::string_view name);
+
+size_t block_size(DType dtype);   // elements in a block; 1 for plain formats
+size_t block_bytes(DType dtype);  // bytes of a block
+/// Bytes of a row of `n` elements. REQUIRES: n is a multiple of block_size(dtype).
+size_t row_bytes(DType dtype, size_t n);
+
+/// IEEE 754 binary16. To half: round to nearest, ties to even; too large becomes infinity; a NaN stays a (quiet) NaN.
+float f16_to_f32(uint16_t bits);
+uint16_t f32_to_f16(float value);
+
+/// bfloat16, the upper half of an f32. Same rounding rules.
+float bf16_to_f32(uint16_t bits);
+uint16_t f32_to_bf16(float value);
+
+/// The reference conversions. REQUIRES: n is a multiple of block_size(dtype), row_bytes(dtype, n) bytes at `row`.
+void dequantize_row(DType dtype, const std::byte* row, float* out, size_t n);
+/// Quantises with the scale that covers each block's range, values rounded to nearest. Inputs are finite.
+void quantize_row(DType dtype, const float* values, std::byte* row, size_t n);
+
+}  // namespace fathom::tensor
