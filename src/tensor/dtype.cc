@@ -1,0 +1,215 @@
+#include "tensor/dtype.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace fathom::tensor {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "stored tensors are little-endian");
+
+struct Traits {
+  std::string_view name;
+  size_t block_size;
+  size_t block_bytes;
+};
+
+constexpr Traits kTraits[] = {
+    {"F32", 1, 4},
+    {"F16", 1, 2},
+    {"BF16", 1, 2},
+    {"Q8_0", 32, sizeof(BlockQ8_0)},
+    {"Q4_0", 32, sizeof(BlockQ4_0)},
+    {"Q4_1", 32, sizeof(BlockQ4_1)},
+};
+static_assert(std::size(kTraits) == std::size(kAllDTypes));
+
+const Traits& traits(DType dtype) { return kTraits[static_cast<size_t>(dtype)]; }
+
+constexpr float kMaxHalf = 65504.0f;
+
+/// The scale as it will be read back: what quantised values are rounded against.
+uint16_t storable(float value) { return f32_to_f16(std::clamp(value, -kMaxHalf, kMaxHalf)); }
+
+int rounded(float value, int low, int high) {
+  return static_cast<int>(
+      std::nearbyintf(std::clamp(value, static_cast<float>(low), static_cast<float>(high))));
+}
+
+void quantize_block(const float* x, BlockQ8_0& block) {
+  float largest = 0;
+  for (int i = 0; i < 32; ++i) largest = std::max(largest, std::fabs(x[i]));
+  block.d = storable(largest / 127.0f);
+  const float d = f16_to_f32(block.d);
+  for (int i = 0; i < 32; ++i) block.qs[i] = static_cast<int8_t>(d == 0 ? 0 : rounded(x[i] / d, -127, 127));
+}
+
+void quantize_block(const float* x, BlockQ4_0& block) {
+  float extreme = 0;  // of the largest magnitude, with its sign: it takes the code 0, which reaches to -8
+  for (int i = 0; i < 32; ++i)
+    if (std::fabs(x[i]) > std::fabs(extreme)) extreme = x[i];
+  block.d = storable(extreme / -8.0f);
+  const float d = f16_to_f32(block.d);
+  const auto code = [&](float v) { return d == 0 ? 8 : rounded(v / d + 8.0f, 0, 15); };
+  for (int i = 0; i < 16; ++i) block.qs[i] = static_cast<uint8_t>(code(x[i]) | code(x[i + 16]) << 4);
+}
+
+void quantize_block(const float* x, BlockQ4_1& block) {
+  const auto [low, high] = std::minmax_element(x, x + 32);
+  block.m = storable(*low);
+  const float m = f16_to_f32(block.m);
+  block.d = storable((*high - m) / 15.0f);
+  const float d = f16_to_f32(block.d);
+  const auto code = [&](float v) { return d == 0 ? 0 : rounded((v - m) / d, 0, 15); };
+  for (int i = 0; i < 16; ++i) block.qs[i] = static_cast<uint8_t>(code(x[i]) | code(x[i + 16]) << 4);
+}
+
+void dequantize_block(const BlockQ8_0& block, float* out) {
+  const float d = f16_to_f32(block.d);
+  for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(block.qs[i]);
+}
+
+void dequantize_block(const BlockQ4_0& block, float* out) {
+  const float d = f16_to_f32(block.d);
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * static_cast<float>((block.qs[i] & 15) - 8);
+    out[i + 16] = d * static_cast<float>((block.qs[i] >> 4) - 8);
+  }
+}
+
+void dequantize_block(const BlockQ4_1& block, float* out) {
+  const float d = f16_to_f32(block.d);
+  const float m = f16_to_f32(block.m);
+  for (int i = 0; i < 16; ++i) {
+    out[i] = d * static_cast<float>(block.qs[i] & 15) + m;
+    out[i + 16] = d * static_cast<float>(block.qs[i] >> 4) + m;
+  }
+}
+
+/// Blocks go through a local copy: rows in a file need not be aligned.
+template <class Block>
+void dequantize_blocks(const std::byte* row, float* out, size_t n) {
+  Block block;
+  for (size_t i = 0; i < n; i += 32, row += sizeof block, out += 32) {
+    std::memcpy(&block, row, sizeof block);
+    dequantize_block(block, out);
+  }
+}
+
+template <class Block>
+void quantize_blocks(const float* values, std::byte* row, size_t n) {
+  Block block;
+  for (size_t i = 0; i < n; i += 32, row += sizeof block, values += 32) {
+    quantize_block(values, block);
+    std::memcpy(row, &block, sizeof block);
+  }
+}
+
+template <float (*kConvert)(uint16_t)>
+void widen(const std::byte* row, float* out, size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    uint16_t bits;
+    std::memcpy(&bits, row + 2 * i, 2);
+    out[i] = kConvert(bits);
+  }
+}
+
+template <uint16_t (*kConvert)(float)>
+void narrow(const float* values, std::byte* row, size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    const uint16_t bits = kConvert(values[i]);
+    std::memcpy(row + 2 * i, &bits, 2);
+  }
+}
+
+}  // namespace
+
+std::string_view name(DType dtype) { return traits(dtype).name; }
+
+std::optional<DType> dtype_from_name(std::string_view wanted) {
+  for (const DType dtype : kAllDTypes)
+    if (name(dtype) == wanted) return dtype;
+  return std::nullopt;
+}
+
+size_t block_size(DType dtype) { return traits(dtype).block_size; }
+size_t block_bytes(DType dtype) { return traits(dtype).block_bytes; }
+
+size_t row_bytes(DType dtype, size_t n) {
+  FATHOM_CHECK(n % block_size(dtype) == 0, "a row is whole blocks");
+  return n / block_size(dtype) * block_bytes(dtype);
+}
+
+float f16_to_f32(uint16_t bits) {
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
+  const uint32_t exponent = (bits >> 10) & 31u;
+  const uint32_t mantissa = bits & 0x3FFu;
+  if (exponent == 31) return std::bit_cast<float>(sign | 0x7F800000u | mantissa << 13);
+  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24, exact in f32
+    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
+    return sign != 0 ? -magnitude : magnitude;
+  }
+  return std::bit_cast<float>(sign | (exponent + 112) << 23 | mantissa << 13);
+}
+
+uint16_t f32_to_f16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t sign = (bits >> 16) & 0x8000u;
+  const uint32_t magnitude = bits & 0x7FFFFFFFu;
+  uint32_t half;
+  if (magnitude > 0x7F800000u) {
+    half = 0x7E00u | ((magnitude >> 13) & 0x3FFu);  // NaN, made quiet
+  } else if (magnitude >= 0x477FF000u) {
+    half = 0x7C00u;  // 65520 and above round to infinity
+  } else if (magnitude < 0x38800000u) {
+    // Below 2^-14 the last place of a half is 2^-24, as it is of an f32 in [0.5, 1): the addition rounds.
+    const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
+    half = std::bit_cast<uint32_t>(shifted) - 0x3F000000u;
+  } else {
+    const uint32_t ties_to_even = 0xFFFu + ((magnitude >> 13) & 1u);
+    half = (magnitude - (112u << 23) + ties_to_even) >> 13;
+  }
+  return static_cast<uint16_t>(sign | half);
+}
+
+float bf16_to_f32(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+
+uint16_t f32_to_bf16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<uint16_t>(bits >> 16 | 0x40u);  // NaN, quiet
+  return static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
+void dequantize_row(DType dtype, const std::byte* row, float* out, size_t n) {
+  FATHOM_CHECK(n % block_size(dtype) == 0, "a row is whole blocks");
+  switch (dtype) {
+    case DType::kF32:
+      if (n > 0) std::memcpy(out, row, 4 * n);
+      return;
+    case DType::kF16: return widen<f16_to_f32>(row, out, n);
+    case DType::kBF16: return widen<bf16_to_f32>(row, out, n);
+    case DType::kQ8_0: return dequantize_blocks<BlockQ8_0>(row, out, n);
+    case DType::kQ4_0: return dequantize_blocks<BlockQ4_0>(row, out, n);
+    case DType::kQ4_1: return dequantize_blocks<BlockQ4_1>(row, out, n);
+  }
+}
+
+void quantize_row(DType dtype, const float* values, std::byte* row, size_t n) {
+  FATHOM_CHECK(n % block_size(dtype) == 0, "a row is whole blocks");
+  switch (dtype) {
+    case DType::kF32:
+      if (n > 0) std::memcpy(row, values, 4 * n);
+      return;
+    case DType::kF16: return narrow<f32_to_f16>(values, row, n);
+    case DType::kBF16: return narrow<f32_to_bf16>(values, row, n);
+    case DType::kQ8_0: return quantize_blocks<BlockQ8_0>(values, row, n);
+    case DType::kQ4_0: return quantize_blocks<BlockQ4_0>(values, row, n);
+    case DType::kQ4_1: return quantize_blocks<BlockQ4_1>(values, row, n);
+  }
+}
+
+}  // namespace fathom::tensor
