@@ -33,7 +33,8 @@ function(fathom_program name folder)
   add_executable(${name} ${sources})
   list(TRANSFORM ARG_DEPENDS PREPEND fathom_ OUTPUT_VARIABLE below)
   target_link_libraries(${name} PRIVATE ${below} ${ARG_LIBRARIES} fathom_options)
-  target_compile_definitions(${name} PRIVATE FATHOM_VERSION="${PROJECT_VERSION}")
+  target_compile_definitions(${name} PRIVATE FATHOM_VERSION="${PROJECT_VERSION}"
+                                             FATHOM_DATA_DIR="${CMAKE_SOURCE_DIR}/data")
   fathom_record_floor(${folder} ${ARG_DEPENDS})
 endfunction()
 

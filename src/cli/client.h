@@ -1,0 +1,47 @@
+// The commands' way to the store and the assistant: over HTTP to the server that is running on the state folder, or, when none
+// is, to one that the command starts for itself on a free loopback port. One path for both.
+//
+// Owned by the command; not thread-safe.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <stop_token>
+#include <string>
+#include <string_view>
+
+#include "base/transport.h"
+
+namespace fathom::cli {
+
+class Instance;
+
+/// The file in the state folder by which a server says where it listens.
+std::filesystem::path server_file(const std::filesystem::path& state);
+
+class Client {
+ public:
+  /// Finds the running server or starts one. `with_model` false saves loading a model that the command does not use.
+  /// The key for a server that asks for one is taken from $FATHOM_API_KEY.
+  Client(const std::filesystem::path& state, bool with_model);
+  ~Client();
+
+  /// A JSON answer. Throws the server's own sentence for a status of 400 or above.
+  nlohmann::json get(const std::string& target);
+  nlohmann::json post(const std::string& target, const std::string& body, const std::string& content_type);
+  /// Posts JSON and hands over each event's data of the answering stream.
+  void stream(const std::string& target, const std::string& body,
+              const std::function<void(const nlohmann::json&)>& on_event, const std::stop_token& stop);
+
+ private:
+  HttpRequest request(const std::string& method, const std::string& target) const;
+
+  std::unique_ptr<Transport> transport_;
+  std::unique_ptr<Instance> own_;
+  std::string url_;
+  std::string key_;
+};
+
+}  // namespace fathom::cli

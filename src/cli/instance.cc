@@ -1,0 +1,249 @@
+#include "cli/instance.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
+
+#include "answer/assistant.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "cli/client.h"
+#include "live/file_source.h"
+#include "live/hackernews.h"
+#include "live/source.h"
+#include "live/world.h"
+
+namespace fathom::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr auto kProbe = std::chrono::milliseconds(2500);
+
+// The sample world's day: what happened before this hour is there at once, the rest comes a few posts a second.
+constexpr std::string_view kWorldLead = "18h";
+constexpr std::string_view kWorldPace = "2/s";
+
+/// What a `--source` asks for, once "auto" has been settled.
+struct Feed {
+  std::vector<std::unique_ptr<live::Source>> sources;
+  bool fiction = false;
+};
+
+std::unique_ptr<live::Source> make_world_source(const InstanceOptions& options, const Clock& clock) {
+  const fs::path folder = options.state / "world";
+  const fs::path posts = folder / "posts.ndjson";
+  if (!fs::exists(posts)) {
+    live::WorldOptions world;
+    world.scenarios = options.scenarios.empty() ? default_scenarios() : options.scenarios;
+    fs::create_directories(folder);
+    live::write_world(live::generate_world(world), folder);
+  }
+  live::FileSourceOptions file;
+  file.path = posts.string();
+  file.name = "world";
+  file.default_source = "world";
+  live::parse_lead(kWorldLead, file);
+  live::parse_pace(kWorldPace, file);
+  return live::make_file_source(file, clock);
+}
+
+/// "PATH[,pace=P][,lead=L][,name=N]"; "rate=N" and "at-once" are short for a pace.
+std::unique_ptr<live::Source> make_file(std::string_view spec, size_t index, const Clock& clock) {
+  live::FileSourceOptions file;
+  const auto parts = split(spec, ',');
+  file.path = std::string(parts.front());
+  file.name = index == 0 ? "file" : fmt::format("file{}", index + 1);
+  for (size_t i = 1; i < parts.size(); ++i) {
+    const std::string_view part = parts[i];
+    const size_t equals = part.find('=');
+    const std::string_view key = part.substr(0, equals);
+    const std::string_view value = equals == std::string_view::npos ? "" : part.substr(equals + 1);
+    if (key == "at-once" && value.empty()) {
+      live::parse_pace("at-once", file);
+    } else if (key == "rate") {
+      live::parse_pace(fmt::format("{}/s", value), file);
+    } else if (key == "pace") {
+      live::parse_pace(value, file);
+    } else if (key == "lead") {
+      live::parse_lead(value, file);
+    } else if (key == "name") {
+      file.name = std::string(value);
+    } else {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("--source file:{}: '{}' is not pace=, rate=, at-once, lead= or name=",
+                              parts.front(), part));
+    }
+  }
+  return live::make_file_source(file, clock);
+}
+
+Feed make_feed(const InstanceOptions& options, Transport& transport, const Clock& clock) {
+  live::HackerNewsOptions hackernews;
+  if (!options.hackernews_api.empty()) hackernews.api_url = options.hackernews_api;
+  Feed feed;
+  size_t files = 0;
+  for (std::string spec : options.sources) {
+    if (spec == "auto")
+      spec = live::hackernews_reachable(hackernews, transport, kProbe) ? "hackernews" : "world";
+    if (spec == "hackernews") {
+      feed.sources.push_back(live::make_hackernews_source(hackernews, transport, clock));
+    } else if (spec == "world") {
+      feed.sources.push_back(make_world_source(options, clock));
+      feed.fiction = true;
+    } else if (spec.starts_with("file:")) {
+      feed.sources.push_back(make_file(std::string_view(spec).substr(5), files++, clock));
+    } else if (spec != "none") {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("--source '{}' is not one of auto, hackernews, world, file:PATH, none", spec));
+    }
+  }
+  return feed;
+}
+
+/// The model to serve, or nothing: "auto" never fails, a file that was named does.
+std::unique_ptr<infer::Engine> load_model(const InstanceOptions& options, ThreadPool& pool) {
+  if (options.model == "none") return nullptr;
+  infer::EngineOptions engine;
+  engine.context = options.context;
+  if (options.model != "auto") return infer::Engine::load(options.model, engine, pool);
+  for (const fs::path& path : find_models(options.state)) {
+    try {
+      return infer::Engine::load(path, engine, pool);
+    } catch (const Error& error) {
+      log().warn("{}", error.what());
+    }
+  }
+  return nullptr;
+}
+
+json to_json(const live::SourceStatus& status) {
+  json out = {{"name", status.name},
+              {"state", live::to_string(status.state)},
+              {"posts", status.posts},
+              {"rejected", status.rejected},
+              {"per_second", status.per_second},
+              {"last_error", status.last_error}};
+  if (status.lag_seconds) out["lag_seconds"] = *status.lag_seconds;
+  if (status.last_post) out["last_post"] = format_time(*status.last_post);
+  if (status.retry_in) out["retry_in_seconds"] = static_cast<double>(status.retry_in->count()) / 1000;
+  if (!status.rejections.empty()) out["rejections"] = status.rejections;
+  return out;
+}
+
+}  // namespace
+
+/// In the order of opening; closed from the last to the first.
+struct Instance::Parts {
+  SystemClock clock;
+  std::unique_ptr<Transport> transport = make_transport();
+  std::unique_ptr<live::Store> store;
+  std::unique_ptr<live::CursorStore> cursors;
+  std::optional<ThreadPool> pool;
+  std::unique_ptr<infer::Engine> engine;
+  std::unique_ptr<answer::Assistant> assistant;
+  std::optional<live::SourceRunner> runner;
+  std::unique_ptr<server::Server> server;
+  std::jthread serving;
+  bool recorded = false;
+};
+
+Instance::Instance(const InstanceOptions& options) : options_(options), parts_(std::make_unique<Parts>()) {}
+
+Instance::~Instance() {
+  if (parts_->recorded) {
+    std::error_code ignored;
+    fs::remove(server_file(options_.state), ignored);
+  }
+  if (parts_->serving.joinable()) {
+    parts_->serving.request_stop();
+    parts_->serving.join();
+  }
+  if (parts_->runner) parts_->runner->stop();
+}
+
+void Instance::start() {
+  Parts& parts = *parts_;
+  std::error_code failed;
+  fs::create_directories(options_.state, failed);
+  if (failed)
+    throw Error(ErrorCode::kIo, fmt::format("cannot create the folder '{}': {}; choose another with --data",
+                                            options_.state.string(), failed.message()));
+  Feed feed = make_feed(options_, *parts.transport, parts.clock);
+
+  // Real posts and the sample world never share a store: no search may mix fact and fiction. A command without a feed of
+  // its own looks into the one that there is.
+  const fs::path real = options_.state / "posts";
+  const fs::path fiction = options_.state / "fiction";
+  if (feed.sources.empty() && !fs::exists(real) && fs::exists(fiction)) feed.fiction = true;
+  live::StoreOptions store;
+  store.folder = feed.fiction ? fiction : real;
+  parts.store = live::Store::open(store, parts.clock);
+  parts.cursors = live::open_cursor_file(store.folder / "cursors.json");
+
+  parts.pool.emplace(options_.threads != 0 ? options_.threads
+                                           : std::max(1u, std::thread::hardware_concurrency()));
+  parts.engine = load_model(options_, *parts.pool);
+  parts.assistant = answer::Assistant::create(*parts.store, parts.engine.get(), parts.clock);
+  parts.runner.emplace(*parts.store, *parts.cursors, parts.clock);
+
+  const auto sources_status = [&parts] {
+    json list = json::array();
+    for (const auto& status : parts.runner->status()) list.push_back(to_json(status));
+    return list;
+  };
+  server::ServerOptions options = options_.server;
+  options.version = FATHOM_VERSION;
+  parts.server = server::Server::create(options, server::Services{.store = *parts.store,
+                                                                  .assistant = *parts.assistant,
+                                                                  .engine = parts.engine.get(),
+                                                                  .clock = parts.clock,
+                                                                  .sources_status = sources_status,
+                                                                  .fiction_feed = feed.fiction});
+  for (auto& source : feed.sources) parts.runner->add(std::move(source));
+  parts.serving = std::jthread([&parts](const std::stop_token& stop) { parts.server->run(stop); });
+
+  if (!options_.announce) return;
+  const json record = {{"url", parts.server->url()}, {"pid", ::getpid()}};
+  write_file_atomic(server_file(options_.state), record.dump() + "\n");
+  parts.recorded = true;
+  std::printf("Feed:  %s\n", feed.fiction           ? "the sample world, replayed (fiction)"
+                             : feed.sources.empty() ? "none; post to /v1/posts"
+                                                    : std::string(feed.sources.front()->name()).c_str());
+  std::printf("Model: %s\n", parts.engine
+                                 ? parts.engine->info().name.c_str()
+                                 : "none; answers are quotations (put a GGUF file into the models folder)");
+  std::printf("Fathom is ready: %s/\n", parts.server->url().c_str());
+  std::fflush(stdout);
+}
+
+void Instance::wait(const std::stop_token& stop) {
+  const std::stop_callback forward(stop, [this] { parts_->serving.request_stop(); });
+  if (parts_->serving.joinable()) parts_->serving.join();
+}
+
+std::string Instance::url() const { return parts_->server->url(); }
+
+std::vector<fs::path> find_models(const fs::path& state) {
+  std::vector<fs::path> found;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(state / "models", ignored))
+    if (entry.path().extension() == ".gguf") found.push_back(entry.path());
+  std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) {
+    std::error_code gone;
+    return fs::last_write_time(a, gone) > fs::last_write_time(b, gone);
+  });
+  return found;
+}
+
+fs::path default_scenarios() { return fs::path(FATHOM_DATA_DIR) / "world"; }
+
+}  // namespace fathom::cli

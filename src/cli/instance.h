@@ -1,0 +1,55 @@
+// The whole system on one state folder: store, sources, model, assistant and server, put together from options.
+//
+// Ownership: an Instance owns everything it opens, in the order in which it must be closed; one process a folder. Thread
+// safety: not thread-safe; `wait` may be ended by its stop token.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "server/server.h"
+
+namespace fathom::cli {
+
+struct InstanceOptions {
+  std::filesystem::path state;
+  std::string model = "auto";  // a GGUF file, "auto" (the newest in STATE/models) or "none"
+  size_t threads = 0;          // of the model; 0: one a core
+  size_t context = 0;          // tokens; 0: the model's own
+  /// "none", "auto", "hackernews", "world", "file:PATH[,pace=...][,lead=...]".
+  std::vector<std::string> sources = {"auto"};
+  std::filesystem::path scenarios;  // of the sample world
+  std::string hackernews_api;       // empty: the official one
+  server::ServerOptions server;
+  bool announce = true;  // say on standard output where the page is, and record it in the state folder
+};
+
+class Instance {
+ public:
+  explicit Instance(const InstanceOptions& options);
+  ~Instance();
+  Instance(const Instance&) = delete;
+  Instance& operator=(const Instance&) = delete;
+
+  /// Opens, loads, listens and serves in the background. Errors: those of the parts.
+  void start();
+  /// Returns when `stop` is requested and everything has been closed.
+  void wait(const std::stop_token& stop);
+  std::string url() const;
+
+ private:
+  struct Parts;
+  InstanceOptions options_;
+  std::unique_ptr<Parts> parts_;
+};
+
+/// GGUF files in STATE/models, newest first.
+std::vector<std::filesystem::path> find_models(const std::filesystem::path& state);
+
+/// The scenario files that came with the program.
+std::filesystem::path default_scenarios();
+
+}  // namespace fathom::cli
