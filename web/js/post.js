@@ -1,0 +1,71 @@
+// A post as it is shown: in the feed, in a passage card and in the list of sources.
+
+import { h, icon, outwardLink, safeUrl } from './dom.js';
+import { absolute, ago, parseTime } from './time.js';
+
+const NAMES = {
+  hackernews: 'Hacker News', x: 'X', bluesky: 'Bluesky', mastodon: 'Mastodon', rss: 'RSS', world: 'Sample world', api: 'API', file: 'File',
+};
+
+export const sourceName = (source) => NAMES[source] ?? source;
+
+/// The parts of a post that every view needs, whether it comes from the feed, from `read` or from a citation.
+export function normalise(raw, known) {
+  const key = raw.key ?? `${raw.source ?? ''}:${raw.id ?? ''}`;
+  const author = typeof raw.author === 'string' ? { handle: raw.author } : raw.author ?? {};
+  return {
+    key,
+    source: raw.source ?? key.split(':')[0],
+    handle: author.handle ?? '',
+    name: author.name ?? '',
+    text: raw.text ?? '',
+    url: raw.url ?? '',
+    time: parseTime(raw.created_at),
+    fiction: Boolean(raw.fiction ?? known?.fiction),
+    reply: Boolean(raw.reply_to),
+    tags: raw.tags ?? [],
+  };
+}
+
+/// A square with the first letter: no picture is fetched from anywhere.
+export function monogram(post) {
+  const letter = [...(post.name || post.handle || '?').trim()].find((c) => /[\p{L}\p{N}]/u.test(c)) ?? '?';
+  let hash = 0;
+  for (const character of post.handle) hash = (hash * 31 + character.codePointAt(0)) % 997;
+  return h('span', { class: 'monogram', 'data-tone': hash % 6, 'aria-hidden': 'true' }, letter.toUpperCase());
+}
+
+export function byline(post) {
+  return h('span', { class: 'byline' },
+    post.name && post.name !== post.handle ? h('bdi', { class: 'name' }, post.name) : null,
+    h('bdi', { class: post.name && post.name !== post.handle ? 'handle' : 'name' }, `@${post.handle || 'unknown'}`));
+}
+
+export function badges(post) {
+  return [
+    post.source === 'world' && post.fiction ? null : h('span', { class: 'badge' }, sourceName(post.source)),
+    post.fiction ? h('span', { class: 'badge fiction' }, 'Fiction') : null,
+  ];
+}
+
+/// '3 min ago', with the absolute time as its title and for machines; `refreshTimes` keeps it current.
+export function timeElement(time, now, { long = false } = {}) {
+  if (time === null) return null;
+  const text = long ? `${ago(time, now)}, ${absolute(time)}` : ago(time, now);
+  return h('time', { datetime: new Date(time).toISOString(), title: absolute(time, true), 'data-long': long }, text);
+}
+
+export function refreshTimes(root, now) {
+  for (const element of root.querySelectorAll('time[datetime]')) {
+    const time = parseTime(element.getAttribute('datetime'));
+    const text = element.hasAttribute('data-long') ? `${ago(time, now)}, ${absolute(time)}` : ago(time, now);
+    if (element.textContent !== text) element.textContent = text;
+  }
+}
+
+/// The post's own address, http(s) only, named by its host.
+export function originalLink(post) {
+  const url = safeUrl(post.url);
+  if (!url) return null;
+  return outwardLink(url, h('span', { class: 'sr' }, 'Open on '), h('span', {}, url.hostname.replace(/^www\./, '')), icon('open'));
+}

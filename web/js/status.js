@@ -1,0 +1,138 @@
+// What the server is and reads: the feed's clock in the header, the sources with their state, the model.
+
+import { ApiError, getJson } from './api.js';
+import { byId, h, icon } from './dom.js';
+import { sourceName } from './post.js';
+import { plural } from './text.js';
+import { absolute, ago, parseTime } from './time.js';
+
+const EVERY = 5000;
+
+// A source's state as the server names it -> the dot's colour and the words beside it.
+const STATES = {
+  live: ['live', 'live'], connecting: ['waiting', 'connecting'], waiting: ['waiting', 'interrupted, tries again'],
+  finished: ['done', 'read to its end'], failed: ['failed', 'failed'], stopped: ['done', 'stopped'],
+};
+
+export class Status {
+  #clock;
+  #onKeyNeeded;
+  #onChange;
+  #timer = 0;
+  #reachable = true;
+  data = null;
+
+  /// `onChange(data)` after each reading; `onKeyNeeded()` when the server asks for a key.
+  constructor(clock, onChange, onKeyNeeded) {
+    this.#clock = clock;
+    this.#onChange = onChange;
+    this.#onKeyNeeded = onKeyNeeded;
+    clock.addEventListener('change', () => this.#drawClock());
+    const toggle = byId('status-toggle');
+    const panel = byId('status-panel');
+    const show = (open) => {
+      panel.hidden = !open;
+      toggle.setAttribute('aria-expanded', String(open));
+      if (open) this.#drawPanel();
+    };
+    toggle.addEventListener('click', () => show(panel.hidden));
+    document.addEventListener('keydown', (event) => {
+      if (event.key !== 'Escape' || panel.hidden) return;
+      if (panel.contains(document.activeElement)) toggle.focus();
+      show(false);
+    });
+    document.addEventListener('pointerdown', (event) => {
+      if (!panel.hidden && !panel.contains(event.target) && !toggle.contains(event.target)) show(false);
+    });
+    setInterval(() => this.#drawClock(), 1000);
+  }
+
+  get reachable() {
+    return this.#reachable;
+  }
+
+  get hasModel() {
+    return Boolean(this.data?.model);
+  }
+
+  async refresh() {
+    clearTimeout(this.#timer);
+    try {
+      this.data = await getJson('/v1/status');
+      this.#reachable = true;
+      this.#clock.advance(parseTime(this.data.feed?.time));
+    } catch (error) {
+      this.#reachable = !(error instanceof ApiError && error.kind === 'network');
+      if (error.status === 401 || error.status === 403) this.#onKeyNeeded();
+    }
+    this.#draw();
+    this.#onChange(this.data);
+    this.#timer = setTimeout(() => this.refresh(), this.#reachable ? EVERY : 1500);
+  }
+
+  #draw() {
+    const fiction = Boolean(this.data?.feed?.fiction);
+    byId('fiction-label').hidden = !fiction;
+    byId('fiction-note').hidden = !fiction;
+    this.#drawClock();
+    this.#drawSources();
+    if (!byId('status-panel').hidden) this.#drawPanel();
+  }
+
+  #drawClock() {
+    const now = this.#clock.now;
+    let text = 'Connecting';
+    let state = 'waiting';
+    if (!this.#reachable) {
+      text = 'Server not reachable';
+      state = 'failed';
+    } else if (now !== null && this.#clock.replayed) {
+      text = `${absolute(now)}, replayed`;
+      state = 'live';
+    } else if (now !== null) {
+      text = `${absolute(now)}, live`;
+      state = 'live';
+    } else if (this.data) {
+      text = 'Waiting for the first post';
+    }
+    if (byId('clock-text').textContent !== text) byId('clock-text').textContent = text;
+    byId('clock-label').textContent = this.#reachable && now !== null ? 'Feed clock ' : '';
+    byId('clock-dot').dataset.state = state;
+  }
+
+  #drawSources() {
+    const items = (this.data?.sources ?? []).map((source) => {
+      const [dot, words] = STATES[source.state] ?? ['waiting', source.state];
+      return h('li', { title: source.last_error || null }, h('span', { class: 'dot', 'data-state': dot }),
+        h('span', {}, sourceName(source.name)), h('span', { class: 'quiet' }, words));
+    });
+    if (this.data && items.length === 0) items.push(h('li', {}, h('span', { class: 'dot', 'data-state': 'live' }), h('span', {}, 'API'), h('span', { class: 'quiet' }, 'takes posts')));
+    byId('sources').replaceChildren(...items);
+  }
+
+  #drawPanel() {
+    const { data } = this;
+    const now = this.#clock.now;
+    const row = (name, ...value) => h('div', { class: 'panel-row' }, h('dt', {}, name), h('dd', {}, ...value));
+    const sources = (data?.sources ?? []).map((source) => {
+      const [dot, words] = STATES[source.state] ?? ['waiting', source.state];
+      const rate = source.per_second > 0 ? `, ${source.per_second >= 10 ? Math.round(source.per_second) : source.per_second.toFixed(1)} a second` : '';
+      return h('li', {}, h('p', {}, h('span', { class: 'dot', 'data-state': dot }), h('strong', {}, sourceName(source.name)), ` ${words}`),
+        h('p', { class: 'quiet' }, `${plural(source.posts ?? 0, 'post')}${rate}`),
+        source.last_error ? h('p', { class: 'quiet' }, source.last_error) : null,
+        source.retry_in_seconds ? h('p', { class: 'quiet' }, `Tries again in ${Math.ceil(source.retry_in_seconds)} s`) : null);
+    });
+    byId('status-panel').replaceChildren(
+      this.#reachable ? '' : h('p', { class: 'notice error' }, icon('warn'), 'The server does not answer. Start it with fathom serve; this page comes back by itself.'),
+      h('dl', {},
+        row('Feed clock', now === null ? 'no post yet' : absolute(now, true), h('p', { class: 'quiet' }, now === null ? 'It starts with the first post.'
+          : this.#clock.replayed ? `The time of the newest post. 'Now' in questions and answers means this moment; on your wall it is ${absolute(Date.now())}.`
+            : `The newest post is from ${ago(this.#clock.newest, Date.now())}.`)),
+        row('Posts', data ? Number(data.posts ?? 0).toLocaleString('en') : 'unknown'),
+        row('Sources', sources.length > 0 ? h('ul', { class: 'panel-sources' }, sources) : 'None is read. Posts come over POST /v1/posts.'),
+        row('Model', this.hasModel ? h('strong', {}, data.model.name ?? data.model.id) : 'None. Answers are quotations from posts.',
+          this.hasModel && data.model.context ? h('p', { class: 'quiet' }, `${plural(data.model.context, 'token')} of context`) : null,
+          this.hasModel ? null : h('p', {}, h('button', { type: 'button', class: 'text-button', onclick: () => byId('model-dialog').showModal() }, 'How to add a model'))),
+        data?.version ? row('Fathom', `version ${data.version}`) : null));
+  }
+}

@@ -1,0 +1,61 @@
+// Time as the feed sees it. A replayed feed has its own 'now': the time of its newest post.
+
+const FAR = 10 * 60 * 1000;  // a feed this far from the wall clock is replayed
+
+export function parseTime(text) {
+  const time = typeof text === 'string' ? Date.parse(text) : typeof text === 'number' ? text : NaN;
+  return Number.isFinite(time) && time > 0 ? time : null;
+}
+
+/// The feed's clock: set by the server's status, moved on by the posts that arrive.
+export class FeedClock extends EventTarget {
+  #time = null;
+  #setAt = 0;
+
+  advance(time) {
+    if (time === null || (this.#time !== null && time <= this.#time)) return;
+    this.#time = time;
+    this.#setAt = Date.now();
+    this.dispatchEvent(new Event('change'));
+  }
+
+  /// True when the feed's time is not the wall clock's.
+  get replayed() {
+    return this.#time !== null && Math.abs(this.#setAt - this.#time) > FAR;
+  }
+
+  /// The feed's time in milliseconds; null before the first post. A live feed's clock runs on between its posts.
+  get now() {
+    if (this.#time === null) return null;
+    return this.replayed ? this.#time : Math.max(this.#time, Date.now());
+  }
+
+  get newest() {
+    return this.#time;
+  }
+}
+
+const UNITS = [
+  [60, 's'], [60, 'min'], [24, 'h'], [7, 'd'], [52.18, 'wk'], [Infinity, 'yr'],
+];
+
+/// '3 min ago' by the clock given; 'in 2 h' for a time ahead of it.
+export function ago(time, now) {
+  if (time === null || now === null) return '';
+  let value = Math.abs(now - time) / 1000;
+  if (value < 5) return 'just now';
+  for (const [size, unit] of UNITS) {
+    if (value < size) return now >= time ? `${Math.floor(value)} ${unit} ago` : `in ${Math.floor(value)} ${unit}`;
+    value /= size;
+  }
+  return '';
+}
+
+const DAY = { day: 'numeric', month: 'short', year: 'numeric' };
+const CLOCK = { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' };
+
+/// '14 May 2031, 17:32' in the reader's time zone.
+export function absolute(time, seconds = false) {
+  if (time === null) return '';
+  return new Date(time).toLocaleString('en-GB', { ...DAY, ...CLOCK, ...(seconds ? { second: '2-digit' } : {}) });
+}
