@@ -1,0 +1,27 @@
+// The splitting of text into words before byte-level BPE merges: exact matchers for the regular expressions that models
+// were trained with. Character classes are Unicode's (ICU). Pure functions.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace fathom::model {
+
+enum class PreTokenizer {
+  kGpt2,     // 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+  kDefault,  // runs of \p{P} or $+<=>^~| apart; then kGpt2; then \p{N}+ apart; then [0-9]{3} apart
+  kLlama3,   // (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|
+             // \s*[\r\n]+|\s+(?!\S)|\s+
+  kQwen2,    // kLlama3 with \p{N} in place of \p{N}{1,3}
+  kSmolLm,   // \p{N} apart; then kGpt2
+};
+
+/// By the value of tokenizer.ggml.pre; empty for a name that this build does not know.
+std::optional<PreTokenizer> pre_tokenizer_from_name(std::string_view name);
+
+/// Where each word of `text` ends, in bytes; the words cover the text. REQUIRES: `text` is valid UTF-8.
+std::vector<size_t> split_words(PreTokenizer kind, std::string_view text);
+
+}  // namespace fathom::model

@@ -1,0 +1,395 @@
+#include "model/tokenizer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+#include <utility>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "model/byte_pair.h"
+#include "model/pretokenizer.h"
+#include "model/sentence_piece.h"
+#include "model/special_tokens.h"
+#include "model/vocabulary.h"
+
+namespace fathom::model {
+namespace {
+
+constexpr size_t kMaxText = size_t{1} << 30;
+
+/// What models call the end of a turn, and all that ends generation, where the file does not say.
+constexpr std::string_view kTurnEnds[] = {"<|eot_id|>",      "<|im_end|>",    "<|end|>", "<end_of_turn>",
+                                          "<|end_of_turn|>", "<|endoftext|>", "<EOT>"};
+constexpr std::string_view kEnds[] = {"<|eot_id|>",      "<|im_end|>",    "<|end|>", "<end_of_turn>",
+                                      "<|end_of_turn|>", "<|endoftext|>", "<EOT>",   "<|eom_id|>",
+                                      "<|end_of_text|>", "</s>"};
+
+[[noreturn]] void corrupt(const GgufFile& file, const std::string& what) {
+  throw Error(ErrorCode::kCorrupt,
+              fmt::format("in '{}', {}; download or convert it again", file.name(), what));
+}
+
+[[noreturn]] void unsupported(const GgufFile& file, std::string_view what, std::string_view name) {
+  throw Error(ErrorCode::kUnsupported, fmt::format("'{}' has the {} '{}', which this build does not know",
+                                                   file.name(), what, sanitize_utf8(name.substr(0, 40))));
+}
+
+std::vector<TokenType> read_types(const GgufFile& file, size_t size) {
+  const auto numbers = file.find_ints("tokenizer.ggml.token_type");
+  if (!numbers) return std::vector<TokenType>(size, TokenType::kNormal);
+  if (numbers->size() != size)
+    corrupt(file,
+            fmt::format("tokenizer.ggml.token_type has {} entries for {} tokens", numbers->size(), size));
+  std::vector<TokenType> types;
+  types.reserve(size);
+  for (const int64_t number : *numbers) {
+    if (number < 0 || number > 6) corrupt(file, fmt::format("a token has the unknown type {}", number));
+    types.push_back(number == 0 ? TokenType::kNormal : static_cast<TokenType>(number));
+  }
+  return types;
+}
+
+std::vector<float> read_scores(const GgufFile& file, size_t size) {
+  auto scores = file.find_floats("tokenizer.ggml.scores");
+  if (!scores) return std::vector<float>(size, 0.0f);
+  if (scores->size() != size)
+    corrupt(file, fmt::format("tokenizer.ggml.scores has {} entries for {} tokens", scores->size(), size));
+  if (std::any_of(scores->begin(), scores->end(), [](float s) { return std::isnan(s); }))
+    corrupt(file, "a score in tokenizer.ggml.scores is not a number");
+  return *std::move(scores);
+}
+
+Vocabulary read_vocabulary(const GgufFile& file) {
+  Vocabulary vocabulary;
+  const auto texts = file.get_strings("tokenizer.ggml.tokens");
+  if (texts.empty() || texts.size() > (size_t{1} << 24))
+    corrupt(file, fmt::format("tokenizer.ggml.tokens lists {} tokens", texts.size()));
+  vocabulary.texts.assign(texts.begin(), texts.end());
+  vocabulary.types = read_types(file, texts.size());
+  vocabulary.scores = read_scores(file, texts.size());
+  return vocabulary;
+}
+
+std::optional<int32_t> read_id(const GgufFile& file, std::string_view key, size_t size) {
+  const auto id = file.find_uint(key);
+  if (!id) return std::nullopt;
+  if (*id >= size) corrupt(file, fmt::format("'{}' is {}, and there are {} tokens", key, *id, size));
+  return static_cast<int32_t>(*id);
+}
+
+std::string with_spaces(std::string_view piece) {
+  std::string text;
+  text.reserve(piece.size());
+  for (size_t at = 0; at < piece.size();) {
+    if (piece.substr(at).starts_with(kPieceSpace)) {
+      text += ' ';
+      at += kPieceSpace.size();
+    } else {
+      text += piece[at++];
+    }
+  }
+  return text;
+}
+
+std::string with_piece_spaces(std::string_view text) {
+  std::string pieces;
+  pieces.reserve(text.size() + text.size() / 2);
+  for (const char c : text) {
+    if (c == ' ')
+      pieces += kPieceSpace;
+    else
+      pieces += c;
+  }
+  return pieces;
+}
+
+/// Text of several origins as one string, and where the template's own runs lie.
+struct JoinedText {
+  struct Run {
+    size_t begin, end;
+  };
+  std::string text;
+  std::vector<Run> trusted;  // in order, apart from each other
+
+  void append(std::string_view piece, bool is_trusted) {
+    const size_t begin = text.size();
+    text += is_valid_utf8(piece) ? std::string(piece) : sanitize_utf8(piece);
+    if (!is_trusted || text.size() == begin) return;
+    if (!trusted.empty() && trusted.back().end == begin)
+      trusted.back().end = text.size();
+    else
+      trusted.push_back({begin, text.size()});
+  }
+};
+
+/// Steps through the trusted runs beside a scan that moves forward.
+class TrustedRuns {
+ public:
+  explicit TrustedRuns(const JoinedText& joined) : runs_(joined.trusted) {}
+
+  /// Where the trusted bytes from `at` on end; `at` itself when it is not trusted.
+  size_t end_from(size_t at) {
+    while (next_ < runs_.size() && runs_[next_].end <= at) ++next_;
+    return next_ < runs_.size() && runs_[next_].begin <= at ? runs_[next_].end : at;
+  }
+
+ private:
+  const std::vector<JoinedText::Run>& runs_;
+  size_t next_ = 0;
+};
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  Vocabulary vocabulary;
+  std::vector<std::string> pieces;
+  std::unordered_map<std::string_view, int32_t> ids;
+  std::optional<SpecialTokens> specials;
+
+  bool is_sentence_piece = false;
+  std::optional<BytePairEncoder> byte_pair;
+  PreTokenizer pre_tokenizer = PreTokenizer::kDefault;
+  std::optional<SentencePieceEncoder> sentence_piece;
+  bool add_space_prefix = false;
+
+  std::optional<int32_t> bos, eos, eot, unknown;
+  bool add_bos = false, add_eos = false;
+  std::vector<bool> ends;
+
+  // In place, because specials and encoder point into the vocabulary.
+  Impl() = default;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  void read(const GgufFile& file);
+  void read_byte_pair(const GgufFile& file);
+  void read_sentence_piece(const GgufFile& file);
+  void read_special_ids(const GgufFile& file);
+  std::string piece_of(size_t id) const;
+
+  std::optional<int32_t> find_special(std::string_view text) const;
+  bool is_control(int32_t id) const;
+
+  template <class Permitted>
+  std::vector<int32_t> encode(std::string_view text, Permitted permitted) const;
+  void encode_plain(std::string_view text, bool after_special, std::vector<int32_t>& out,
+                    BytePairEncoder::Workspace& workspace) const;
+};
+
+void Tokenizer::Impl::read(const GgufFile& file) {
+  const auto model = file.get_string("tokenizer.ggml.model");
+  is_sentence_piece = model == "llama";
+  if (!is_sentence_piece && model != "gpt2") unsupported(file, "tokenizer", model);
+  vocabulary = read_vocabulary(file);
+  for (size_t id = 0; id < vocabulary.size(); ++id)
+    ids.emplace(vocabulary.texts[id], static_cast<int32_t>(id));
+  read_special_ids(file);
+  if (is_sentence_piece)
+    read_sentence_piece(file);
+  else
+    read_byte_pair(file);
+  specials.emplace(vocabulary);
+  pieces.reserve(vocabulary.size());
+  for (size_t id = 0; id < vocabulary.size(); ++id) pieces.push_back(piece_of(id));
+}
+
+void Tokenizer::Impl::read_byte_pair(const GgufFile& file) {
+  const auto name = file.find_string("tokenizer.ggml.pre").value_or("default");
+  const auto kind = pre_tokenizer_from_name(name);
+  if (!kind) unsupported(file, "pre-tokenizer", name);
+  pre_tokenizer = *kind;
+  const bool is_llama3 = *kind == PreTokenizer::kLlama3;
+  byte_pair.emplace(vocabulary, file.get_strings("tokenizer.ggml.merges"), is_llama3);
+  if (byte_pair->bad_merges() > 0)
+    corrupt(file, fmt::format("{} entries of tokenizer.ggml.merges are not pairs", byte_pair->bad_merges()));
+  add_bos = file.find_bool("tokenizer.ggml.add_bos_token").value_or(is_llama3) && bos;
+  add_eos = file.find_bool("tokenizer.ggml.add_eos_token").value_or(false) && eos;
+}
+
+void Tokenizer::Impl::read_sentence_piece(const GgufFile& file) {
+  sentence_piece.emplace(vocabulary, unknown);
+  add_space_prefix = file.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
+  add_bos = file.find_bool("tokenizer.ggml.add_bos_token").value_or(true) && bos;
+  add_eos = file.find_bool("tokenizer.ggml.add_eos_token").value_or(false) && eos;
+}
+
+void Tokenizer::Impl::read_special_ids(const GgufFile& file) {
+  const auto id = [&](std::string_view name, int32_t sentence_piece_default) -> std::optional<int32_t> {
+    const auto found = read_id(file, fmt::format("tokenizer.ggml.{}_token_id", name), vocabulary.size());
+    if (found || !is_sentence_piece || sentence_piece_default < 0) return found;
+    if (static_cast<size_t>(sentence_piece_default) >= vocabulary.size()) return std::nullopt;
+    return sentence_piece_default;
+  };
+  unknown = id("unknown", 0);
+  bos = id("bos", 1);
+  eos = id("eos", 2);
+  eot = id("eot", -1);
+  for (const std::string_view text : kTurnEnds)
+    if (!eot) eot = find_special(text);
+  ends.assign(vocabulary.size(), false);
+  const auto mark = [&](std::optional<int32_t> end) {
+    if (end) ends[static_cast<size_t>(*end)] = true;
+  };
+  mark(eos);
+  mark(eot);
+  mark(id("eom", -1));
+  for (const std::string_view text : kEnds) mark(find_special(text));
+}
+
+std::string Tokenizer::Impl::piece_of(size_t id) const {
+  const std::string& text = vocabulary.texts[id];
+  switch (vocabulary.types[id]) {
+    case TokenType::kControl:
+    case TokenType::kUnknown: return "";
+    case TokenType::kUserDefined: return text;
+    case TokenType::kByte:
+      if (const auto byte = byte_of_token(text)) return std::string(1, static_cast<char>(*byte));
+      return text;
+    case TokenType::kNormal:
+    case TokenType::kUnused: break;
+  }
+  return is_sentence_piece ? with_spaces(text) : bytes_of_gpt2_text(text);
+}
+
+std::optional<int32_t> Tokenizer::Impl::find_special(std::string_view text) const {
+  const auto found = ids.find(text);
+  if (found == ids.end()) return std::nullopt;
+  const TokenType type = vocabulary.types[static_cast<size_t>(found->second)];
+  if (type != TokenType::kControl && type != TokenType::kUserDefined) return std::nullopt;
+  return found->second;
+}
+
+bool Tokenizer::Impl::is_control(int32_t id) const {
+  if (id < 0 || static_cast<size_t>(id) >= vocabulary.size()) return false;
+  const TokenType type = vocabulary.types[static_cast<size_t>(id)];
+  return type == TokenType::kControl || type == TokenType::kUnknown;
+}
+
+/// `permitted(token, begin)`: may the token that stands at `begin` be taken for itself? Called with `begin` rising.
+template <class Permitted>
+std::vector<int32_t> Tokenizer::Impl::encode(std::string_view text, Permitted permitted) const {
+  if (text.size() > kMaxText)
+    throw Error(ErrorCode::kResourceExhausted,
+                fmt::format("a text of {} bytes is longer than the {} that can be encoded at once",
+                            text.size(), kMaxText));
+  std::vector<int32_t> out;
+  BytePairEncoder::Workspace workspace;
+  size_t plain_begin = 0;
+  bool after_special = true;  // the beginning counts as such
+  const auto flush = [&](size_t end) {
+    if (end == plain_begin) return;
+    encode_plain(text.substr(plain_begin, end - plain_begin), after_special, out, workspace);
+    after_special = false;
+  };
+  for (size_t at = 0; at < text.size();) {
+    const SpecialToken* token = nullptr;
+    if (specials->may_begin(text[at]))
+      token =
+          specials->match(text, at, [&](const SpecialToken& candidate) { return permitted(candidate, at); });
+    if (token == nullptr) {
+      ++at;
+      continue;
+    }
+    flush(at);
+    out.push_back(token->id);
+    after_special = true;
+    at += token->text.size();
+    plain_begin = at;
+  }
+  flush(text.size());
+  return out;
+}
+
+void Tokenizer::Impl::encode_plain(std::string_view text, bool after_special, std::vector<int32_t>& out,
+                                   BytePairEncoder::Workspace& workspace) const {
+  if (is_sentence_piece) {
+    const std::string_view prefix = add_space_prefix && after_special ? kPieceSpace : "";
+    sentence_piece->encode(std::string(prefix) + with_piece_spaces(text), out);
+    return;
+  }
+  size_t begin = 0;
+  for (const size_t end : split_words(pre_tokenizer, text)) {
+    byte_pair->encode(text.substr(begin, end - begin), out, workspace);
+    begin = end;
+  }
+}
+
+Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+Tokenizer::~Tokenizer() = default;
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+
+Tokenizer Tokenizer::from_gguf(const GgufFile& file) {
+  auto impl = std::make_unique<Impl>();
+  impl->read(file);
+  return Tokenizer(std::move(impl));
+}
+
+size_t Tokenizer::size() const { return impl_->vocabulary.size(); }
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, bool allow_special) const {
+  JoinedText joined;
+  joined.append(text, false);
+  return impl_->encode(joined.text, [allow_special](const SpecialToken& token, size_t) {
+    return allow_special || !token.is_control;
+  });
+}
+
+std::vector<int32_t> Tokenizer::encode(std::span<const Segment> segments) const {
+  JoinedText joined;
+  for (const Segment& segment : segments) joined.append(segment.text, segment.is_template);
+  TrustedRuns trusted(joined);
+  return impl_->encode(joined.text, [&trusted](const SpecialToken& token, size_t begin) {
+    const bool is_plain = !token.is_control && !token.is_markup;
+    return is_plain || begin + token.text.size() <= trusted.end_from(begin);
+  });
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> tokens, bool keep_special) const {
+  std::string out;
+  bool first = impl_->add_space_prefix;
+  for (const int32_t id : tokens) {
+    if (id < 0 || static_cast<size_t>(id) >= size()) continue;
+    if (is_control(id)) {
+      if (keep_special) out += text(id);
+      continue;
+    }
+    std::string_view added = piece(id);
+    if (std::exchange(first, false) && added.starts_with(' ')) added.remove_prefix(1);
+    out += added;
+  }
+  return out;
+}
+
+std::string_view Tokenizer::piece(int32_t id) const {
+  FATHOM_CHECK(id >= 0 && static_cast<size_t>(id) < size());
+  return impl_->pieces[static_cast<size_t>(id)];
+}
+
+std::string_view Tokenizer::text(int32_t id) const {
+  FATHOM_CHECK(id >= 0 && static_cast<size_t>(id) < size());
+  return impl_->vocabulary.texts[static_cast<size_t>(id)];
+}
+
+std::optional<int32_t> Tokenizer::find(std::string_view text) const {
+  const auto found = impl_->ids.find(text);
+  if (found == impl_->ids.end()) return std::nullopt;
+  return found->second;
+}
+
+bool Tokenizer::is_control(int32_t id) const { return impl_->is_control(id); }
+
+bool Tokenizer::is_end(int32_t id) const {
+  return id >= 0 && static_cast<size_t>(id) < size() && impl_->ends[static_cast<size_t>(id)];
+}
+
+std::optional<int32_t> Tokenizer::bos() const { return impl_->bos; }
+std::optional<int32_t> Tokenizer::eos() const { return impl_->eos; }
+std::optional<int32_t> Tokenizer::eot() const { return impl_->eot; }
+bool Tokenizer::add_bos() const { return impl_->add_bos; }
+bool Tokenizer::add_eos() const { return impl_->add_eos; }
+
+}  // namespace fathom::model
