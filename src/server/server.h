@@ -48,22 +48,18 @@ struct ServerLimits {
   std::chrono::milliseconds body_timeout{
       20'000};  // plus a second for each `body_bytes_per_second` that arrived
   size_t body_bytes_per_second = 16 * 1024;
-  std::chrono::milliseconds idle_timeout{75'000};  // between the requests of a connection
-  std::chrono::milliseconds write_timeout{
-      30'000};                            // a client that takes nothing for so long is dropped
-  std::chrono::milliseconds ping{5'000};  // between two signs of life on a silent event stream
-  std::chrono::milliseconds drain{
-      5'000};  // what running requests get to finish when the server stops
+  std::chrono::milliseconds idle_timeout{75'000};   // between the requests of a connection
+  std::chrono::milliseconds write_timeout{30'000};  // a client that takes nothing for so long is dropped
+  std::chrono::milliseconds ping{5'000};            // between two signs of life on a silent event stream
+  std::chrono::milliseconds drain{5'000};  // what running requests get to finish when the server stops
 };
 
 struct ServerOptions {
   std::string address = "127.0.0.1";  // IPv4 or IPv6 literal, or "localhost"
   uint16_t port = 8080;               // 0: any free one
   bool port_fixed = false;            // false: when `port` is busy, the next 20 are tried
-  std::vector<std::string>
-      api_keys;  // any of them is accepted; none: open to whoever reaches the address
-  std::vector<std::string>
-      allowed_hosts;  // further names that a Host header may give on a loopback address
+  std::vector<std::string> api_keys;  // any of them is accepted; none: open to whoever reaches the address
+  std::vector<std::string> allowed_hosts;  // further names that a Host header may give on a loopback address
   std::string version = "0";
   size_t io_threads = 2;
   ServerLimits limits;

@@ -1,0 +1,47 @@
+// Reading JSON that a client sent: parsing with its limits, and fields with errors that name them.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/api_error.h"
+
+namespace fathom::server {
+
+/// Parses `body` whole. Errors: ApiError 400 "invalid_json" naming the byte, for anything nested beyond 64 levels too.
+nlohmann::json parse_json(std::string_view body);
+
+/// The fields of one object; `path` ("search_parameters.sources[0]") leads the `param` of every error. A null field counts
+/// as absent. Errors: ApiError 400 "invalid_type" for the wrong type, "invalid_value" outside the bounds.
+class JsonFields {
+ public:
+  /// Error: ApiError 400 when `object` is not an object.
+  JsonFields(const nlohmann::json& object, std::string path);
+
+  bool has(std::string_view name) const { return find(name) != nullptr; }
+  /// Null when absent. The pointee lives as long as the object.
+  const nlohmann::json* find(std::string_view name) const;
+
+  std::optional<std::string> text(std::string_view name) const;
+  std::optional<bool> boolean(std::string_view name) const;
+  std::optional<int64_t> integer(std::string_view name, int64_t low, int64_t high) const;
+  std::optional<double> number(std::string_view name, double low, double high) const;
+  /// At most `most` strings.
+  std::vector<std::string> texts(std::string_view name, size_t most) const;
+
+  std::string param(std::string_view name) const;
+  [[noreturn]] void refuse(std::string_view name, const std::string& what, int status = 400,
+                           const std::string& code = "invalid_value") const;
+
+ private:
+  [[noreturn]] void refuse_type(std::string_view name, std::string_view wanted) const;
+
+  const nlohmann::json& object_;
+  std::string path_;
+};
+
+}  // namespace fathom::server

@@ -1,0 +1,120 @@
+#include "server/metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/family.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include <mutex>
+#include <nlohmann/json.hpp>
+
+namespace fathom::server {
+namespace {
+
+using prometheus::BuildCounter;
+using prometheus::BuildGauge;
+using prometheus::BuildHistogram;
+using prometheus::Counter;
+using prometheus::Family;
+using prometheus::Gauge;
+using prometheus::Histogram;
+
+const Histogram::BucketBoundaries kSeconds = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+                                              0.5,   1,      2.5,   5,    10,    30,   60,  120};
+
+Family<Counter>& counter(prometheus::Registry& registry, const char* name, const char* help) {
+  return BuildCounter().Name(name).Help(help).Register(registry);
+}
+Family<Gauge>& gauge(prometheus::Registry& registry, const char* name, const char* help) {
+  return BuildGauge().Name(name).Help(help).Register(registry);
+}
+Family<Histogram>& histogram(prometheus::Registry& registry, const char* name, const char* help) {
+  return BuildHistogram().Name(name).Help(help).Register(registry);
+}
+
+}  // namespace
+
+struct Metrics::Families {
+  prometheus::Registry registry;
+  Family<Counter>& requests =
+      counter(registry, "fathom_http_requests_total", "Requests answered, by route and status.");
+  Family<Histogram>& request_seconds = histogram(
+      registry, "fathom_http_request_seconds", "From a request's first byte to its answer's last, by route.");
+  Family<Gauge>& connections = gauge(registry, "fathom_http_connections", "Open connections.");
+  Family<Gauge>& feed_clients = gauge(registry, "fathom_feed_clients", "Open event streams of the feed.");
+  Family<Counter>& answers = counter(registry, "fathom_answers_total", "Answers made, by writer.");
+  Family<Histogram>& answer_seconds =
+      histogram(registry, "fathom_answer_seconds", "Time to make an answer, by writer.");
+  Family<Histogram>& first_text =
+      histogram(registry, "fathom_first_text_seconds", "Time from the start of an answer to its first text.");
+  Family<Gauge>& answering = gauge(registry, "fathom_answers", "Answers being made and waiting, by state.");
+  Family<Counter>& tokens = counter(registry, "fathom_tokens_total", "Tokens of the model, by kind.");
+  Family<Counter>& posts =
+      counter(registry, "fathom_posts_ingested_total", "Posts taken through the API, by outcome.");
+  Family<Gauge>& store = gauge(registry, "fathom_store_posts", "Posts that can be found, by source.");
+  Family<Gauge>& sequence =
+      gauge(registry, "fathom_store_last_sequence", "Sequence number of the newest post.");
+  Family<Gauge>& terms = gauge(registry, "fathom_store_terms", "Distinct terms in the index.");
+  Family<Gauge>& index_bytes = gauge(registry, "fathom_store_index_bytes", "Memory of the index.");
+  Family<Gauge>& feed_age = gauge(registry, "fathom_feed_age_seconds", "The clock less the feed's clock.");
+  Family<Gauge>& source_live = gauge(registry, "fathom_source_live", "1 while a source delivers, by source.");
+  Family<Gauge>& build = gauge(registry, "fathom_build_info", "Always 1; the label has the version.");
+  std::mutex scrape;  // one at a time: gauges are set, then read
+};
+
+Metrics::Metrics(std::string_view version) : families_(std::make_unique<Families>()) {
+  families_->build.Add({{"version", std::string(version)}}).Set(1);
+}
+
+Metrics::~Metrics() = default;
+
+void Metrics::request(std::string_view route, int status, double seconds) {
+  const std::string name(route);
+  families_->requests.Add({{"route", name}, {"status", std::to_string(status)}}).Increment();
+  families_->request_seconds.Add({{"route", name}}, kSeconds).Observe(seconds);
+}
+
+void Metrics::answer(std::string_view writer, double seconds, size_t prompt_tokens, size_t cached_tokens,
+                     size_t completion_tokens) {
+  const std::string name(writer);
+  families_->answers.Add({{"writer", name}}).Increment();
+  families_->answer_seconds.Add({{"writer", name}}, kSeconds).Observe(seconds);
+  families_->tokens.Add({{"kind", "prompt"}}).Increment(static_cast<double>(prompt_tokens));
+  families_->tokens.Add({{"kind", "cached"}}).Increment(static_cast<double>(cached_tokens));
+  families_->tokens.Add({{"kind", "completion"}}).Increment(static_cast<double>(completion_tokens));
+}
+
+void Metrics::first_text(double seconds) { families_->first_text.Add({}, kSeconds).Observe(seconds); }
+
+void Metrics::ingest(const live::IngestResult& result) {
+  const auto add = [&](const char* outcome, size_t count) {
+    families_->posts.Add({{"outcome", outcome}}).Increment(static_cast<double>(count));
+  };
+  add("added", result.added);
+  add("replaced", result.replaced);
+  add("duplicate", result.duplicates);
+  add("deleted", result.deleted);
+}
+
+std::string Metrics::text(const Gauges& gauges, const nlohmann::json& sources) {
+  std::lock_guard lock(families_->scrape);
+  families_->connections.Add({}).Set(static_cast<double>(gauges.connections));
+  families_->feed_clients.Add({}).Set(static_cast<double>(gauges.feed_clients));
+  families_->answering.Add({{"state", "running"}}).Set(static_cast<double>(gauges.answers_running));
+  families_->answering.Add({{"state", "waiting"}}).Set(static_cast<double>(gauges.answers_waiting));
+  families_->sequence.Add({}).Set(static_cast<double>(gauges.store.last_sequence));
+  families_->terms.Add({}).Set(static_cast<double>(gauges.store.terms));
+  families_->index_bytes.Add({}).Set(static_cast<double>(gauges.store.index_bytes));
+  families_->feed_age.Add({}).Set(gauges.feed_age_seconds);
+  for (const auto& [source, posts] : gauges.store.by_source)
+    families_->store.Add({{"source", source}}).Set(static_cast<double>(posts));
+  for (const auto& source : sources) {
+    const auto name = source.value("name", ""), state = source.value("state", "");
+    if (!name.empty()) families_->source_live.Add({{"source", name}}).Set(state == "live" ? 1 : 0);
+  }
+  return prometheus::TextSerializer().Serialize(families_->registry.Collect());
+}
+
+}  // namespace fathom::server
