@@ -120,7 +120,7 @@ function openConversation(next) {
   }
   drawEmptiness();
   drawHistory();
-  byId('question').focus();
+  if (!touch()) byId('question').focus();
 }
 
 function drawEmptiness() {
@@ -138,6 +138,7 @@ function drawRunning() {
   for (const button of document.querySelectorAll('.again')) button.disabled = running !== null;
 }
 
+const touch = () => matchMedia('(pointer: coarse)').matches;
 const calm = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
 /// Marks the claim that a chip supports, where the browser can (CSS Custom Highlight API).
@@ -307,4 +308,4 @@ drawHistory();
 feed.start();
 status.refresh();
 setInterval(drawSuggestions, 1000);
-byId('question').focus({ preventScroll: true });
+if (!touch()) byId('question').focus({ preventScroll: true });

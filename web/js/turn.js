@@ -80,14 +80,19 @@ export class TurnView {
 
   // --- steps ---
 
+  /// Open while it searches; one line once there is something to read.
   #drawSteps(done) {
     const { steps, text, read } = this.#turn;
+    const settled = done || text !== '';
+    const key = `${settled}|${steps.length}|${read.length}`;
+    if (this.#parts.steps.dataset.key === key) return;
+    this.#parts.steps.dataset.key = key;
     const items = steps.map((step) => h('li', {}, icon('search'),
-      h('span', {}, done ? '' : 'Searching: ', h('q', {}, h('bdi', {}, step.query))),
+      h('span', {}, settled ? '' : 'Searching: ', h('q', {}, h('bdi', {}, step.query))),
       h('span', { class: 'quiet' }, `${plural(step.found, 'post')} found, ${step.read.toLocaleString('en')} read`)));
-    if (!done) {
-      const now = text !== '' ? null : steps.length === 0 ? 'Searching the posts' : `Writing from ${plural(read.length, 'post')}`;
-      this.#parts.steps.replaceChildren(h('ol', { class: 'steps-list' }, items, now ? h('li', { class: 'working' }, h('span', { class: 'pulse' }), now) : null));
+    if (!settled) {
+      const now = read.length === 0 ? 'Searching the posts' : `Writing from ${plural(read.length, 'post')}`;
+      this.#parts.steps.replaceChildren(h('ol', { class: 'steps-list' }, items, h('li', {}, h('span', { class: 'pulse' }), now)));
     } else if (items.length === 0) {
       this.#parts.steps.replaceChildren();
     } else {
