@@ -32,7 +32,8 @@ struct HackerNewsOptions {
   std::chrono::milliseconds stream_silence{75000};  // the API sends a sign of life every 30 s
   std::chrono::milliseconds poll{5000};             // without the event stream
   std::chrono::milliseconds check{60000};           // with it: in case it falls silent unnoticed
-  std::chrono::milliseconds refresh{120000};        // of the front page's scores
+  std::chrono::milliseconds changes{30000};   // between polls of changed items, without the event stream
+  std::chrono::milliseconds refresh{120000};  // of the front page's scores
   std::chrono::milliseconds late_retry{
       3000};  // an item that is not there yet; four tries, each after four times as long
 };

@@ -428,4 +428,11 @@ class HtmlReader {
 
 HtmlText html_to_text(std::string_view html) { return HtmlReader(html).read(); }
 
+std::string decode_html_references(std::string_view text) {
+  const std::string decoded = decode_references(text);
+  TextBuilder out;
+  for (size_t at = 0; at < decoded.size();) out.character(decode_utf8(decoded, at));
+  return out.take();
+}
+
 }  // namespace fathom::live

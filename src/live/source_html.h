@@ -19,4 +19,8 @@ struct HtmlText {
 /// ("https://example.org/lo...") gets the address as its text. Ill-formed UTF-8 becomes U+FFFD.
 HtmlText html_to_text(std::string_view html);
 
+/// Decodes the character references alone: for fields that are plain text but for them, such as titles. What looks like a
+/// tag stays. White space is collapsed and control characters are left out as above.
+std::string decode_html_references(std::string_view text);
+
 }  // namespace fathom::live
