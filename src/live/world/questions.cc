@@ -1,0 +1,148 @@
+// Questions about the sample world, each with the answer that is right when it is asked.
+#include <algorithm>
+
+#include "live/world/generator.h"
+
+namespace fathom::live::world {
+namespace {
+
+constexpr int64_t kSettled = 120;  // seconds between the first post that knows and the question
+
+class Questioner {
+ public:
+  Questioner(const Scenarios& scenarios, const WorldOptions& options, const std::vector<FactOrigin>& origins,
+             World& world)
+      : scenarios_(scenarios), options_(options), origins_(origins), world_(world) {}
+
+  void ask_all() {
+    size_t next = 0;
+    for (uint32_t s = 0; s < scenarios_.storylines.size(); ++s) {
+      const Storyline& story = scenarios_.storylines[s];
+      Random random(options_.seed ^ hash_text(story.id + "/questions"));
+      for (; next < origins_.size() && origins_[next].story == s; ++next) ask_fact(story, next, random);
+      for (const FalsePremise& premise : story.false_premises) ask_premise(s, story, premise, random);
+      for (const NoAnswer& question : story.no_answers) ask_nothing(story, question, random);
+    }
+  }
+
+ private:
+  static int64_t second_of(Time time) {
+    return std::chrono::duration_cast<std::chrono::seconds>(time - world_day()).count();
+  }
+
+  // Ids begin with the second since 1970.
+  static int64_t second_of(const std::string& id) {
+    const int64_t day =
+        std::chrono::duration_cast<std::chrono::seconds>(world_day().time_since_epoch()).count();
+    return std::stoll(id) / 1'000'000 - day;
+  }
+
+  static std::string kind_of(const Storyline& story, const FactOrigin& origin) {
+    if (origin.rumour) return "corrected_rumour";
+    const std::string& kind = story.facts[origin.index].kind;
+    if (kind == "who") return "who_said_what";
+    if (kind == "when" || kind == "where") return kind;
+    if (origin.value > 0) return "changed_figure";
+    return kind == "count" ? "count" : "current_value";
+  }
+
+  void ask_fact(const Storyline& story, size_t number, Random& random) {
+    const FactOrigin& origin = origins_[number];
+    const WorldFact& fact = world_.truth.facts[number];
+    if (origin.rumour) {
+      const Rumour& rumour = story.rumours[origin.index];
+      ask(story, rumour.questions, fact, fact.corrected_by, rumour.answers, kDaySeconds, rumour.corrected,
+          "corrected_rumour", random);
+      return;
+    }
+    const Fact& source = story.facts[origin.index];
+    const FactValue& value = source.values[origin.value];
+    if (!value.ask) return;
+    const auto& forms = value.questions.empty() ? source.questions : value.questions;
+    ask(story, forms, fact, fact.posts, fact.accepted, source.end_of(origin.value), 0, kind_of(story, origin),
+        random);
+  }
+
+  void ask(const Storyline& story, const std::vector<Template>& forms, const WorldFact& fact,
+           const std::vector<std::string>& posts, const std::vector<std::string>& answers, int64_t until,
+           int64_t after, const std::string& kind, Random& random) {
+    if (posts.empty()) return;
+    const int64_t from = std::max(second_of(posts.front()) + kSettled, after);
+    if (from >= until) return;
+    const size_t first = random.below(forms.size());
+    for (size_t i = 0; i < options_.questions_per_value; ++i) {
+      WorldQuestion out;
+      out.kind = kind;
+      out.asked_at =
+          world_day() + std::chrono::seconds(
+                            from + static_cast<int64_t>(random.below(static_cast<uint64_t>(until - from))));
+      out.question = words(story, forms[(first + i) % forms.size()], random);
+      out.answers = answers;
+      out.gold_posts = until_then(posts, out.asked_at);
+      out.fact = fact.id;
+      add(story, std::move(out));
+    }
+  }
+
+  void ask_premise(uint32_t s, const Storyline& story, const FalsePremise& premise, Random& random) {
+    for (size_t number = 0; number < origins_.size(); ++number) {
+      const FactOrigin& origin = origins_[number];
+      if (origin.story != s || origin.rumour || origin.index != premise.fact) continue;
+      const int64_t end = story.facts[premise.fact].end_of(origin.value);
+      if (end <= premise.after) continue;
+      const WorldFact& fact = world_.truth.facts[number];
+      std::vector<std::string> answers = fact.accepted;
+      answers.insert(answers.end(), premise.answers.begin(), premise.answers.end());
+      const size_t before = world_.truth.questions.size();
+      ask(story, {premise.question}, fact, fact.posts, answers, end, premise.after, "false_premise", random);
+      if (world_.truth.questions.size() > before) return;
+    }
+  }
+
+  void ask_nothing(const Storyline& story, const NoAnswer& question, Random& random) {
+    WorldQuestion out;
+    out.kind = "no_answer";
+    out.asked_at = world_day() + std::chrono::seconds(36'000 + static_cast<int64_t>(random.below(49'000)));
+    out.question = words(story, question.question, random);
+    add(story, std::move(out));
+  }
+
+  std::string words(const Storyline& story, const Template& source, Random& random) const {
+    Scene scene;
+    scene.scenarios = &scenarios_;
+    scene.story = &story;
+    std::string text = render_in(source, scene, random);
+    capitalise(text);
+    return text;
+  }
+
+  static std::vector<std::string> until_then(const std::vector<std::string>& posts, Time asked_at) {
+    std::vector<std::string> out;
+    for (const std::string& id : posts) {
+      if (second_of(id) <= second_of(asked_at)) out.push_back(id);
+    }
+    return out;
+  }
+
+  void add(const Storyline& story, WorldQuestion question) {
+    const std::string number = std::to_string(++count_);
+    question.id = "q" + std::string(number.size() < 4 ? 4 - number.size() : 0, '0') + number;
+    question.storyline = story.id;
+    world_.truth.questions.push_back(std::move(question));
+  }
+
+  const Scenarios& scenarios_;
+  const WorldOptions& options_;
+  const std::vector<FactOrigin>& origins_;
+  World& world_;
+  size_t count_ = 0;
+};
+
+}  // namespace
+
+void add_questions(const Scenarios& scenarios, const WorldOptions& options,
+                   const std::vector<FactOrigin>& origins, World& world) {
+  Questioner(scenarios, options, origins, world).ask_all();
+}
+
+}  // namespace fathom::live::world

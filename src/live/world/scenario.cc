@@ -1,0 +1,342 @@
+#include "live/world/scenario.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "live/world/reader.h"
+
+namespace fathom::live::world {
+namespace {
+
+constexpr std::array<std::string_view, 3> kCommonFiles = {"accounts.toml", "chatter.toml", "spam.toml"};
+constexpr std::array<std::string_view, 5> kFactKinds = {"current", "count", "when", "where", "who"};
+constexpr int64_t kMaxWeight = 1000;
+constexpr std::array<std::string_view, 4> kLanguages = {"es", "fr", "de", "pt"};
+
+template <class List, class Name>
+std::optional<uint32_t> index_of(const List& list, const Name& matches) {
+  const auto found = std::find_if(list.begin(), list.end(), matches);
+  if (found == list.end()) return std::nullopt;
+  return static_cast<uint32_t>(found - list.begin());
+}
+
+bool is_handle(std::string_view text) {
+  return !text.empty() && text.size() <= 24 && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+  });
+}
+
+Slot slot_of(SlotKind kind, uint32_t index = 0) {
+  Slot slot;
+  slot.kind = kind;
+  slot.index = index;
+  return slot;
+}
+
+class StorylineParser {
+ public:
+  StorylineParser(const Table& root, const std::string& file, const Common& common)
+      : root_(root), common_(common) {
+    story_.file = file;
+    story_.id = std::filesystem::path(file).stem().string();
+  }
+
+  // Names first, templates after: a template may name any fact or list of its file.
+  Storyline parse() {
+    root_.allow({"title", "weight", "names", "tags", "emoji", "lists", "cast", "fact", "rumour", "phase",
+                 "replies", "quotes", "no_answer", "false_premise"});
+    read_head();
+    read_cast();
+    name_lists();
+    for (const Table& table : root_.tables("fact")) read_fact_values(table);
+    check_names();
+    read_lists();
+    size_t index = 0;
+    for (const Table& table : root_.tables("fact")) read_fact_posts(table, story_.facts[index++]);
+    for (const Table& table : root_.tables("rumour")) read_rumour(table);
+    for (const Table& table : root_.tables("phase")) read_phase(table);
+    story_.replies = templates(root_, "replies", false);
+    story_.quotes = templates(root_, "quotes", false);
+    read_questions();
+    return std::move(story_);
+  }
+
+ private:
+  void read_head() {
+    story_.title = root_.text("title");
+    story_.weight = root_.integer_or("weight", 10, 1, kMaxWeight);
+    story_.names = root_.strings("names");
+    story_.tags = root_.strings("tags");
+    story_.emoji = root_.strings("emoji");
+    if (story_.tags.empty()) root_.error("'tags' must hold at least one hashtag, without '#'");
+    for (const std::string& tag : story_.tags) {
+      const auto found = find_tags("#" + tag);
+      if (found.size() != 1 || found[0] != tag)
+        root_.error("'" + tag + "' in 'tags' must be letters and digits");
+    }
+  }
+
+  void read_cast() {
+    for (const Table& table : root_.tables("cast")) {
+      table.allow({"role", "handle", "name", "followers", "voice"});
+      CastMember member;
+      member.role = table.text("role");
+      member.handle = table.text("handle");
+      member.name = table.text("name");
+      member.followers = table.integer_or("followers", 300, 0, 50'000'000);
+      member.voice = voice_of(table, member.role);
+      if (!is_handle(member.handle)) table.error("'handle' must be 1 to 24 letters, digits or _");
+      if (!index_of(story_.roles, [&](const auto& role) { return role == member.role; })) {
+        story_.roles.push_back(member.role);
+      }
+      story_.cast.push_back(std::move(member));
+    }
+    for (const Voice voice : {Voice::kOfficial, Voice::kPress}) {
+      const bool any = std::any_of(story_.cast.begin(), story_.cast.end(),
+                                   [&](const CastMember& member) { return member.voice == voice; });
+      if (!any) root_.error("the cast needs a member with voice \"official\" and one with \"press\"");
+    }
+  }
+
+  static Voice voice_of(const Table& table, const std::string& role) {
+    const bool usual = role == "official" || role == "press";
+    const std::string voice = table.text_or("voice", usual ? role : "casual");
+    if (voice == "official") return Voice::kOfficial;
+    if (voice == "press") return Voice::kPress;
+    if (voice != "casual") table.error("'voice' must be official, press or casual");
+    return Voice::kCasual;
+  }
+
+  void name_lists() {
+    for (auto& [name, lines] : root_.named_lines("lists")) story_.lists.push_back({name, {}});
+  }
+
+  void read_lists() {
+    size_t index = 0;
+    for (const auto& [name, lines] : root_.named_lines("lists")) {
+      for (const Line& line : lines) story_.lists[index].entries.push_back(compile(line, false, false));
+      ++index;
+    }
+  }
+
+  void check_names() const {
+    std::set<std::string> names = {"value", "prev", "clock", "tag", "link"};
+    const auto add = [&](const std::string& name, const Place& place) {
+      if (!names.insert(name).second) fail(place, "the name '" + name + "' is used twice; rename one");
+    };
+    for (const Fact& fact : story_.facts) add(fact.key, fact.place);
+    for (const WordList& list : story_.lists) add(list.name, root_.place());
+    for (const std::string& role : story_.roles) add(role, root_.place());
+  }
+
+  void read_fact_values(const Table& table) {
+    table.allow({"key", "kind", "subject", "attribute", "weight", "values", "questions", "official", "press",
+                 "casual", "es", "fr", "de", "pt"});
+    Fact fact;
+    fact.place = table.place();
+    fact.key = table.text("key");
+    fact.kind = table.text("kind");
+    fact.subject = table.text("subject");
+    fact.attribute = table.text("attribute");
+    fact.weight = table.integer_or("weight", 10, 1, kMaxWeight);
+    if (std::find(kFactKinds.begin(), kFactKinds.end(), fact.kind) == kFactKinds.end()) {
+      table.error("'kind' must be current, count, when, where or who");
+    }
+    for (const Table& entry : table.tables("values")) {
+      entry.allow({"from", "value", "also", "accept", "questions", "ask"});
+      FactValue value;
+      value.from = entry.clock("from");
+      value.forms = {entry.text("value")};
+      for (auto& form : entry.strings("also")) value.forms.push_back(std::move(form));
+      value.accepted = value.forms;
+      for (auto& form : entry.strings("accept")) value.accepted.push_back(std::move(form));
+      value.ask = entry.flag_or("ask", true);
+      if (value.from >= kDaySeconds) entry.error("'from' must lie before 24:00");
+      if (!fact.values.empty() && value.from <= fact.values.back().from) {
+        entry.error("the values of '" + fact.key + "' must be in the order of their times");
+      }
+      fact.values.push_back(std::move(value));
+    }
+    if (fact.values.empty())
+      table.error("fact '" + fact.key + "' needs 'values' with at least one { from, value }");
+    story_.facts.push_back(std::move(fact));
+  }
+
+  void read_fact_posts(const Table& table, Fact& fact) {
+    fact.questions = templates(table, "questions", false);
+    fact.voices = voices(table, true);
+    size_t index = 0;
+    for (const Table& entry : table.tables("values")) {
+      fact.values[index++].questions = templates(entry, "questions", false);
+    }
+    if (fact.questions.empty()) table.error("fact '" + fact.key + "' has no 'questions'");
+    if (fact.voices.press.empty()) table.error("fact '" + fact.key + "' has no posts under 'press'");
+  }
+
+  void read_rumour(const Table& table) {
+    table.allow({"key", "subject", "attribute", "weight", "value", "also", "from", "corrected", "spread",
+                 "official", "press", "casual", "es", "fr", "de", "pt", "questions", "answers"});
+    Rumour rumour;
+    rumour.place = table.place();
+    rumour.key = table.text("key");
+    rumour.subject = table.text("subject");
+    rumour.attribute = table.text("attribute");
+    rumour.weight = table.integer_or("weight", 10, 1, kMaxWeight);
+    rumour.from = table.clock("from");
+    rumour.corrected = table.clock("corrected");
+    rumour.forms = {table.text("value")};
+    for (auto& form : table.strings("also")) rumour.forms.push_back(std::move(form));
+    rumour.accepted = rumour.forms;
+    rumour.spread = templates(table, "spread", true);
+    rumour.corrections = voices(table, true);
+    rumour.questions = templates(table, "questions", false);
+    rumour.answers = table.strings("answers");
+    if (rumour.from >= rumour.corrected || rumour.corrected >= kDaySeconds) {
+      table.error("a rumour's 'from' must lie before 'corrected', and that before 24:00");
+    }
+    if (rumour.spread.empty() || rumour.corrections.press.empty() || rumour.questions.empty() ||
+        rumour.answers.empty()) {
+      table.error("rumour '" + rumour.key + "' needs 'spread', 'press', 'questions' and 'answers'");
+    }
+    story_.rumours.push_back(std::move(rumour));
+  }
+
+  void read_phase(const Table& table) {
+    table.allow({"from", "to", "weight", "official", "press", "casual", "es", "fr", "de", "pt"});
+    Phase phase;
+    phase.from = table.clock_or("from", 0);
+    phase.to = table.clock_or("to", kDaySeconds);
+    phase.weight = table.integer_or("weight", 10, 1, kMaxWeight);
+    phase.voices = voices(table, false);
+    if (phase.from >= phase.to) table.error("a phase's 'from' must lie before its 'to'");
+    if (phase.voices.casual.empty()) table.error("a phase needs posts under 'casual'");
+    story_.phases.push_back(std::move(phase));
+  }
+
+  void read_questions() {
+    for (const Table& table : root_.tables("no_answer")) {
+      table.allow({"question", "absent"});
+      const Line line{table.text("question"), table.place()};
+      story_.no_answers.push_back({compile(line, false, false), table.strings("absent"), table.place()});
+      if (story_.no_answers.back().absent.empty()) {
+        table.error("'absent' must name at least one text that no post contains");
+      }
+    }
+    for (const Table& table : root_.tables("false_premise")) {
+      table.allow({"question", "fact", "after", "answers"});
+      const Line line{table.text("question"), table.place()};
+      const std::string key = table.text("fact");
+      const auto fact = index_of(story_.facts, [&](const Fact& f) { return f.key == key; });
+      if (!fact) table.error("'" + key + "' is no fact of this file");
+      story_.false_premises.push_back(
+          {compile(line, false, false), *fact, table.clock_or("after", 0), table.strings("answers")});
+    }
+  }
+
+  Voices voices(const Table& table, bool own) {
+    Voices out;
+    out.official = templates(table, "official", own);
+    out.press = templates(table, "press", own);
+    out.casual = templates(table, "casual", own);
+    for (const std::string_view lang : kLanguages) {
+      if (table.has(lang)) out.foreign.push_back({std::string(lang), templates(table, lang, own)});
+    }
+    return out;
+  }
+
+  // `own`: the templates belong to a fact or rumour, so that {value} and {prev} mean something.
+  std::vector<Template> templates(const Table& table, std::string_view key, bool own) {
+    std::vector<Template> out;
+    for (const Line& line : table.lines(key)) out.push_back(compile(line, own, true));
+    return out;
+  }
+
+  Template compile(const Line& line, bool own, bool facts) const {
+    return parse_template(line.text, line.place, [&](std::string_view name, bool handle) {
+      return resolve(name, handle, own, facts);
+    });
+  }
+
+  std::optional<Slot> resolve(std::string_view name, bool handle, bool own, bool facts) const {
+    const auto is_named = [&](const auto& entry) { return entry == name; };
+    if (const auto role = index_of(story_.roles, is_named)) {
+      return slot_of(handle ? SlotKind::kHandle : SlotKind::kCast, *role);
+    }
+    if (handle) return std::nullopt;
+    if (own && name == "value") return slot_of(SlotKind::kValue);
+    if (own && name == "prev") return slot_of(SlotKind::kPrevious);
+    if (name == "clock") return slot_of(SlotKind::kClock);
+    if (name == "tag") return slot_of(SlotKind::kTag);
+    if (name == "link") return slot_of(SlotKind::kLink);
+    if (facts) {
+      if (const auto fact = index_of(story_.facts, [&](const Fact& f) { return f.key == name; })) {
+        return slot_of(SlotKind::kFact, *fact);
+      }
+    }
+    if (const auto list = index_of(story_.lists, [&](const WordList& l) { return l.name == name; })) {
+      return slot_of(SlotKind::kList, *list);
+    }
+    if (const auto shared = common_.list_index(name)) return slot_of(SlotKind::kShared, *shared);
+    return std::nullopt;
+  }
+
+  const Table& root_;
+  const Common& common_;
+  Storyline story_;
+};
+
+}  // namespace
+
+std::optional<size_t> Fact::value_at(int64_t second) const {
+  std::optional<size_t> found;
+  for (size_t i = 0; i < values.size() && values[i].from <= second; ++i) found = i;
+  return found;
+}
+
+int64_t Fact::end_of(size_t value) const {
+  return value + 1 < values.size() ? values[value + 1].from : kDaySeconds;
+}
+
+std::optional<uint32_t> Common::list_index(std::string_view name) const {
+  return index_of(lists, [&](const WordList& list) { return list.name == name; });
+}
+
+Storyline parse_storyline(std::string_view toml, const std::string& file, const Common& common) {
+  const toml::table document = parse_document(toml, file);
+  const Table root(document, file);
+  return StorylineParser(root, file, common).parse();
+}
+
+Scenarios load_scenarios(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::directory_iterator entries(folder, error);
+  if (error) {
+    throw Error(ErrorCode::kNotFound, "no folder of scenario files at " + folder.string() +
+                                          "; pass the data/world folder of Fathom");
+  }
+  std::map<std::string, std::string> stories;
+  for (const auto& entry : entries) {
+    const std::string name = entry.path().filename().string();
+    if (entry.path().extension() == ".toml") stories[name] = read_file(entry.path(), size_t{1} << 20);
+  }
+  std::map<std::string, std::string> common;
+  for (const std::string_view name : kCommonFiles) {
+    auto found = stories.extract(std::string(name));
+    if (found.empty()) {
+      throw Error(ErrorCode::kNotFound, (folder / name).string() + " is missing; the sample world needs it");
+    }
+    common.insert(std::move(found));
+  }
+  if (stories.empty()) {
+    throw Error(ErrorCode::kNotFound, folder.string() + " holds no storyline; add a NAME.toml");
+  }
+  Scenarios out;
+  out.common = parse_common(common);
+  for (const auto& [name, text] : stories) out.storylines.push_back(parse_storyline(text, name, out.common));
+  return out;
+}
+
+}  // namespace fathom::live::world
