@@ -164,8 +164,8 @@ export class FeedPane {
         h('p', { class: 'post-head' }, monogram(post), byline(post), timeElement(post.time, this.#clock.now)),
         h('p', { class: 'post-text', dir: 'auto' }, shorten(post.text, 700)),
         h('p', { class: 'post-foot' }, badges(post), h('span', { class: 'grow' }), originalLink(post),
-          h('button', { type: 'button', class: 'text-button', 'aria-label': `Ask about the post of @${post.handle}`, onclick: () => this.#onAsk(post) },
-            icon('ask'), 'Ask about it'))));
+          h('button', { type: 'button', class: 'text-button', onclick: () => this.#onAsk(post) },
+            icon('ask'), 'Ask about it', h('span', { class: 'sr' }, ` (post of @${post.handle})`)))));
   }
 
   #drawHeld() {

@@ -20,6 +20,7 @@ export class Status {
   #onChange;
   #timer = 0;
   #reachable = true;
+  #denied = false;
   data = null;
 
   /// `onChange(data)` after each reading; `onKeyNeeded()` when the server asks for a key.
@@ -60,10 +61,12 @@ export class Status {
     try {
       this.data = await getJson('/v1/status');
       this.#reachable = true;
+      this.#denied = false;
       this.#clock.advance(parseTime(this.data.feed?.time));
     } catch (error) {
       this.#reachable = !(error instanceof ApiError && error.kind === 'network');
-      if (error.status === 401 || error.status === 403) this.#onKeyNeeded();
+      this.#denied = error.status === 401 || error.status === 403;
+      if (this.#denied) this.#onKeyNeeded();
     }
     this.#draw();
     this.#onChange(this.data);
@@ -86,6 +89,8 @@ export class Status {
     if (!this.#reachable) {
       text = 'Server not reachable';
       state = 'failed';
+    } else if (this.#denied) {
+      text = 'A key is needed';
     } else if (now !== null && this.#clock.replayed) {
       text = `${absolute(now)}, replayed`;
       state = 'live';
