@@ -59,7 +59,10 @@ bool comes_later(const BytePairEncoder::Workspace::Candidate& a,
   return a.rank != b.rank ? a.rank > b.rank : a.left > b.left;
 }
 
-bool can_be_merged_to(TokenType type) { return type != TokenType::kControl && type != TokenType::kUnknown; }
+/// Control and user-defined tokens are found in the text before it is merged, or not meant to be found.
+bool can_be_merged_to(TokenType type) {
+  return type == TokenType::kNormal || type == TokenType::kUnused || type == TokenType::kByte;
+}
 
 }  // namespace
 

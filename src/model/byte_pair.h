@@ -20,8 +20,8 @@ std::string bytes_of_gpt2_text(std::string_view text);
 
 class BytePairEncoder {
  public:
-  /// `merges`: "left right" in order of rank. `whole_words`: a word that is a token is not merged. Control tokens are
-  /// never produced. A merge that is not two parts is skipped and counted in `bad_merges`.
+  /// `merges`: "left right" in order of rank. `whole_words`: a word that is a token is not merged. Control and
+  /// user-defined tokens are never produced. A merge that is not two parts is skipped and counted in `bad_merges`.
   BytePairEncoder(const Vocabulary& vocabulary, std::span<const std::string_view> merges, bool whole_words);
 
   size_t bad_merges() const { return bad_merges_; }

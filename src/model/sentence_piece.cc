@@ -33,9 +33,8 @@ int hex_digit(char c) {
   return -1;
 }
 
-bool can_be_merged_to(TokenType type) {
-  return type == TokenType::kNormal || type == TokenType::kUserDefined || type == TokenType::kUnused;
-}
+/// User-defined pieces are found in the text before it is merged, or not meant to be found.
+bool can_be_merged_to(TokenType type) { return type == TokenType::kNormal || type == TokenType::kUnused; }
 
 }  // namespace
 

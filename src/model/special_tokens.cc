@@ -1,6 +1,7 @@
 #include "model/special_tokens.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace fathom::model {
 namespace {
@@ -10,19 +11,15 @@ bool is_markup(std::string_view text) {
   return (text.front() == '<' && text.back() == '>') || (text.front() == '[' && text.back() == ']');
 }
 
-bool is_special(TokenType type) {
-  return type == TokenType::kControl || type == TokenType::kUnknown || type == TokenType::kUserDefined;
-}
-
 }  // namespace
 
-SpecialTokens::SpecialTokens(const Vocabulary& vocabulary) {
-  for (size_t id = 0; id < vocabulary.size(); ++id) {
-    const std::string_view text = vocabulary.texts[id];
-    if (!is_special(vocabulary.types[id]) || text.empty() || text.size() > kLongest) continue;
-    tokens_.push_back(
-        {text, static_cast<int32_t>(id), vocabulary.types[id] != TokenType::kUserDefined, is_markup(text)});
-  }
+void SpecialTokens::add(std::string text, size_t id, TokenType type) {
+  if (text.empty() || text.size() > kLongest) return;
+  const bool markup = is_markup(text);
+  tokens_.push_back({std::move(text), static_cast<int32_t>(id), type != TokenType::kUserDefined, markup});
+}
+
+void SpecialTokens::sort() {
   // Of tokens with the same text the first in the vocabulary counts.
   std::stable_sort(tokens_.begin(), tokens_.end(),
                    [](const SpecialToken& a, const SpecialToken& b) { return a.text < b.text; });

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -13,7 +13,7 @@
 namespace fathom::model {
 
 struct SpecialToken {
-  std::string_view text;
+  std::string text;
   int32_t id = 0;
   bool is_control = false;  // only trusted text may name it
   bool is_markup = false;   // <...> or [...]
@@ -24,8 +24,13 @@ class SpecialTokens {
   /// Tokens of more bytes than this are not looked for.
   static constexpr size_t kLongest = 256;
 
-  /// `vocabulary` outlives this.
-  explicit SpecialTokens(const Vocabulary& vocabulary);
+  /// `spell` gives a token's text as it stands in the texts that will be searched.
+  template <class Spell>
+  SpecialTokens(const Vocabulary& vocabulary, Spell spell) {
+    for (size_t id = 0; id < vocabulary.size(); ++id)
+      if (is_special(vocabulary.types[id])) add(spell(vocabulary.texts[id]), id, vocabulary.types[id]);
+    sort();
+  }
 
   /// The longest token that stands at `at` and that `permitted(token)` allows; null when there is none.
   template <class Permitted>
@@ -50,6 +55,12 @@ class SpecialTokens {
   struct Range {
     size_t begin = 0, end = 0;
   };
+
+  static bool is_special(TokenType type) {
+    return type == TokenType::kControl || type == TokenType::kUnknown || type == TokenType::kUserDefined;
+  }
+  void add(std::string text, size_t id, TokenType type);
+  void sort();
 
   /// The tokens of `range`, which share `length` bytes, that have `next` as the byte after.
   Range narrowed(Range range, size_t length, char next) const;

@@ -116,30 +116,43 @@ struct JoinedText {
 
   void append(std::string_view piece, bool is_trusted) {
     const size_t begin = text.size();
-    text += is_valid_utf8(piece) ? std::string(piece) : sanitize_utf8(piece);
-    if (!is_trusted || text.size() == begin) return;
+    text += piece;
+    if (!is_trusted || piece.empty()) return;
     if (!trusted.empty() && trusted.back().end == begin)
       trusted.back().end = text.size();
     else
       trusted.push_back({begin, text.size()});
   }
-};
 
-/// Steps through the trusted runs beside a scan that moves forward.
-class TrustedRuns {
- public:
-  explicit TrustedRuns(const JoinedText& joined) : runs_(joined.trusted) {}
-
-  /// Where the trusted bytes from `at` on end; `at` itself when it is not trusted.
-  size_t end_from(size_t at) {
-    while (next_ < runs_.size() && runs_[next_].end <= at) ++next_;
-    return next_ < runs_.size() && runs_[next_].begin <= at ? runs_[next_].end : at;
+  bool is_trusted(size_t begin, size_t end) const {
+    const auto after = std::upper_bound(trusted.begin(), trusted.end(), begin,
+                                        [](size_t at, const Run& run) { return at < run.begin; });
+    return after != trusted.begin() && end <= std::prev(after)->end;
   }
-
- private:
-  const std::vector<JoinedText::Run>& runs_;
-  size_t next_ = 0;
 };
+
+/// Hands the special tokens of `text` that `permitted(token, begin)` allows to `on_token`, and the stretches between
+/// them, none empty, to `on_plain(begin, end)`, in order.
+template <class Permitted, class OnPlain, class OnToken>
+void scan(const SpecialTokens& specials, std::string_view text, Permitted permitted, OnPlain on_plain,
+          OnToken on_token) {
+  size_t plain_begin = 0;
+  for (size_t at = 0; at < text.size();) {
+    const SpecialToken* token = nullptr;
+    if (specials.may_begin(text[at]))
+      token =
+          specials.match(text, at, [&](const SpecialToken& candidate) { return permitted(candidate, at); });
+    if (token == nullptr) {
+      ++at;
+      continue;
+    }
+    if (plain_begin < at) on_plain(plain_begin, at);
+    on_token(*token);
+    at += token->text.size();
+    plain_begin = at;
+  }
+  if (plain_begin < text.size()) on_plain(plain_begin, text.size());
+}
 
 }  // namespace
 
@@ -173,10 +186,15 @@ struct Tokenizer::Impl {
   std::optional<int32_t> find_special(std::string_view text) const;
   bool is_control(int32_t id) const;
 
+  /// The form in which text is searched and encoded: valid UTF-8, spaces as pieces have them.
+  std::string spelled(std::string_view text) const;
+  std::string searchable(const std::string& token) const;
   template <class Permitted>
   std::vector<int32_t> encode(std::string_view text, Permitted permitted) const;
-  void encode_plain(std::string_view text, bool after_special, std::vector<int32_t>& out,
-                    BytePairEncoder::Workspace& workspace) const;
+  template <class Permitted>
+  void encode_byte_pair(std::string_view text, Permitted permitted, std::vector<int32_t>& out) const;
+  template <class Permitted>
+  void encode_sentence_piece(std::string_view text, Permitted permitted, std::vector<int32_t>& out) const;
 };
 
 void Tokenizer::Impl::read(const GgufFile& file) {
@@ -191,7 +209,7 @@ void Tokenizer::Impl::read(const GgufFile& file) {
     read_sentence_piece(file);
   else
     read_byte_pair(file);
-  specials.emplace(vocabulary);
+  specials.emplace(vocabulary, [this](const std::string& text) { return searchable(text); });
   pieces.reserve(vocabulary.size());
   for (size_t id = 0; id < vocabulary.size(); ++id) pieces.push_back(piece_of(id));
 }
@@ -268,7 +286,19 @@ bool Tokenizer::Impl::is_control(int32_t id) const {
   return type == TokenType::kControl || type == TokenType::kUnknown;
 }
 
-/// `permitted(token, begin)`: may the token that stands at `begin` be taken for itself? Called with `begin` rising.
+std::string Tokenizer::Impl::spelled(std::string_view text) const {
+  std::string valid = is_valid_utf8(text) ? std::string(text) : sanitize_utf8(text);
+  return is_sentence_piece ? with_piece_spaces(valid) : valid;
+}
+
+/// How a special token stands in spelled text. Empty where SentencePiece never finds it: a user-defined piece with
+/// plain spaces beside a piece of the same text with U+2581, as in Grok-1's vocabulary.
+std::string Tokenizer::Impl::searchable(const std::string& token) const {
+  std::string text = spelled(token);
+  return text != token && ids.contains(text) ? std::string() : text;
+}
+
+/// `permitted(token, begin)`: may the token that stands at `begin` be taken for itself?
 template <class Permitted>
 std::vector<int32_t> Tokenizer::Impl::encode(std::string_view text, Permitted permitted) const {
   if (text.size() > kMaxText)
@@ -276,45 +306,49 @@ std::vector<int32_t> Tokenizer::Impl::encode(std::string_view text, Permitted pe
                 fmt::format("a text of {} bytes is longer than the {} that can be encoded at once",
                             text.size(), kMaxText));
   std::vector<int32_t> out;
-  BytePairEncoder::Workspace workspace;
-  size_t plain_begin = 0;
-  bool after_special = true;  // the beginning counts as such
-  const auto flush = [&](size_t end) {
-    if (end == plain_begin) return;
-    encode_plain(text.substr(plain_begin, end - plain_begin), after_special, out, workspace);
-    after_special = false;
-  };
-  for (size_t at = 0; at < text.size();) {
-    const SpecialToken* token = nullptr;
-    if (specials->may_begin(text[at]))
-      token =
-          specials->match(text, at, [&](const SpecialToken& candidate) { return permitted(candidate, at); });
-    if (token == nullptr) {
-      ++at;
-      continue;
-    }
-    flush(at);
-    out.push_back(token->id);
-    after_special = true;
-    at += token->text.size();
-    plain_begin = at;
-  }
-  flush(text.size());
+  if (is_sentence_piece)
+    encode_sentence_piece(text, permitted, out);
+  else
+    encode_byte_pair(text, permitted, out);
   return out;
 }
 
-void Tokenizer::Impl::encode_plain(std::string_view text, bool after_special, std::vector<int32_t>& out,
-                                   BytePairEncoder::Workspace& workspace) const {
-  if (is_sentence_piece) {
-    const std::string_view prefix = add_space_prefix && after_special ? kPieceSpace : "";
-    sentence_piece->encode(std::string(prefix) + with_piece_spaces(text), out);
-    return;
-  }
-  size_t begin = 0;
-  for (const size_t end : split_words(pre_tokenizer, text)) {
-    byte_pair->encode(text.substr(begin, end - begin), out, workspace);
-    begin = end;
-  }
+template <class Permitted>
+void Tokenizer::Impl::encode_byte_pair(std::string_view text, Permitted permitted,
+                                       std::vector<int32_t>& out) const {
+  BytePairEncoder::Workspace workspace;
+  const auto plain = [&](size_t begin, size_t end) {
+    const std::string_view part = text.substr(begin, end - begin);
+    size_t word_begin = 0;
+    for (const size_t word_end : split_words(pre_tokenizer, part)) {
+      byte_pair->encode(part.substr(word_begin, word_end - word_begin), out, workspace);
+      word_begin = word_end;
+    }
+  };
+  scan(*specials, text, permitted, plain, [&](const SpecialToken& token) { out.push_back(token.id); });
+}
+
+/// Control tokens cut the text into parts that each get the space prefix, as in llama.cpp; user-defined pieces stand
+/// within a part, as in SentencePiece, and may take the prefix in.
+template <class Permitted>
+void Tokenizer::Impl::encode_sentence_piece(std::string_view text, Permitted permitted,
+                                            std::vector<int32_t>& out) const {
+  const std::string prefix(add_space_prefix ? kPieceSpace : "");
+  const auto push = [&](const SpecialToken& token) { out.push_back(token.id); };
+  const auto part = [&](size_t begin, size_t end) {
+    const std::string prefixed = prefix + std::string(text.substr(begin, end - begin));
+    const auto user_defined = [&](const SpecialToken& token, size_t at) {
+      return !token.is_control && permitted(token, begin + std::max(at, prefix.size()) - prefix.size());
+    };
+    const auto plain = [&](size_t plain_begin, size_t plain_end) {
+      sentence_piece->encode(std::string_view(prefixed).substr(plain_begin, plain_end - plain_begin), out);
+    };
+    scan(*specials, prefixed, user_defined, plain, push);
+  };
+  const auto control = [&](const SpecialToken& token, size_t at) {
+    return token.is_control && permitted(token, at);
+  };
+  scan(*specials, text, control, part, push);
 }
 
 Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -331,20 +365,17 @@ Tokenizer Tokenizer::from_gguf(const GgufFile& file) {
 size_t Tokenizer::size() const { return impl_->vocabulary.size(); }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool allow_special) const {
-  JoinedText joined;
-  joined.append(text, false);
-  return impl_->encode(joined.text, [allow_special](const SpecialToken& token, size_t) {
+  return impl_->encode(impl_->spelled(text), [allow_special](const SpecialToken& token, size_t) {
     return allow_special || !token.is_control;
   });
 }
 
 std::vector<int32_t> Tokenizer::encode(std::span<const Segment> segments) const {
   JoinedText joined;
-  for (const Segment& segment : segments) joined.append(segment.text, segment.is_template);
-  TrustedRuns trusted(joined);
-  return impl_->encode(joined.text, [&trusted](const SpecialToken& token, size_t begin) {
+  for (const Segment& segment : segments) joined.append(impl_->spelled(segment.text), segment.is_template);
+  return impl_->encode(joined.text, [&joined](const SpecialToken& token, size_t begin) {
     const bool is_plain = !token.is_control && !token.is_markup;
-    return is_plain || begin + token.text.size() <= trusted.end_from(begin);
+    return is_plain || joined.is_trusted(begin, begin + token.text.size());
   });
 }
 
