@@ -22,8 +22,7 @@ export class Proxy {
   #forward(request, response) {
     const { hostname, port } = new URL(this.target);
     const chat = request.url === '/v1/chat/completions';
-    const headers = { ...request.headers, host: `${hostname}:${port}` };
-    const upstream = http.request({ hostname, port, path: request.url, method: request.method, headers, agent: false }, (answer) => {
+    const upstream = http.request({ hostname, port, path: request.url, method: request.method, headers: request.headers, agent: false }, (answer) => {
       response.writeHead(answer.statusCode, answer.headers);
       response.flushHeaders();
       let passed = 0;

@@ -107,13 +107,14 @@ export async function* streamAnswer(body, signal) {
   throw new ApiError('stream', 'The server ended the answer before its end.');
 }
 
-/// GET /v1/feed: calls `onOpen` once connected and yields {id, post} for each post. Returns when the server ends it.
-export async function* followFeed(lastId, signal, onOpen) {
+/// GET /v1/feed: calls `onOpen` once connected and yields {event, id, data} with event post, delete or clock. Begins after
+/// `lastId`, or with the newest `backlog` posts. Returns when the server ends it.
+export async function* followFeed(lastId, backlog, signal, onOpen) {
   const extra = { Accept: 'text/event-stream' };
   if (lastId) extra['Last-Event-ID'] = lastId;
-  const response = await request('/v1/feed', { headers: extra, signal });
+  const response = await request(`/v1/feed?backlog=${backlog}`, { headers: extra, signal });
   onOpen();
   for await (const event of readEvents(response.body)) {
-    if (event.event === 'post') yield { id: event.id, post: JSON.parse(event.data) };
+    yield { ...event, data: JSON.parse(event.data) };
   }
 }

@@ -2,13 +2,13 @@
 
 import { byId, h, icon } from './dom.js';
 import { badges, byline, monogram, originalLink, timeElement } from './post.js';
-import { ByteOffsets } from './text.js';
+import { CodePoints } from './text.js';
 
 const CONTEXT = 360;  // characters shown on either side of the supporting words
 
 /// The post's text around its passage: [before, passage, after], shortened at the outer ends.
 export function passageParts(text, begin, end) {
-  const offsets = new ByteOffsets(text);
+  const offsets = new CodePoints(text);
   const from = offsets.toIndex(begin);
   const to = Math.max(from, offsets.toIndex(end));
   let before = text.slice(0, from);

@@ -4,8 +4,10 @@ import { ApiError, followFeed } from './api.js';
 import { byId, h, icon, setIcon } from './dom.js';
 import { badges, byline, monogram, normalise, originalLink, refreshTimes, timeElement } from './post.js';
 import { plural, shorten } from './text.js';
+import { parseTime } from './time.js';
 
 const KEPT = 400;       // posts in memory
+const BACKLOG = 100;    // posts asked for at the start
 const SHOWN = 60;       // posts in the page
 const REDRAW = 250;     // ms between two redraws
 const WINDOW = 10_000;  // ms over which the rate is taken
@@ -68,7 +70,7 @@ export class FeedPane {
           this.#onState('live');
           this.#say(null);
         };
-        for await (const { id, post } of followFeed(this.#lastId, signal, opened)) this.#take(id, post);
+        for await (const event of followFeed(this.#lastId, BACKLOG, signal, opened)) this.#takeEvent(event);
       } catch (error) {
         if (signal.aborted) return;
         denied = error instanceof ApiError && (error.status === 401 || error.status === 403);
@@ -85,23 +87,28 @@ export class FeedPane {
     }
   }
 
-  #take(id, raw) {
+  #takeEvent({ event, id, data }) {
     if (id) this.#lastId = id;
-    const post = normalise(raw);
+    if (event === 'clock') this.#clock.advance(parseTime(data.feed_time));
+    else if (event === 'delete') this.#remove(data.key);
+    else if (event === 'post') this.#take(normalise(data));
+  }
+
+  #remove(key) {
+    for (const list of [this.#waiting, this.#posts]) {
+      const at = list.findIndex((post) => post.key === key);
+      if (at >= 0) list.splice(at, 1);
+    }
+    this.#schedule();
+  }
+
+  #take(post) {
     // What the server replays at the start of a connection is no sign of how fast posts come in.
     if (Date.now() - this.#started > 1500) this.#arrivals.push(Date.now());
     this.#clock.advance(post.time);
-    for (const list of [this.#waiting, this.#posts]) {
-      const at = list.findIndex((other) => other.key === post.key);
-      if (at >= 0) list.splice(at, 1);
-    }
-    if (raw.deleted) {
-      this.#schedule();
-      return;
-    }
+    this.#remove(post.key);
     this.#waiting.unshift(post);
     if (this.#waiting.length > KEPT) this.#waiting.length = KEPT;
-    this.#schedule();
   }
 
   get #held() {

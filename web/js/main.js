@@ -216,7 +216,7 @@ function drawSuggestions() {
 // --- status, keys, notices ---
 
 function onStatus(data) {
-  const posts = Number(data?.posts ?? 0);
+  const posts = Number(data?.store?.posts ?? 0);
   byId('welcome-line').textContent = posts > 0
     ? `Answers from ${posts.toLocaleString('en')} posts, as of ${absolute(clock.now)}. Every claim points to the post that says it.`
     : 'No posts have come in yet. As soon as they do, every claim in an answer points to the post that says it.';

@@ -10,19 +10,16 @@ const NAMES = {
 export const sourceName = (source) => NAMES[source] ?? source;
 
 /// The parts of a post that every view needs, whether it comes from the feed, from `read` or from a citation.
-export function normalise(raw, known) {
-  const key = raw.key ?? `${raw.source ?? ''}:${raw.id ?? ''}`;
-  const author = typeof raw.author === 'string' ? { handle: raw.author } : raw.author ?? {};
+export function normalise(raw) {
   return {
-    key,
-    source: raw.source ?? key.split(':')[0],
-    handle: author.handle ?? '',
-    name: author.name ?? '',
+    key: raw.key ?? `${raw.source}:${raw.id}`,
+    source: raw.source ?? '',
+    handle: raw.author?.handle ?? '',
+    name: raw.author?.name ?? '',
     text: raw.text ?? '',
     url: raw.url ?? '',
     time: parseTime(raw.created_at),
-    fiction: Boolean(raw.fiction ?? known?.fiction),
-    reply: Boolean(raw.reply_to),
+    fiction: Boolean(raw.fiction),
     tags: raw.tags ?? [],
   };
 }

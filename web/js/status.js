@@ -62,7 +62,7 @@ export class Status {
       this.data = await getJson('/v1/status');
       this.#reachable = true;
       this.#denied = false;
-      this.#clock.advance(parseTime(this.data.feed?.time));
+      this.#clock.advance(parseTime(this.data.feed_time));
     } catch (error) {
       this.#reachable = !(error instanceof ApiError && error.kind === 'network');
       this.#denied = error.status === 401 || error.status === 403;
@@ -74,7 +74,7 @@ export class Status {
   }
 
   #draw() {
-    const fiction = Boolean(this.data?.feed?.fiction);
+    const fiction = Boolean(this.data?.fiction);
     byId('fiction-label').hidden = !fiction;
     byId('fiction-note').hidden = !fiction;
     this.#drawClock();
@@ -94,6 +94,9 @@ export class Status {
     } else if (now !== null && this.#clock.replayed) {
       text = `${absolute(now)}, replayed`;
       state = 'live';
+    } else if (now !== null && this.#clock.stale) {
+      text = `${absolute(now)}, nothing newer`;
+      state = 'waiting';
     } else if (now !== null) {
       text = `${absolute(now)}, live`;
       state = 'live';
@@ -133,10 +136,10 @@ export class Status {
         row('Feed clock', now === null ? 'no post yet' : absolute(now, true), h('p', { class: 'quiet' }, now === null ? 'It starts with the first post.'
           : this.#clock.replayed ? `The time of the newest post. 'Now' in questions and answers means this moment; on your wall it is ${absolute(Date.now())}.`
             : `The newest post is from ${ago(this.#clock.newest, Date.now())}.`)),
-        row('Posts', data ? Number(data.posts ?? 0).toLocaleString('en') : 'unknown'),
+        row('Posts', data ? Number(data.store?.posts ?? 0).toLocaleString('en') : 'unknown'),
         row('Sources', sources.length > 0 ? h('ul', { class: 'panel-sources' }, sources) : 'None is read. Posts come over POST /v1/posts.'),
-        row('Model', this.hasModel ? h('strong', {}, data.model.name ?? data.model.id) : 'None. Answers are quotations from posts.',
-          this.hasModel && data.model.context ? h('p', { class: 'quiet' }, `${plural(data.model.context, 'token')} of context`) : null,
+        row('Model', this.hasModel ? h('strong', {}, data.model.name) : 'None. Answers are quotations from posts.',
+          this.hasModel && data.model.context ? h('p', { class: 'quiet' }, [data.model.quantisation, `${plural(data.model.context, 'token')} of context`].filter(Boolean).join(', ')) : null,
           this.hasModel ? null : h('p', {}, h('button', { type: 'button', class: 'text-button', onclick: () => byId('model-dialog').showModal() }, 'How to add a model'))),
         data?.version ? row('Fathom', `version ${data.version}`) : null));
   }

@@ -1,27 +1,22 @@
-// Offsets and words: the server counts in bytes of UTF-8, the browser in UTF-16 units.
+// Offsets and words. The server counts in code points, the browser in UTF-16 units.
 
-/// Maps byte offsets of UTF-8 to UTF-16 indices of the same text. An offset inside a character maps to its start, one
-/// past the end to the end.
-export class ByteOffsets {
+/// Maps code point offsets to UTF-16 indices of the same text; one past the end maps to the end.
+export class CodePoints {
   constructor(text) {
     this.length = text.length;
-    this.ascii = /^[\x00-\x7f]*$/.test(text);
-    if (this.ascii) return;
-    const starts = [];  // starts[byte] = UTF-16 index of the character that holds the byte
+    if (!/[\ud800-\udbff]/.test(text)) return;  // then the two are the same
+    this.starts = [];
     let index = 0;
     for (const character of text) {
-      const point = character.codePointAt(0);
-      const bytes = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
-      for (let i = 0; i < bytes; i += 1) starts.push(index);
+      this.starts.push(index);
       index += character.length;
     }
-    this.starts = starts;
   }
 
-  toIndex(byte) {
-    if (!Number.isFinite(byte) || byte < 0) return 0;
-    if (this.ascii) return Math.min(byte, this.length);
-    return byte < this.starts.length ? this.starts[byte] : this.length;
+  toIndex(offset) {
+    if (!Number.isFinite(offset) || offset < 0) return 0;
+    if (!this.starts) return Math.min(offset, this.length);
+    return offset < this.starts.length ? this.starts[offset] : this.length;
   }
 }
 

@@ -1,6 +1,7 @@
 // Time as the feed sees it. A replayed feed has its own 'now': the time of its newest post.
 
-const FAR = 10 * 60 * 1000;  // a feed this far from the wall clock is replayed
+const STALE = 10 * 60 * 1000;          // a feed this far behind the wall clock has nothing new
+const REPLAYED = 36 * 60 * 60 * 1000;  // one this far from it is a recording
 
 export function parseTime(text) {
   const time = typeof text === 'string' ? Date.parse(text) : typeof text === 'number' ? text : NaN;
@@ -21,13 +22,18 @@ export class FeedClock extends EventTarget {
 
   /// True when the feed's time is not the wall clock's.
   get replayed() {
-    return this.#time !== null && Math.abs(this.#setAt - this.#time) > FAR;
+    return this.#time !== null && Math.abs(this.#setAt - this.#time) > REPLAYED;
+  }
+
+  /// True when a feed of the present has brought nothing for a while.
+  get stale() {
+    return this.#time !== null && !this.replayed && Date.now() - this.#time > STALE;
   }
 
   /// The feed's time in milliseconds; null before the first post. A live feed's clock runs on between its posts.
   get now() {
     if (this.#time === null) return null;
-    return this.replayed ? this.#time : Math.max(this.#time, Date.now());
+    return this.replayed || this.stale ? this.#time : Math.max(this.#time, Date.now());
   }
 
   get newest() {

@@ -4,7 +4,7 @@ import { byId, h, icon } from './dom.js';
 import { parseBlocks, renderBlock } from './markdown.js';
 import { passageElement } from './card.js';
 import { badges, byline, monogram, normalise, originalLink, timeElement } from './post.js';
-import { ByteOffsets, finishedLength, plural, spoken } from './text.js';
+import { CodePoints, finishedLength, plural, spoken } from './text.js';
 import { absolute, parseTime } from './time.js';
 
 const WRITERS = {
@@ -18,27 +18,23 @@ export function newTurn(question, writer) {
   return { question, wanted: writer, text: '', citations: [], read: [], steps: [], asOf: null, writer: null, fiction: false, state: 'working', error: null };
 }
 
-/// Takes one chunk of the stream into `turn`. Steps and citations come once each, at the latest with the last chunk.
+/// Takes one chunk of the stream into `turn`: steps, then the posts read, then text with the citations that it completes,
+/// and at the end the outcome, which repeats steps and citations.
 export function takeChunk(turn, chunk) {
   const choice = chunk.choices?.[0];
   if (typeof choice?.delta?.content === 'string') turn.text += choice.delta.content;
   if (choice?.finish_reason) turn.finish = choice.finish_reason;
   const extra = chunk.fathom;
   if (!extra) return;
-  mergeBy(turn.steps, extra.steps, (step) => step.query);
-  mergeBy(turn.read, extra.read, (post) => post.key ?? `${post.source}:${post.id}`);
-  mergeBy(turn.citations, extra.citations, (citation) => citation.begin);
+  if (extra.step) turn.steps.push(extra.step);
+  turn.steps = extra.steps ?? turn.steps;
+  turn.read = extra.read ?? turn.read;
+  for (const citation of extra.citations ?? []) {
+    if (!turn.citations.some((known) => known.begin === citation.begin)) turn.citations.push(citation);
+  }
   turn.asOf = extra.as_of ?? turn.asOf;
   turn.writer = extra.writer ?? turn.writer;
   turn.fiction = extra.fiction ?? turn.fiction;
-}
-
-function mergeBy(list, more, keyOf) {
-  for (const item of more ?? []) {
-    const at = list.findIndex((other) => keyOf(other) === keyOf(item));
-    if (at < 0) list.push(item);
-    else list[at] = item;
-  }
 }
 
 export class TurnView {
@@ -106,12 +102,11 @@ export class TurnView {
   // --- the answer ---
 
   #citations() {
-    const { citations, read, text } = this.#turn;
-    const offsets = new ByteOffsets(text);
-    const known = new Map(read.map((raw) => normalise(raw)).map((post) => [post.key, post]));
+    const { citations, text } = this.#turn;
+    const offsets = new CodePoints(text);
     return citations.map((raw) => ({
       number: raw.number,
-      post: normalise({ ...raw, source: raw.source ?? known.get(raw.key)?.source }, known.get(raw.key)),
+      post: normalise(raw),
       begin: offsets.toIndex(raw.begin),
       end: offsets.toIndex(raw.end),
       claimBegin: offsets.toIndex(raw.claim_begin),
