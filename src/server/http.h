@@ -30,6 +30,7 @@ struct Request {
   Fields headers;      // names in lower case
   Fields captures;     // what the route's {names} matched, percent-decoded
   std::string body;
+  bool http_1_0 = false;
   std::string id;  // X-Request-Id: the client's own when it is sane, else a fresh one
 
   const std::string* header(std::string_view lower_name) const { return find_field(headers, lower_name); }

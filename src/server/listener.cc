@@ -103,10 +103,14 @@ class BeastListener final : public Listener {
     for (const auto& session : sessions()) session->cancel();
   }
 
+  void disconnect() override {
+    for (const auto& session : sessions()) session->close();
+  }
+
   void close() override {
     if (threads_.empty()) return;
     drain();
-    for (const auto& session : sessions()) session->close();
+    disconnect();
     work_guard_.reset();  // the threads end when no operation is left
     for (auto& thread : threads_) thread.join();
     threads_.clear();

@@ -57,7 +57,9 @@ class Listener {
   virtual bool wait_idle(std::chrono::milliseconds wait) = 0;
   /// Requests the stop of every running request.
   virtual void cancel() = 0;
-  /// Closes all connections and ends the I/O threads.
+  /// Closes all connections; replies go nowhere from here on.
+  virtual void disconnect() = 0;
+  /// Ends the I/O threads. REQUIRES: no request runs.
   virtual void close() = 0;
 };
 

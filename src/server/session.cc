@@ -196,6 +196,7 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
     framing_.http_1_0 = message.version() == 10;
     framing_.keep_alive = message.keep_alive();
     framing_.head_only = message.method() == http::verb::head;
+    request_.http_1_0 = framing_.http_1_0;
     request_.method = std::string(message.method_string());
     for (const auto& field : message)
       request_.headers.emplace_back(to_lower_ascii({field.name_string().data(), field.name_string().size()}),
