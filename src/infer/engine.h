@@ -48,11 +48,11 @@ struct GenerateRequest {
 enum class FinishReason { kStop, kLength, kCancelled };
 
 struct GenerateResult {
-  std::string text;
+  std::string text;  // all that the sink was given
   FinishReason finish = FinishReason::kStop;
   size_t prompt_tokens = 0;
-  size_t cached_tokens = 0;  // of the prompt, found in the cache
-  size_t completion_tokens = 0;
+  size_t cached_tokens = 0;      // of the prompt, found in the cache
+  size_t completion_tokens = 0;  // without the token that ended it
   double prefill_seconds = 0;
   double decode_seconds = 0;
 };
@@ -95,6 +95,13 @@ class Engine {
   /// than the context; the sentence gives both numbers).
   virtual GenerateResult generate(const GenerateRequest& request, const TextSink& sink,
                                   const std::stop_token& stop) = 0;
+
+  /// The token that a plain text to complete begins with, where the model wants one. `tokenize_chat` has seen to it.
+  virtual std::optional<int32_t> bos() const { return std::nullopt; }
+
+  /// The logits after each of the tokens, [tokens, vocabulary], computed without the cache: for tests and perplexity.
+  /// Errors: as `generate`; kUnsupported for an engine that has none to give.
+  virtual std::vector<float> logits(const std::vector<int32_t>& tokens);
 };
 
 }  // namespace fathom::infer

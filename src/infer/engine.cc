@@ -1,0 +1,286 @@
+#include "infer/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <mutex>
+
+#include "base/error.h"
+#include "infer/kv_cache.h"
+#include "infer/sampler.h"
+#include "infer/text_stream.h"
+#include "infer/transformer.h"
+#include "infer/turnstile.h"
+#include "infer/weights.h"
+#include "model/chat_template.h"
+#include "model/config.h"
+#include "model/gguf.h"
+#include "model/tokenizer.h"
+#include "tensor/ops.h"
+
+namespace fathom::infer {
+namespace {
+
+constexpr size_t kDefaultContext = 8192;
+constexpr size_t kMostCaches = 4;
+// Address space for caches together; at least one there is. Pages count only once they are filled.
+constexpr size_t kCacheBytes = size_t{1} << 30;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+size_t choose_context(const model::ModelConfig& config, const EngineOptions& options) {
+  if (options.context > config.context)
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format(
+            "a context of {} tokens was asked for, but the model was trained with {}; ask for at most that",
+            options.context, config.context));
+  return options.context != 0 ? options.context : std::min(config.context, kDefaultContext);
+}
+
+model::ChatTemplate load_template(const model::GgufFile& file) {
+  const auto text = file.find_string("tokenizer.chat_template");
+  return text ? model::ChatTemplate::parse(*text) : model::ChatTemplate::chatml();
+}
+
+ModelInfo describe(const model::ModelConfig& config, const model::GgufFile& file,
+                   const std::filesystem::path& path, size_t context) {
+  return {config.name.empty() ? path.stem().string() : config.name,
+          config.architecture,
+          model::dominant_format(file),
+          config.parameters(),
+          file.file_bytes(),
+          context,
+          config.vocab};
+}
+
+class LocalEngine final : public Engine {
+ public:
+  LocalEngine(const std::filesystem::path& path, const EngineOptions& options, ThreadPool& pool)
+      : LocalEngine(path, model::GgufFile::open(path), options, pool) {}
+
+  const ModelInfo& info() const override { return info_; }
+  std::vector<int32_t> tokenize(std::string_view text) const override { return tokenizer_.encode(text); }
+  std::string detokenize(const std::vector<int32_t>& tokens) const override {
+    return tokenizer_.decode(tokens);
+  }
+  std::vector<int32_t> tokenize_chat(const std::vector<ChatMessage>& messages) const override;
+  GenerateResult generate(const GenerateRequest& request, const TextSink& sink,
+                          const std::stop_token& stop) override;
+  std::optional<int32_t> bos() const override {
+    return tokenizer_.add_bos() ? tokenizer_.bos() : std::nullopt;
+  }
+  std::vector<float> logits(const std::vector<int32_t>& tokens) override;
+
+ private:
+  /// One generation under way.
+  struct Run {
+    const GenerateRequest& request;
+    const TextSink& sink;
+    const std::stop_token& stop;
+    GenerateResult result;
+    TextStream stream;
+
+    /// Hands text to the sink; false when it wants no more.
+    bool emit(std::string piece) {
+      if (piece.empty()) return true;
+      result.text += piece;
+      return !sink || sink(piece);
+    }
+  };
+
+  LocalEngine(const std::filesystem::path& path, const model::GgufFile& file, const EngineOptions& options,
+              ThreadPool& pool);
+
+  void check(const std::vector<int32_t>& tokens) const;
+  KvCache& choose_cache(std::span<const int32_t> prompt);
+  bool prefill(KvCache& cache, Run& run);
+  FinishReason decode(KvCache& cache, Run& run);
+  void require_finite(std::span<const float> logits) const;
+
+  model::ModelConfig config_;
+  size_t context_;
+  ModelInfo info_;
+  model::Tokenizer tokenizer_;
+  model::ChatTemplate template_;
+  std::string bos_text_, eos_text_;
+  Weights weights_;
+  Turnstile turnstile_;
+
+  // Touched only by whoever has the turn.
+  Transformer transformer_;
+  size_t most_caches_;
+  std::vector<std::unique_ptr<KvCache>> caches_;  // the most recently used first
+  std::vector<float> logits_;
+};
+
+LocalEngine::LocalEngine(const std::filesystem::path& path, const model::GgufFile& file,
+                         const EngineOptions& options, ThreadPool& pool)
+    : config_(model::ModelConfig::from_gguf(file)),
+      context_(choose_context(config_, options)),
+      info_(describe(config_, file, path, context_)),
+      tokenizer_(model::Tokenizer::from_gguf(file)),
+      template_(load_template(file)),
+      weights_(config_, file, true, pool),
+      transformer_(config_, weights_, context_, pool),
+      most_caches_(std::clamp<size_t>(kCacheBytes / KvCache::bytes(config_, context_), 1, kMostCaches)),
+      logits_(config_.vocab) {
+  if (tokenizer_.size() > config_.vocab)
+    throw Error(ErrorCode::kCorrupt,
+                fmt::format("{}: the tokenizer has {} tokens, but the embedding has {} rows; the file "
+                            "was put together wrongly, convert the model again",
+                            path.string(), tokenizer_.size(), config_.vocab));
+  if (const auto id = tokenizer_.bos()) bos_text_ = tokenizer_.text(*id);
+  if (const auto id = tokenizer_.eos()) eos_text_ = tokenizer_.text(*id);
+}
+
+std::vector<int32_t> LocalEngine::tokenize_chat(const std::vector<ChatMessage>& messages) const {
+  std::vector<model::ChatTurn> turns;
+  for (const auto& m : messages) turns.push_back({m.role, m.content});
+  model::ChatOptions options;
+  options.bos = bos_text_;
+  options.eos = eos_text_;
+  const auto segments = template_.render(turns, options);
+  auto tokens = tokenizer_.encode(segments);
+  const auto first = bos();
+  if (first && (tokens.empty() || tokens.front() != *first)) tokens.insert(tokens.begin(), *first);
+  return tokens;
+}
+
+void LocalEngine::check(const std::vector<int32_t>& tokens) const {
+  if (tokens.empty())
+    throw Error(ErrorCode::kInvalidArgument, "the prompt is empty; give at least one token");
+  for (const int32_t id : tokens)
+    if (id < 0 || static_cast<size_t>(id) >= config_.vocab)
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("token {} is not in the vocabulary of {} tokens", id, config_.vocab));
+  if (tokens.size() > context_)
+    throw Error(
+        ErrorCode::kResourceExhausted,
+        fmt::format(
+            "the prompt has {} tokens, but the context holds {}; shorten it or start with a larger context",
+            tokens.size(), context_));
+}
+
+void LocalEngine::require_finite(std::span<const float> logits) const {
+  if (tensor::all_finite(logits.data(), logits.size())) return;
+  throw Error(
+      ErrorCode::kCorrupt,
+      fmt::format(
+          "{}: the model computed numbers that are not finite; its weights are damaged, get the file again",
+          info_.name));
+}
+
+/// A cache that holds the longest beginning of the prompt, and nothing after it. Its own content is kept for later when
+/// little of it would be used and another cache can take over the beginning.
+KvCache& LocalEngine::choose_cache(std::span<const int32_t> prompt) {
+  // The last token is always computed: its logits are wanted.
+  const auto usable = prompt.first(prompt.size() - 1);
+  size_t best = 0;
+  size_t common = 0;
+  for (size_t i = 0; i < caches_.size(); ++i) {
+    const size_t n = caches_[i]->common_prefix(usable);
+    if (n > common) {
+      best = i;
+      common = n;
+    }
+  }
+  const bool reuse = common > 0 && common * 2 >= caches_[best]->tokens().size();
+  if (!reuse) {
+    const KvCache* source = common > 0 ? caches_[best].get() : nullptr;
+    if (caches_.size() < most_caches_) caches_.push_back(std::make_unique<KvCache>(config_, context_));
+    best = caches_.size() - 1;  // the least recently used
+    if (source != nullptr && source != caches_[best].get()) caches_[best]->copy_prefix(*source, common);
+  }
+  std::rotate(caches_.begin(), caches_.begin() + static_cast<ptrdiff_t>(best),
+              caches_.begin() + static_cast<ptrdiff_t>(best) + 1);
+  caches_.front()->truncate(common);
+  return *caches_.front();
+}
+
+/// Computes what the cache does not hold of the prompt; false when stopped.
+bool LocalEngine::prefill(KvCache& cache, Run& run) {
+  const std::span<const int32_t> prompt = run.request.prompt;
+  run.result.cached_tokens = cache.tokens().size();
+  for (size_t at = cache.tokens().size(); at < prompt.size();) {
+    if (run.stop.stop_requested()) return false;
+    const size_t n = std::min(Transformer::kChunk, prompt.size() - at);
+    const bool last = at + n == prompt.size();
+    transformer_.forward(cache, prompt.subspan(at, n), last ? std::span(logits_) : std::span<float>());
+    at += n;
+  }
+  return true;
+}
+
+FinishReason LocalEngine::decode(KvCache& cache, Run& run) {
+  Sampler sampler(run.request.sampling);
+  std::vector<int32_t> history = run.request.prompt;
+  const size_t room = context_ - history.size();
+  const size_t most = std::min(run.request.max_tokens, room);
+  while (run.result.completion_tokens < most) {
+    if (run.stop.stop_requested()) return FinishReason::kCancelled;
+    require_finite(logits_);
+    const int32_t token = sampler.sample(logits_, history);
+    if (tokenizer_.is_end(token)) return FinishReason::kStop;
+    ++run.result.completion_tokens;
+    history.push_back(token);
+    if (static_cast<size_t>(token) < tokenizer_.size() && !run.emit(run.stream.push(tokenizer_.piece(token))))
+      return FinishReason::kCancelled;
+    if (run.stream.stopped()) return FinishReason::kStop;
+    if (run.result.completion_tokens < most) transformer_.forward(cache, std::span(&token, 1), logits_);
+  }
+  return FinishReason::kLength;
+}
+
+GenerateResult LocalEngine::generate(const GenerateRequest& request, const TextSink& sink,
+                                     const std::stop_token& stop) {
+  check(request.prompt);
+  check_sampling(request.sampling);
+  Run run{request, sink, stop, {}, TextStream(request.stop)};
+  run.result.prompt_tokens = request.prompt.size();
+  run.result.finish = FinishReason::kCancelled;
+  const auto turn = turnstile_.enter(stop);
+  if (!turn) return run.result;
+
+  auto start = std::chrono::steady_clock::now();
+  KvCache& cache = choose_cache(request.prompt);
+  const bool complete = prefill(cache, run);
+  run.result.prefill_seconds = seconds_since(start);
+  if (!complete) return run.result;
+
+  start = std::chrono::steady_clock::now();
+  run.result.finish = decode(cache, run);
+  if (run.result.finish != FinishReason::kCancelled && !run.emit(run.stream.finish()))
+    run.result.finish = FinishReason::kCancelled;
+  run.result.decode_seconds = seconds_since(start);
+  return run.result;
+}
+
+std::vector<float> LocalEngine::logits(const std::vector<int32_t>& tokens) {
+  check(tokens);
+  const auto turn = turnstile_.enter({});
+  KvCache cache(config_, context_);
+  std::vector<float> out(tokens.size() * config_.vocab);
+  for (size_t at = 0; at < tokens.size(); at += Transformer::kChunk) {
+    const size_t n = std::min(Transformer::kChunk, tokens.size() - at);
+    transformer_.forward(cache, std::span(tokens).subspan(at, n),
+                         std::span(out).subspan(at * config_.vocab, n * config_.vocab));
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<float> Engine::logits(const std::vector<int32_t>&) {
+  throw Error(ErrorCode::kUnsupported, "this engine does not give logits");
+}
+
+std::unique_ptr<Engine> Engine::load(const std::filesystem::path& gguf, const EngineOptions& options,
+                                     ThreadPool& pool) {
+  return std::make_unique<LocalEngine>(gguf, options, pool);
+}
+
+}  // namespace fathom::infer

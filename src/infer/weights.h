@@ -1,0 +1,55 @@
+// A model's weights in memory, packed for the kernels; the file they came from is no longer needed.
+//
+// Owned by value; immutable after loading, so thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "model/config.h"
+#include "model/gguf.h"
+#include "tensor/buffer.h"
+#include "tensor/packed.h"
+
+namespace fathom::infer {
+
+struct Linear {
+  tensor::PackedMatrix matrix;  // [d_out, d_in]
+  const float* bias = nullptr;  // [d_out], or none
+};
+
+struct LayerWeights {
+  const float* attention_norm = nullptr;
+  Linear q, k, v, o;
+  const float* ffn_norm = nullptr;
+  Linear gate, up, down;
+};
+
+class Weights {
+ public:
+  /// Packs every tensor on all threads of `pool`. The tensors have been checked (ModelConfig::from_gguf). `mapped`: the
+  /// file is a map of its own (GgufFile::open), whose pages are given back as they have been read.
+  Weights(const model::ModelConfig& config, const model::GgufFile& file, bool mapped, ThreadPool& pool);
+
+  const tensor::PackedMatrix& embedding() const { return embedding_; }  // [vocab, d_model]
+  const tensor::PackedMatrix& output() const { return output_; }        // the same one when tied
+  const float* output_norm() const { return output_norm_; }
+  std::span<const float> rope_factors() const { return rope_factors_; }
+  const LayerWeights& layer(size_t index) const { return layers_[index]; }
+  size_t bytes() const { return memory_.bytes(); }
+
+ private:
+  class Loader;
+
+  tensor::Buffer memory_;
+  tensor::PackedMatrix embedding_;
+  tensor::PackedMatrix output_;
+  const float* output_norm_ = nullptr;
+  std::span<const float> rope_factors_;
+  std::vector<LayerWeights> layers_;
+};
+
+}  // namespace fathom::infer

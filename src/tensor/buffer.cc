@@ -1,0 +1,25 @@
+#include "tensor/buffer.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include "base/error.h"
+
+namespace fathom::tensor {
+
+Buffer::Buffer(size_t bytes, bool huge) : bytes_(bytes) {
+  if (bytes == 0) return;
+  void* memory =
+      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED)
+    throw Error(ErrorCode::kResourceExhausted,
+                fmt::format("cannot reserve {} MiB of memory; use a smaller context or model", bytes >> 20));
+  data_ = static_cast<std::byte*>(memory);
+  if (huge) madvise(memory, bytes, MADV_HUGEPAGE);  // a hint; small pages do as well
+}
+
+Buffer::~Buffer() {
+  if (data_ != nullptr) munmap(data_, bytes_);
+}
+
+}  // namespace fathom::tensor

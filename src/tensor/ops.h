@@ -1,0 +1,45 @@
+// The steps of a transformer that are not matrix products: norms, rotary positions, softmax, activations.
+//
+// Each works on one row; the caller splits rows among threads. All memory is the caller's, outputs may be their inputs
+// where said, nothing is allocated, results do not depend on the number of threads. The best instruction set of the
+// processor is chosen at run time (Highway).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace fathom::tensor {
+
+/// out[i] = x[i] / sqrt(mean of x^2 + eps) * weight[i] (Zhang and Sennrich, 2019). In place allowed.
+void rms_norm(const float* x, const float* weight, float eps, float* out, size_t n);
+
+/// cos_sin[2i], cos_sin[2i + 1]: cosine and sine of position / scale * base^(-2i / dims) / factors[i], i < dims / 2 (Su et
+/// al., 2021). Angles come from repeated multiplication in float, as in ggml. `factors` is empty or has dims / 2.
+void rope_angles(size_t position, size_t dims, float base, float scale, std::span<const float> factors,
+                 float* cos_sin);
+
+/// Turns the first `dims` elements of each of `heads` vectors [heads, head_dim] in place. Pairs are neighbours (2i, 2i + 1),
+/// or with `halves` (i, i + dims / 2).
+void rope(float* x, size_t heads, size_t head_dim, size_t dims, bool halves, const float* cos_sin);
+
+/// scores[0..visible) = softmax(scores * scale), rounded to f16; scores[visible..total) = 0. In place.
+/// REQUIRES: 0 < visible <= total.
+void softmax_f16(float* scores, size_t visible, size_t total, float scale);
+
+/// out[i] = silu(gate[i]) * up[i], silu(x) = x / (1 + exp(-x)) (Shazeer, 2020). In place allowed.
+void silu_mul(const float* gate, const float* up, float* out, size_t n);
+
+/// x[i] += y[i].
+void add(float* x, const float* y, size_t n);
+
+/// The index of the greatest element, the lowest on a tie. REQUIRES: n > 0, no NaN.
+size_t argmax(const float* x, size_t n);
+
+/// Whether no element is infinite or not a number.
+bool all_finite(const float* x, size_t n);
+
+/// To IEEE binary16, round to nearest even.
+void to_f16(const float* x, uint16_t* out, size_t n);
+
+}  // namespace fathom::tensor
