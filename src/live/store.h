@@ -35,6 +35,7 @@ struct IngestResult {
   size_t replaced = 0;    // same key, other content
   size_t duplicates = 0;  // same key, same content
   size_t deleted = 0;
+  size_t stale = 0;  // left out: not newer than the order that removed its key
 };
 
 /// What makes one post rank above another; every weight is at least 0 and 0 turns its part off.
@@ -44,6 +45,9 @@ struct RankWeights {
   double engagement = 0.1;  // log(likes + reposts + replies)
 };
 
+/// A search. Its text is read as live/query.h says; a text without words asks for all that passes the filters, ranked by
+/// recency and engagement alone (`what_is_going_on` makes such a query) or newest first. Words without '+' or quotes are
+/// alternatives (see require_all); #tags, @names and $TICKERS count as words.
 struct Query {
   std::string
       text;  // words; "a phrase"; -excluded; +required; #tag @name $TICKER; from:h since:2026-01-01 until: lang: source:
@@ -56,7 +60,11 @@ struct Query {
   std::vector<std::string> sources, langs;
   std::optional<int64_t> min_likes, min_views;
   RankWeights weights;
+  bool exact_count = false;  // walk all matches, so that SearchResult::matched is exact whatever it costs
 };
+
+/// The posts since `since` that most people engaged with, fresh ones first: add filters as needed.
+Query what_is_going_on(Time since, size_t limit);
 
 struct Hit {
   Post post;
@@ -69,8 +77,9 @@ struct Hit {
 
 struct SearchResult {
   std::vector<Hit> hits;
-  size_t matched = 0;      // posts that matched before `limit` and folding
-  size_t query_terms = 0;  // distinct plain terms in the query after analysis
+  size_t matched = 0;         // posts that matched before `limit` and folding
+  bool matched_exact = true;  // false: at least so many; what could not be among the best was not counted
+  size_t query_terms = 0;     // distinct plain terms in the query after analysis
   std::vector<std::pair<std::string, size_t>>
       terms;     // analysed plain term -> posts in the index that have it
   Time as_of{};  // the feed's clock at the search
@@ -96,7 +105,10 @@ class Store {
   static std::unique_ptr<Store> open(const StoreOptions& options, const Clock& clock);
   virtual ~Store() = default;
 
-  /// Returns when all of `posts` are durable and searchable. All or nothing for the call.
+  /// Returns when all of `posts` are durable and searchable. All or nothing for the call. A post with `deleted` removes
+  /// the post of its key, and keeps out one that arrives later but is not newer (created_at) than the order.
+  /// Errors: kInvalidArgument (names the post and its field), kResourceExhausted (disk full, or too much waiting to be
+  /// written), kIo. After an error the store goes on serving reads.
   virtual IngestResult ingest(std::vector<Post> posts) = 0;
 
   /// Errors: kInvalidArgument for a query that cannot be read (names the part).

@@ -1,0 +1,165 @@
+#include "live/codec.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+
+namespace fathom::live {
+namespace {
+
+constexpr char kVersion = 1;
+constexpr size_t kReceivedBytes = 8;
+constexpr unsigned kSensitive = 1, kFiction = 2;
+
+void put_varint(std::string& out, uint64_t value) {
+  while (value >= 0x80) {
+    out += static_cast<char>(value | 0x80);
+    value >>= 7;
+  }
+  out += static_cast<char>(value);
+}
+
+uint64_t zigzag(int64_t value) {
+  return (static_cast<uint64_t>(value) << 1) ^ static_cast<uint64_t>(value >> 63);
+}
+
+int64_t unzigzag(uint64_t value) {
+  return static_cast<int64_t>(value >> 1) ^ -static_cast<int64_t>(value & 1);
+}
+
+void put_string(std::string& out, std::string_view value) {
+  put_varint(out, value.size());
+  out += value;
+}
+
+class RecordReader {
+ public:
+  explicit RecordReader(std::string_view record) : rest_(record) {}
+
+  uint8_t byte() {
+    if (rest_.empty()) broken("ends early");
+    const auto value = static_cast<uint8_t>(rest_.front());
+    rest_.remove_prefix(1);
+    return value;
+  }
+
+  uint64_t varint() {
+    uint64_t value = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+      const uint8_t b = byte();
+      value |= static_cast<uint64_t>(b & 0x7F) << shift;
+      if (b < 0x80) return value;
+    }
+    broken("has a number that never ends");
+  }
+
+  std::string_view string() {
+    const uint64_t size = varint();
+    if (size > rest_.size()) broken("has a string longer than itself");
+    const std::string_view value = rest_.substr(0, size);
+    rest_.remove_prefix(size);
+    return value;
+  }
+
+  std::vector<std::string> strings() {
+    const uint64_t count = varint();
+    if (count > rest_.size()) broken("has a list longer than itself");
+    std::vector<std::string> values;
+    values.reserve(count);
+    for (uint64_t i = 0; i < count; ++i) values.emplace_back(string());
+    return values;
+  }
+
+  Time fixed_time() {
+    if (rest_.size() != kReceivedBytes) broken("has no time of receipt at its end");
+    uint64_t value = 0;
+    for (size_t i = 0; i < kReceivedBytes; ++i) value |= static_cast<uint64_t>(byte()) << (8 * i);
+    return Time(Micros(static_cast<int64_t>(value)));
+  }
+
+  [[noreturn]] static void broken(std::string_view why) {
+    throw Error(ErrorCode::kCorrupt, fmt::format("a stored post {}", why));
+  }
+
+ private:
+  std::string_view rest_;
+};
+
+}  // namespace
+
+std::string encode_record(const Post& post) {
+  std::string out;
+  out.reserve(post.text.size() + post.url.size() + post.author.handle.size() + post.author.name.size() + 96);
+  out += kVersion;
+  put_string(out, post.key());
+  put_string(out, post.text);
+  out += static_cast<char>((post.sensitive ? kSensitive : 0u) | (post.fiction ? kFiction : 0u));
+  for (const auto* field : {&post.author.handle, &post.author.id, &post.author.name, &post.lang, &post.url,
+                            &post.reply_to, &post.repost_of, &post.quote_of})
+    put_string(out, *field);
+  const std::optional<int64_t>* counts[] = {&post.author.followers, &post.metrics.likes,
+                                            &post.metrics.reposts, &post.metrics.replies,
+                                            &post.metrics.views};
+  unsigned present = 0;
+  for (size_t i = 0; i < std::size(counts); ++i) present |= counts[i]->has_value() ? 1u << i : 0u;
+  out += static_cast<char>(present);
+  for (const auto* count : counts)
+    if (*count) put_varint(out, zigzag(**count));
+  put_varint(out, post.links.size());
+  for (const auto& link : post.links) put_string(out, link);
+  put_varint(out, post.tags.size());
+  for (const auto& tag : post.tags) put_string(out, tag);
+  put_varint(out, zigzag(post.created_at.time_since_epoch().count()));
+  const auto received = static_cast<uint64_t>(post.received_at.time_since_epoch().count());
+  for (size_t i = 0; i < kReceivedBytes; ++i) out += static_cast<char>(received >> (8 * i));
+  return out;
+}
+
+Post decode_record(std::string_view record) {
+  RecordReader in(record);
+  if (const auto version = in.byte(); version != static_cast<uint8_t>(kVersion))
+    RecordReader::broken(fmt::format("has the unknown version {}", version));
+  Post post;
+  const std::string_view key = in.string();
+  const size_t colon = key.find(':');
+  if (colon == std::string_view::npos) RecordReader::broken("has no source in its key");
+  post.source = key.substr(0, colon);
+  post.id = key.substr(colon + 1);
+  post.text = in.string();
+  const unsigned flags = in.byte();
+  post.sensitive = (flags & kSensitive) != 0;
+  post.fiction = (flags & kFiction) != 0;
+  for (auto* field : {&post.author.handle, &post.author.id, &post.author.name, &post.lang, &post.url,
+                      &post.reply_to, &post.repost_of, &post.quote_of})
+    *field = in.string();
+  const unsigned present = in.byte();
+  std::optional<int64_t>* counts[] = {&post.author.followers, &post.metrics.likes, &post.metrics.reposts,
+                                      &post.metrics.replies, &post.metrics.views};
+  for (size_t i = 0; i < std::size(counts); ++i)
+    if ((present >> i) & 1u) *counts[i] = unzigzag(in.varint());
+  post.links = in.strings();
+  post.tags = in.strings();
+  post.created_at = Time(Micros(unzigzag(in.varint())));
+  post.received_at = in.fixed_time();
+  return post;
+}
+
+std::string_view record_key(std::string_view record) {
+  RecordReader in(record);
+  in.byte();
+  return in.string();
+}
+
+std::string_view record_text(std::string_view record) {
+  RecordReader in(record);
+  in.byte();
+  in.string();
+  return in.string();
+}
+
+bool same_content(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && a.size() >= kReceivedBytes &&
+         a.substr(0, a.size() - kReceivedBytes) == b.substr(0, b.size() - kReceivedBytes);
+}
+
+}  // namespace fathom::live
