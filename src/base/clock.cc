@@ -122,7 +122,10 @@ std::optional<Time> parse_time(std::string_view text) {
     return {};
   }
   if (!in.done()) return {};
-  return midnight + hours{h} + minutes{mi} + seconds{s} + Micros{micros} - offset;
+  const Time time = midnight + hours{h} + minutes{mi} + seconds{s} + Micros{micros} - offset;
+  const year written = year_month_day(floor<days>(time)).year();  // the offset may have left the years
+  if (written < year{1} || written > year{9999}) return {};
+  return time;
 }
 
 }  // namespace fathom

@@ -44,8 +44,9 @@ class ThreadPool {
     }
     run([&](size_t thread) {
       const size_t begin = blocks * thread / size() * grain;
-      const size_t end = blocks * (thread + 1) / size() * grain;
-      if (begin < count) body(begin, end < count ? end : count);
+      const size_t last = blocks * (thread + 1) / size() * grain;
+      const size_t end = last < count ? last : count;
+      if (begin < end) body(begin, end);  // there may be fewer blocks than threads
     });
   }
 
