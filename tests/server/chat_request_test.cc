@@ -1,0 +1,260 @@
+#include "server/chat_request.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "server/api_error.h"
+
+namespace fathom::server {
+namespace {
+
+using nlohmann::json;
+
+/// A valid request with `extra` laid over it.
+json request(const json& extra = json::object()) {
+  json body = {{"model", "fathom"}, {"messages", {{{"role", "user"}, {"content", "hi"}}}}};
+  body.update(extra);
+  return body;
+}
+
+ChatRequest parse(const json& extra) { return parse_chat_request(request(extra).dump()); }
+
+/// The error that `body` gets; status 0 when it is taken.
+ApiError refusal(const std::string& body) {
+  try {
+    parse_chat_request(body);
+  } catch (const ApiError& error) {
+    return error;
+  }
+  return ApiError(0, "taken");
+}
+
+answer::SearchParameters search(const json& parameters) {
+  const auto parsed = parse({{"search_parameters", parameters}});
+  EXPECT_TRUE(parsed.search.has_value());
+  return parsed.search.value_or(answer::SearchParameters{});
+}
+
+TEST(ChatRequest, ReadsEveryField) {
+  const ChatRequest out = parse({{"stream", true},
+                                 {"stream_options", {{"include_usage", true}}},
+                                 {"max_tokens", 5},
+                                 {"max_completion_tokens", 7},
+                                 {"temperature", 0.5},
+                                 {"top_p", 0.9},
+                                 {"top_k", 40},
+                                 {"min_p", 0.05},
+                                 {"repetition_penalty", 1.1},
+                                 {"frequency_penalty", -1},
+                                 {"presence_penalty", 2},
+                                 {"seed", -1},
+                                 {"stop", {"a", "b"}}});
+  EXPECT_TRUE(out.stream);
+  EXPECT_TRUE(out.include_usage);
+  EXPECT_EQ(out.max_tokens, 7u);
+  EXPECT_EQ(out.stop, (std::vector<std::string>{"a", "b"}));
+  EXPECT_FALSE(out.search.has_value());
+  const infer::Sampling sampling = out.sampling({});
+  EXPECT_FLOAT_EQ(sampling.temperature, 0.5f);
+  EXPECT_FLOAT_EQ(sampling.top_p, 0.9f);
+  EXPECT_EQ(sampling.top_k, 40);
+  EXPECT_FLOAT_EQ(sampling.min_p, 0.05f);
+  EXPECT_FLOAT_EQ(sampling.repetition_penalty, 1.1f);
+  EXPECT_FLOAT_EQ(sampling.frequency_penalty, -1);
+  EXPECT_FLOAT_EQ(sampling.presence_penalty, 2);
+  EXPECT_EQ(sampling.seed, UINT64_MAX);
+}
+
+TEST(ChatRequest, NullsAndUnknownFieldsCountAsAbsent) {
+  const ChatRequest out = parse({{"stream", nullptr},
+                                 {"temperature", nullptr},
+                                 {"stop", nullptr},
+                                 {"tools", json::array()},
+                                 {"tool_choice", "auto"},
+                                 {"user", "u"},
+                                 {"metadata", {{"a", 1}}},
+                                 {"made_up", {1, 2, 3}},
+                                 {"logprobs", false},
+                                 {"response_format", {{"type", "text"}}},
+                                 {"search_parameters", nullptr},
+                                 {"reasoning_effort", "low"},
+                                 {"n", 1}});
+  EXPECT_FALSE(out.stream);
+  EXPECT_FALSE(out.temperature.has_value());
+  EXPECT_FALSE(out.search.has_value());
+}
+
+TEST(ChatRequest, NoShareOfTheProbabilityIsTheLikeliestToken) {
+  EXPECT_FLOAT_EQ(parse({{"top_p", 0}, {"temperature", 1}}).sampling({}).temperature, 0);
+}
+
+TEST(ChatRequest, ContentIsTextOrParts) {
+  const ChatRequest out =
+      parse({{"messages",
+              {{{"role", "developer"}, {"content", "be brief"}},
+               {{"role", "assistant"}, {"content", {{{"type", "refusal"}, {"refusal", "no"}}}}},
+               {{"role", "user"},
+                {"content", {{{"type", "text"}, {"text", "a"}}, {{"type", "text"}, {"text", "b"}}}}}}}});
+  ASSERT_EQ(out.messages.size(), 3u);
+  EXPECT_EQ(out.messages[0].role, "system");
+  EXPECT_EQ(out.messages[1].content, "no");
+  EXPECT_EQ(out.messages[2].content, "ab");
+}
+
+TEST(ChatRequest, WhatCannotBeDoneIsRefusedByName) {
+  const std::vector<std::pair<json, std::string>> cases = {
+      {{{"n", 2}}, "n"},
+      {{{"tools", {{{"type", "function"}}}}}, "tools"},
+      {{{"functions", {{{"name", "f"}}}}}, "functions"},
+      {{{"tool_choice", "required"}}, "tool_choice"},
+      {{{"logprobs", true}}, "logprobs"},
+      {{{"top_logprobs", 3}}, "top_logprobs"},
+      {{{"logit_bias", {{"1", 5}}}}, "logit_bias"},
+      {{{"response_format", {{"type", "json_object"}}}}, "response_format.type"},
+      {{{"audio", {{"voice", "a"}}}}, "audio"},
+      {{{"messages", {{{"role", "tool"}, {"content", "x"}}}}}, "messages[0].role"},
+      {{{"messages", {{{"role", "assistant"}, {"content", nullptr}, {"tool_calls", {1}}}}}},
+       "messages[0].tool_calls"},
+      {{{"messages",
+         {{{"role", "user"}, {"content", {{{"type", "image_url"}, {"image_url", {{"url", "x"}}}}}}}}}},
+       "messages[0].content[0].type"}};
+  for (const auto& [extra, param] : cases) {
+    const ApiError error = refusal(request(extra).dump());
+    EXPECT_EQ(error.status, 400) << extra;
+    EXPECT_EQ(error.code, "unsupported") << extra;
+    EXPECT_EQ(error.param, param) << extra;
+  }
+}
+
+TEST(ChatRequest, WrongTypesAndValuesAreNamed) {
+  const std::vector<std::pair<json, std::string>> cases = {
+      {{{"model", 3}}, "model"},
+      {{{"model", ""}}, "model"},
+      {{{"messages", "hi"}}, "messages"},
+      {{{"messages", json::array()}}, "messages"},
+      {{{"messages", {1}}}, "messages[0]"},
+      {{{"messages", {{{"role", "king"}, {"content", "x"}}}}}, "messages[0].role"},
+      {{{"messages", {{{"content", "x"}}}}}, "messages[0].role"},
+      {{{"messages", {{{"role", "user"}}}}}, "messages[0].content"},
+      {{{"messages", {{{"role", "user"}, {"content", 1}}}}}, "messages[0].content"},
+      {{{"messages", {{{"role", "user"}, {"content", {{{"type", "text"}}}}}}}},
+       "messages[0].content[0].text"},
+      {{{"stream", "yes"}}, "stream"},
+      {{{"stream_options", 1}}, "stream_options"},
+      {{{"max_tokens", 0}}, "max_tokens"},
+      {{{"max_tokens", 1.5}}, "max_tokens"},
+      {{{"max_completion_tokens", UINT64_MAX}}, "max_completion_tokens"},
+      {{{"temperature", 2.1}}, "temperature"},
+      {{{"temperature", "hot"}}, "temperature"},
+      {{{"top_p", -0.1}}, "top_p"},
+      {{{"presence_penalty", 3}}, "presence_penalty"},
+      {{{"seed", 1.5}}, "seed"},
+      {{{"stop", 1}}, "stop"},
+      {{{"stop", {"a", "b", "c", "d", "e"}}}, "stop"},
+      {{{"stop", {""}}}, "stop"},
+      {{{"stop", {1}}}, "stop"},
+      {{{"n", 0}}, "n"},
+      {{{"response_format", "text"}}, "response_format"},
+      {{{"search_parameters", true}}, "search_parameters"},
+      {{{"web_search_options", 1}}, "web_search_options"}};
+  for (const auto& [extra, param] : cases) {
+    const ApiError error = refusal(request(extra).dump());
+    EXPECT_EQ(error.status, 400) << extra;
+    EXPECT_EQ(error.param, param) << extra;
+    EXPECT_NE(std::string(error.what()).find(param), std::string::npos) << error.what();
+  }
+}
+
+TEST(ChatRequest, BadJsonNamesTheByte) {
+  const ApiError error = refusal(R"({"model":"fathom", oops})");
+  EXPECT_EQ(error.status, 400);
+  EXPECT_EQ(error.code, "invalid_json");
+  EXPECT_NE(std::string(error.what()).find("byte 20"), std::string::npos) << error.what();
+  for (const std::string& body :
+       {std::string("[]"), std::string("\"a\""), std::string("{\"model\":\"\xFF\"}"), std::string(70, '['),
+        std::string(1'000'000, '['), std::string("{\"model\":1e999}"), std::string("{} {}"),
+        std::string("{\"model\":\"\\ud800\"}"), std::string()})
+    EXPECT_EQ(refusal(body).status, 400) << body.substr(0, 20);
+}
+
+TEST(SearchParameters, DefaultsAreXais) {
+  const auto out = search(json::object());
+  EXPECT_EQ(out.mode, answer::SearchMode::kAuto);
+  EXPECT_TRUE(out.return_citations);
+  EXPECT_EQ(out.max_results, 20u);
+  EXPECT_TRUE(out.sources.empty());
+  EXPECT_FALSE(out.from || out.to || out.min_likes || out.min_views);
+}
+
+TEST(SearchParameters, TheBytesOfTheAiSdkAreObeyed) {
+  const auto out = search(json::parse(
+      R"({"mode":"on","return_citations":false,"from_date":"2026-01-01","to_date":"2026-01-31","max_search_results":5,
+          "sources":[{"type":"x","included_x_handles":["a","@b"],"post_favorite_count":3,"post_view_count":4},
+                     {"type":"news","country":"CH","safe_search":true}]})"));
+  EXPECT_EQ(out.mode, answer::SearchMode::kOn);
+  EXPECT_FALSE(out.return_citations);
+  EXPECT_EQ(out.from, parse_time("2026-01-01"));
+  EXPECT_EQ(out.to, parse_time("2026-02-01"));  // the last day belongs to it
+  EXPECT_EQ(out.max_results, 5u);
+  EXPECT_EQ(out.handles, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(out.min_likes, 3);
+  EXPECT_EQ(out.min_views, 4);
+  EXPECT_TRUE(out.sources.empty());  // x stands for all posts
+}
+
+TEST(SearchParameters, SourcesMapToThoseOfTheStore) {
+  EXPECT_EQ(search({{"sources", {{{"type", "web"}}}}}).sources,
+            (std::vector<std::string>{"hackernews", "rss"}));
+  EXPECT_EQ(search({{"sources", {{{"type", "x"}, {"excluded_x_handles", {"a"}}}}}}).not_handles,
+            std::vector<std::string>{"a"});
+  EXPECT_EQ(search({{"sources", {{{"type", "x"}, {"x_handles", {"a"}}}}}}).handles,
+            std::vector<std::string>{"a"});
+  EXPECT_EQ(search({{"mode", "off"}}).mode, answer::SearchMode::kOff);
+}
+
+TEST(SearchParameters, OpenAisOwnSwitchTurnsSearchOn) {
+  const auto out = parse({{"web_search_options", {{"search_context_size", "low"}}}});
+  ASSERT_TRUE(out.search.has_value());
+  EXPECT_EQ(out.search->mode, answer::SearchMode::kOn);
+}
+
+TEST(SearchParameters, LimitsAreChecked) {
+  const json eleven = {"1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"};
+  const std::vector<std::tuple<json, int, std::string>> cases = {
+      {{{"mode", "maybe"}}, 400, "mode"},
+      {{{"mode", 1}}, 400, "mode"},
+      {{{"return_citations", "yes"}}, 400, "return_citations"},
+      {{{"from_date", "01/02/2026"}}, 422, "from_date"},
+      {{{"from_date", "2026-02-30"}}, 422, "from_date"},
+      {{{"to_date", "2026-01-01T00:00:00Z"}}, 422, "to_date"},
+      {{{"from_date", "2026-02-02"}, {"to_date", "2026-02-01"}}, 400, "from_date"},
+      {{{"max_search_results", 0}}, 400, "max_search_results"},
+      {{{"max_search_results", 51}}, 400, "max_search_results"},
+      {{{"sources", json::array()}}, 400, "sources"},
+      {{{"sources", "x"}}, 400, "sources"},
+      {{{"sources", {"x"}}}, 400, "sources[0]"},
+      {{{"sources", {{{"type", "fax"}}}}}, 400, "sources[0].type"},
+      {{{"sources", {{{"type", "x"}}, {{"type", "x"}}}}}, 400, "sources[1].type"},
+      {{{"sources", {{{"type", "x"}, {"included_x_handles", eleven}}}}},
+       400,
+       "sources[0].included_x_handles"},
+      {{{"sources", {{{"type", "x"}, {"included_x_handles", {"a"}}, {"excluded_x_handles", {"b"}}}}}},
+       400,
+       "sources[0].included_x_handles"},
+      {{{"sources", {{{"type", "x"}, {"included_x_handles", {"@"}}}}}}, 400, "sources[0].included_x_handles"},
+      {{{"sources", {{{"type", "x"}, {"post_favorite_count", -1}}}}}, 400, "sources[0].post_favorite_count"},
+      {{{"sources", {{{"type", "web"}, {"country", "Switzerland"}}}}}, 422, "sources[0].country"},
+      {{{"sources", {{{"type", "web"}, {"allowed_websites", {"a.com"}}}}}},
+       400,
+       "sources[0].allowed_websites"},
+      {{{"sources", {{{"type", "rss"}, {"links", {"https://e.com/f.xml"}}}}}}, 400, "sources[0].links"}};
+  for (const auto& [parameters, status, param] : cases) {
+    const ApiError error = refusal(request({{"search_parameters", parameters}}).dump());
+    EXPECT_EQ(error.status, status) << parameters;
+    EXPECT_EQ(error.param, "search_parameters." + param) << parameters;
+  }
+}
+
+}  // namespace
+}  // namespace fathom::server
