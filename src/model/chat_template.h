@@ -2,7 +2,7 @@
 //
 // The language is the part of Jinja 3.1 that chat templates use, with Hugging Face's environment: trim_blocks,
 // lstrip_blocks, break and continue, tojson without escapes, raise_exception, strftime_now. Statements: if, for, set,
-// macro, call, filter, break, continue, generation. Values are immutable but for namespaces. What is not in it is
+// macro, filter, with, raw, break, continue, generation. Values are immutable but for namespaces. What is not in it is
 // kUnsupported with its line.
 //
 // Provenance: every byte of output is the template's own or came from the input (messages, tools, extra), through any
