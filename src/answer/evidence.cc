@@ -1,0 +1,151 @@
+#include "answer/evidence.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/text.h"
+
+namespace fathom::answer {
+namespace {
+
+void add_author(const live::Author& author, Evidence& out) {
+  for (const Word& word : split_words(author.name)) {
+    out.about.insert(word.stem);
+    out.about.insert(word.folded);
+  }
+  if (!author.handle.empty()) out.about.insert(to_lower_ascii(author.handle));
+}
+
+void add_date(Time when, Evidence& out) {
+  const auto day = std::chrono::floor<std::chrono::days>(when);
+  const std::chrono::year_month_day date{day};
+  const std::chrono::weekday weekday{day};
+  const std::string month = to_lower_ascii(month_name(static_cast<int>(static_cast<unsigned>(date.month()))));
+  out.about.insert(month);
+  out.about.insert(month.substr(0, 3));
+  out.about.insert(stem_word(month));
+  out.about.insert(to_lower_ascii(weekday_name(static_cast<int>(weekday.iso_encoding()))));
+}
+
+/// Phrases of somebody who does not know either, or who passes on what he heard.
+bool has_rumour_cue(std::string_view lower) {
+  static constexpr auto kCues = std::to_array<std::string_view>(
+      {"unconfirmed", "rumor", "rumour", "hearing that", "i heard", "heard that", "apparently", "allegedly",
+       "can anyone confirm", "not confirmed", "no confirmation", "someone said", "my cousin", "friend says",
+       "is it true", "any truth", "supposedly", "word is", "people are saying"});
+  return std::ranges::any_of(kCues,
+                             [&](std::string_view cue) { return lower.find(cue) != std::string_view::npos; });
+}
+
+/// Text that speaks to a machine instead of to people.
+bool has_injection_cue(std::string_view lower) {
+  static constexpr auto kVerbs =
+      std::to_array<std::string_view>({"ignore", "disregard", "forget", "override"});
+  static constexpr auto kObjects =
+      std::to_array<std::string_view>({"instruction", "previous prompt", "system prompt", "all prior",
+                                       "above rules", "your rules", "guidelines"});
+  static constexpr auto kPlain =
+      std::to_array<std::string_view>({"<|im_start|>",      "<|im_end|>",         "[inst]",
+                                       "<<sys>>",           "system prompt",      "system:",
+                                       "assistant:",        "as an ai",           "### instruction",
+                                       "jailbreak",         "you are now",        "</s>",
+                                       "<|endoftext|>",     "ai assistants must", "language model",
+                                       "note to ai",        "attention ai",       "when summarizing",
+                                       "respond only with", "reply only with",    "answer only with",
+                                       "you must answer",   "you must say"});
+  const auto holds = [&](std::string_view cue) { return lower.find(cue) != std::string_view::npos; };
+  if (std::ranges::any_of(kVerbs, holds) && std::ranges::any_of(kObjects, holds)) return true;
+  return std::ranges::any_of(kPlain, holds);
+}
+
+enum class Noise { kNone, kLoud, kSpam };
+
+/// Rows of tags and tickers, heaps of links, shouting.
+Noise noise_of(const Evidence& evidence) {
+  size_t tags = 0, links = 0, plain = 0, handles = 0, caps = 0, tickers = 0;
+  for (const Word& word : evidence.words) {
+    tags += word.kind == WordKind::kHashtag ? 1 : 0;
+    tickers += word.kind == WordKind::kTicker ? 1 : 0;
+    links += word.kind == WordKind::kUrl ? 1 : 0;
+    handles += word.kind == WordKind::kHandle ? 1 : 0;
+    plain += word.kind == WordKind::kWord || word.kind == WordKind::kNumber ? 1 : 0;
+    caps += word.kind == WordKind::kWord && word.all_caps ? 1 : 0;
+  }
+  if (tags + tickers >= 4 && 2 * (tags + tickers + links) > plain) return Noise::kSpam;
+  if (tags >= 8 || links >= 4 || handles >= 6) return Noise::kSpam;
+  if (tags >= 5 || tickers >= 4) return Noise::kLoud;
+  return plain >= 8 && caps * 10 > plain * 7 ? Noise::kLoud : Noise::kNone;
+}
+
+/// Words of advertising; two of them are one too many.
+bool has_selling_cue(std::string_view lower) {
+  static constexpr auto kCues = std::to_array<std::string_view>(
+      {"click here", "click now",     "free money",  "giveaway",    "follow me",     "follow back",
+       "promo code", "discount code", "win win",     "% off",       "limited offer", "buy now",
+       "earn money", "make money",    "airdrop",     "sign up now", "dm me",         "free followers",
+       "guaranteed", "act now",       "link in bio", "subscribe",   "free trial",    "join my"});
+  return std::ranges::count_if(
+             kCues, [&](std::string_view cue) { return lower.find(cue) != std::string_view::npos; }) >= 2;
+}
+
+double trust_of(const Evidence& evidence) {
+  const std::string lower = to_lower_ascii(evidence.post.text);
+  double trust = 1;
+  if (has_rumour_cue(lower)) trust *= 0.6;
+  if (has_injection_cue(lower) || has_selling_cue(lower)) trust *= 0.2;
+  const Noise noise = noise_of(evidence);
+  if (noise == Noise::kSpam) trust *= 0.25;
+  if (noise == Noise::kLoud) trust *= 0.5;
+  return trust;
+}
+
+}  // namespace
+
+bool Evidence::has(const Word& word) const {
+  if (stems.contains(word.stem) || stems.contains(word.folded)) return true;
+  return word.folded.size() >= 4 && tags.find(word.folded) != std::string::npos;
+}
+
+bool Evidence::has_related(const Word& word) const { return has(word) || (groups & word.groups) != 0; }
+
+bool Evidence::is_about(const Word& word) const {
+  return about.contains(word.stem) || about.contains(word.folded);
+}
+
+Evidence prepare(live::Post post) {
+  Evidence out;
+  out.post = std::move(post);
+  const std::string_view text = out.post.text;
+  out.words = split_words(text);
+  out.sentences = split_sentences(text);
+  out.facts = find_facts(text, out.words);
+  out.known = known_facts(out.facts, out.post.created_at);
+  for (const Word& word : out.words) {
+    if (word.kind == WordKind::kUrl) continue;
+    out.stems.insert(word.stem);
+    out.stems.insert(word.folded);
+    out.groups |= word.groups;
+    if (word.kind == WordKind::kHashtag || word.kind == WordKind::kHandle) out.tags += ' ' + word.folded;
+    if (word.kind == WordKind::kWord && is_content(word) && word.folded != "rt") out.shape += word.stem + ' ';
+  }
+  add_author(out.post.author, out);
+  add_date(out.post.created_at, out);
+  out.trust = trust_of(out);
+  return out;
+}
+
+std::string author_label(const live::Post& post) {
+  const std::string_view name = trim(post.author.name);
+  const std::string_view handle = post.author.handle;
+  // A name is somebody else's text: line breaks, brackets and quotes in it would look like the answer's own.
+  const bool plain =
+      !name.empty() && name.size() <= 60 && name.find_first_of("[]\"\n\r\t@") == std::string_view::npos;
+  const bool known = !handle.empty() && handle != "unknown";
+  if (plain && known && !equals_ignore_case(name, handle))
+    return std::string(name) + " (@" + std::string(handle) + ")";
+  if (known && handle.find_first_of("[]\" \n\r\t") == std::string_view::npos)
+    return "@" + std::string(handle);
+  return plain ? std::string(name) : std::string("a post");
+}
+
+}  // namespace fathom::answer

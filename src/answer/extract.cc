@@ -1,0 +1,465 @@
+#include "answer/extract.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+#include <unordered_set>
+
+#include "base/text.h"
+
+namespace fathom::answer {
+namespace {
+
+constexpr size_t kLongestQuote = 320;  // bytes
+constexpr size_t kNear = 5;            // words between a number and what it counts
+
+bool asks_number(Ask ask) { return ask == Ask::kHowMany || ask == Ask::kHowMuch; }
+
+bool holds_any(std::string_view lower, std::initializer_list<std::string_view> cues) {
+  return std::ranges::any_of(cues,
+                             [&](std::string_view cue) { return lower.find(cue) != std::string_view::npos; });
+}
+
+bool corrects(std::string_view lower) {
+  return holds_any(lower,
+                   {"correction",    "corrected", "revised",   "earlier report", "not true",    "false",
+                    "denied",        "denies",    "debunk",    "clarif",         "contrary to", "retract",
+                    "updated",       "update:",   "in fact",   "is wrong",       "was wrong",   "no truth",
+                    "has now risen", "rises to",  "now stands"});
+}
+
+/// Scores the passages of one post for one question.
+class Scorer {
+ public:
+  Scorer(const Plan& plan, const Relevance& relevance, const Evidence& evidence)
+      : plan_(plan), relevance_(relevance), evidence_(evidence), text_(evidence.post.text) {}
+
+  /// The best passage of the post: a sentence, or a few in a row.
+  std::optional<Quote> best() const {
+    const double whole = relevance_.coverage(evidence_);
+    std::optional<Quote> out;
+    const std::vector<Span>& sentences = evidence_.sentences;
+    for (size_t first = 0; first < sentences.size() && first < 200; ++first) {
+      for (size_t count = 1; count <= 3 && first + count <= sentences.size(); ++count) {
+        const Span span{sentences[first].begin, sentences[first + count - 1].end};
+        // A "[1]" between two sentences belongs to neither; a passage with one inside could pass for a mark of ours.
+        if (count > 1 && (span.size() > kLongestQuote || holds_mark(slice(text_, span)))) break;
+        std::optional<Quote> quote = score(span, whole, count);
+        if (quote && (!out || quote->score > out->score)) out = std::move(quote);
+      }
+    }
+    return out;
+  }
+
+ private:
+  static bool holds_mark(std::string_view text) {
+    for (size_t at = text.find('['); at != std::string_view::npos; at = text.find('[', at + 1)) {
+      if (at + 1 < text.size() && text[at + 1] >= '0' && text[at + 1] <= '9') return true;
+    }
+    return false;
+  }
+
+  bool inside(Span part, Span whole) const { return part.begin >= whole.begin && part.end <= whole.end; }
+
+  std::optional<Quote> score(Span span, double whole, size_t count) const {
+    const Span passage = shorten(clean_span(text_, span));
+    if (passage.size() == 0) return std::nullopt;
+    Quote quote;
+    quote.passage = passage;
+    const double part = relevance_.coverage(evidence_, span);
+    const std::string lower = to_lower_ascii(slice(text_, passage));
+    double score = 0.55 * part + 0.25 * whole + 0.1 * evidence_.text_score + typed(passage, quote);
+    score -= 0.02 * static_cast<double>(count - 1);
+    score -= shape_penalty(passage, lower);
+    quote.score = score * (0.5 + 0.5 * evidence_.trust);
+    if (part < 0.25 && whole > 0 && !plan_.terms.empty()) return std::nullopt;
+    return quote;
+  }
+
+  /// A sentence that is too long is cut at a word, from its end.
+  Span shorten(Span span) const {
+    if (span.size() <= kLongestQuote) return span;
+    size_t end = span.begin + kLongestQuote;
+    while (end > span.begin && text_[end] != ' ') --end;
+    if (end == span.begin) {  // one endless word: at a character's boundary
+      end = span.begin + kLongestQuote;
+      while (end > span.begin && (static_cast<unsigned char>(text_[end]) & 0xC0) == 0x80) --end;
+    }
+    return {span.begin, end};
+  }
+
+  double shape_penalty(Span passage, const std::string& lower) const {
+    size_t content = 0, plain = 0, first_person = 0;
+    for (const Word& word : evidence_.words) {
+      if (!inside(word.span, passage)) continue;
+      content += is_content(word) ? 1 : 0;
+      plain += word.kind == WordKind::kWord || word.kind == WordKind::kNumber ? 1 : 0;
+      first_person += word.folded == "i" || word.folded == "my" || word.folded == "i'm" ||
+                              word.folded == "lol" || word.folded == "omg" || word.folded == "pray" ||
+                              word.folded == "prayers"
+                          ? 1
+                          : 0;
+    }
+    double penalty = 0;
+    if (lower.back() == '?' || lower.find("? ") != std::string::npos) penalty += 0.35;
+    if (content < 3) penalty += 0.3;
+    if (plain < 4) penalty += 0.15;
+    if (first_person > 0) penalty += 0.15;
+    if (holds_any(lower, {"http://", "https://"})) penalty += 0.03;
+    if (lower.ends_with("...") || lower.ends_with("\xE2\x80\xA6")) penalty += 0.05;
+    return penalty;
+  }
+
+  bool in_question(const Word& word) const {
+    return std::ranges::any_of(plan_.terms, [&](const Term& term) { return term.word.stem == word.stem; });
+  }
+
+  double typed(Span passage, Quote& quote) const {
+    const std::string lower = to_lower_ascii(slice(text_, passage));
+    switch (plan_.ask) {
+      case Ask::kHowMany:
+      case Ask::kHowMuch: return number_bonus(passage, quote);
+      case Ask::kWhen: return states_time(passage) ? 0.25 : 0;
+      case Ask::kWhere: return states_place(passage) ? 0.25 : -0.05;
+      case Ask::kWho: return person_bonus(passage);
+      case Ask::kWhy:
+        return holds_any(lower,
+                         {"because", "due to", "after ", "caused", "cause of", "following", "amid", "blame",
+                          "reason", "thanks to", " as ", "over ", "triggered", "sparked", "led to"})
+                   ? 0.25
+                   : 0;
+      default: return news_bonus(passage);
+    }
+  }
+
+  /// What the sentence says beyond the question.
+  double news_bonus(Span passage) const {
+    size_t fresh = 0;
+    bool name = false;
+    for (const Word& word : evidence_.words) {
+      if (!inside(word.span, passage) || !is_content(word) || in_question(word)) continue;
+      ++fresh;
+      name = name || is_name(word) || word.kind == WordKind::kNumber;
+    }
+    return 0.02 * static_cast<double>(std::min<size_t>(fresh, 6)) + (name ? 0.06 : 0);
+  }
+
+  bool states_time(Span passage) const {
+    for (const Fact& fact : evidence_.facts) {
+      const bool time =
+          fact.kind == FactKind::kTime || fact.kind == FactKind::kDate || fact.kind == FactKind::kYear;
+      if (time && inside(fact.span, passage)) return true;
+    }
+    for (const Word& word : evidence_.words) {
+      if (!inside(word.span, passage) || word.kind != WordKind::kWord) continue;
+      if (weekday_number(word.folded) > 0 || (word.capital && month_number(word.folded) > 0)) return true;
+      static const std::unordered_set<std::string_view> kWhen = {
+          "today", "tomorrow", "tonight", "yesterday", "morning", "afternoon", "evening",
+          "noon",  "midnight", "weekend", "minutes",   "hours",   "ago"};
+      if (kWhen.contains(word.folded)) return true;
+    }
+    return false;
+  }
+
+  bool states_place(Span passage) const {
+    static const std::unordered_set<std::string_view> kLead = {"in",   "at",   "near",   "on",   "outside",
+                                                               "from", "off",  "to",     "into", "inside",
+                                                               "by",   "over", "around", "of"};
+    for (size_t i = 1; i < evidence_.words.size(); ++i) {
+      const Word& word = evidence_.words[i];
+      if (!inside(word.span, passage) || in_question(word)) continue;
+      size_t before = i - 1;
+      if (evidence_.words[before].folded == "the" && before > 0) --before;
+      const bool place = word.capital || word.kind == WordKind::kHashtag;
+      if (place && kLead.contains(evidence_.words[before].folded) && month_number(word.folded) == 0 &&
+          weekday_number(word.folded) == 0) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  double person_bonus(Span passage) const {
+    size_t run = 0, longest = 0;
+    bool handle = false;
+    for (const Word& word : evidence_.words) {
+      if (!inside(word.span, passage)) continue;
+      handle = handle || (word.kind == WordKind::kHandle && !in_question(word));
+      const bool name =
+          word.kind == WordKind::kWord && word.capital && !is_stop_word(word.folded) && !in_question(word);
+      run = name ? run + 1 : 0;
+      longest = std::max(longest, run);
+    }
+    if (longest >= 2) return 0.25;
+    return longest == 1 || handle ? 0.15 : -0.1;
+  }
+
+  /// A number that the question does not have, near what is counted.
+  double number_bonus(Span passage, Quote& quote) const {
+    double best = -0.4;
+    for (const Fact& fact : evidence_.facts) {
+      if (!inside(fact.span, passage) || fact.key.starts_with("w:")) continue;
+      if (fact.kind == FactKind::kTime || fact.kind == FactKind::kDate || fact.kind == FactKind::kYear)
+        continue;
+      if (stated_in_question(fact)) continue;
+      double bonus = 0.1 + unit_bonus(fact);
+      double near = 0;
+      for (size_t i = 0; i < evidence_.words.size(); ++i) {
+        const size_t distance = i > fact.word ? i - fact.word : fact.word - i;
+        if (distance > kNear || !inside(evidence_.words[i].span, passage)) continue;
+        near = std::max(near, counted(evidence_.words[i]) - 0.02 * static_cast<double>(distance));
+      }
+      bonus += near;
+      if (bonus > best) {
+        best = bonus;
+        quote.value = fact.key;
+      }
+    }
+    return best;
+  }
+
+  bool stated_in_question(const Fact& fact) const {
+    return std::ranges::any_of(plan_.terms, [&](const Term& term) {
+      return term.word.kind == WordKind::kNumber && evidence_.words[fact.word].folded == term.word.folded;
+    });
+  }
+
+  double unit_bonus(const Fact& fact) const {
+    const auto asked = [&](std::initializer_list<std::string_view> list) {
+      const std::string lower = to_lower_ascii(plan_.question);
+      return holds_any(lower, list);
+    };
+    const bool money = asked({"cost", "price", "revenue", "how much money", "fee", "salary", "worth", "paid",
+                              "pay ", "eps", "valuation", "fine", "budget", "raise"});
+    const bool percent = asked({"percent", "share of", "rate", "turnout", "how much did"});
+    if (fact.kind == FactKind::kMoney) return money ? 0.15 : plan_.ask == Ask::kHowMany ? -0.1 : 0.02;
+    if (fact.kind == FactKind::kPercent) return percent ? 0.15 : plan_.ask == Ask::kHowMany ? -0.1 : 0.02;
+    if (percent && asked({"percent"})) return -0.15;
+    return 0;
+  }
+
+  /// How strongly a word near a number ties it to the question: the counted noun and the verb do, a name does little.
+  double counted(const Word& word) const {
+    double best = 0;
+    for (const Term& term : plan_.terms) {
+      if (!related(term.word, word)) continue;
+      best = std::max(best, term.focus ? 0.3 : term.name ? 0.06 : 0.25);
+    }
+    return best;
+  }
+
+  const Plan& plan_;
+  const Relevance& relevance_;
+  const Evidence& evidence_;
+  std::string_view text_;
+};
+
+bool by_speaker(const Plan& plan, const Reading& reading, const Evidence& evidence) {
+  if (plan.speakers.empty() && plan.speaker_names.empty()) return true;
+  const std::string handle = to_lower_ascii(evidence.post.author.handle);
+  if (std::ranges::find(reading.speaker_handles, handle) != reading.speaker_handles.end()) return true;
+  if (!plan.speakers.empty()) return false;
+  // Nobody of that name posts: somebody else may report what was said.
+  return std::ranges::all_of(plan.speaker_names, [&](const Word& name) { return evidence.has(name); });
+}
+
+std::string author_key(const Evidence& evidence) {
+  const std::string& handle = evidence.post.author.handle;
+  return handle.empty() || handle == "unknown" ? evidence.post.key() : to_lower_ascii(handle);
+}
+
+/// Chooses among the ranked candidates.
+class Chooser {
+ public:
+  Chooser(const Plan& plan, const Reading& reading) : plan_(plan), reading_(reading) {}
+
+  std::vector<ChosenQuote> run() {
+    candidates_ = rank_quotes(plan_, reading_);
+    if (candidates_.empty()) return {};
+    pool_ = pool(asks_number(plan_.ask) ? 0.8 : 0.85);
+    const Quote lead = pick_lead();
+    add(lead, QuoteRole::kAnswer);
+    if (asks_number(plan_.ask) && !lead.value.empty()) {
+      add_same(lead);
+      add_other(lead);
+    } else {
+      add_denial(lead);
+      if (plan_.overview || plan_.ask == Ask::kWhy || plan_.ask == Ask::kWhat)
+        add_more(plan_.overview ? 4 : 2);
+    }
+    return std::move(chosen_);
+  }
+
+ private:
+  const Evidence& evidence(const Quote& quote) const { return reading_.evidence[quote.index]; }
+  Time time(const Quote& quote) const { return evidence(quote).post.created_at; }
+
+  void add(const Quote& quote, QuoteRole role) { chosen_.push_back({quote, role}); }
+
+  std::vector<Quote> pool(double share) const {
+    std::vector<Quote> out;
+    const double least = candidates_.front().score * share;
+    for (const Quote& quote : candidates_) {
+      const bool number =
+          !asks_number(plan_.ask) || !quote.value.empty() || candidates_.front().value.empty();
+      if (quote.score >= least && number) out.push_back(quote);
+    }
+    return out;
+  }
+
+  size_t agreeing(const Quote& quote) const {
+    std::unordered_set<std::string> authors;
+    for (const Quote& other : pool_) {
+      const bool same = asks_number(plan_.ask) ? other.value == quote.value : overlap(quote, other) >= 0.6;
+      if (same) authors.insert(author_key(evidence(other)));
+    }
+    return authors.size() + std::min<size_t>(evidence(quote).copies, 8);
+  }
+
+  /// Share of the content words of `b`'s passage that `a`'s passage has.
+  double overlap(const Quote& a, const Quote& b) const {
+    std::unordered_set<std::string_view> had;
+    for (const Word& word : evidence(a).words) {
+      if (word.span.begin >= a.passage.begin && word.span.end <= a.passage.end && is_content(word))
+        had.insert(word.stem);
+    }
+    size_t total = 0, common = 0;
+    for (const Word& word : evidence(b).words) {
+      if (word.span.begin < b.passage.begin || word.span.end > b.passage.end || !is_content(word)) continue;
+      ++total;
+      common += had.contains(word.stem) ? 1 : 0;
+    }
+    return total == 0 ? 1 : static_cast<double>(common) / static_cast<double>(total);
+  }
+
+  /// Newness, agreement and correction decide among candidates that answer about equally well.
+  Quote pick_lead() const {
+    Time newest = time(pool_.front()), oldest = newest;
+    for (const Quote& quote : pool_) {
+      newest = std::max(newest, time(quote));
+      oldest = std::min(oldest, time(quote));
+    }
+    const double range = std::max<double>(static_cast<double>((newest - oldest).count()), 1);
+    const double fresh = asks_number(plan_.ask) || plan_.latest ? 0.3 : 0.12;
+    const Quote* best = nullptr;
+    double best_score = 0;
+    for (const Quote& quote : pool_) {
+      const double age = static_cast<double>((newest - time(quote)).count()) / range;
+      const std::string lower = to_lower_ascii(evidence(quote).post.text);
+      double score = quote.score + fresh * (plan_.earliest ? age : 1 - age);
+      score += 0.06 * std::log2(static_cast<double>(agreeing(quote)));
+      if (corrects(lower) && !plan_.earliest) score += 0.12;
+      score *= 0.4 + 0.6 * evidence(quote).trust;
+      if (best == nullptr || score > best_score) {
+        best = &quote;
+        best_score = score;
+      }
+    }
+    return *best;
+  }
+
+  /// Another author with the same figure.
+  void add_same(const Quote& lead) {
+    for (const Quote& quote : pool_) {
+      if (quote.value != lead.value || author_key(evidence(quote)) == author_key(evidence(lead))) continue;
+      if (evidence(quote).trust < 0.9 || overlap(lead, quote) > 0.9) continue;
+      return add(quote, QuoteRole::kSame);
+    }
+  }
+
+  /// A figure that differs: an earlier one that was overtaken, or one that stands beside it.
+  void add_other(const Quote& lead) {
+    const std::vector<Quote> others = pool(0.65);
+    const Quote* best = nullptr;
+    for (const Quote& quote : others) {
+      if (quote.value == lead.value || evidence(quote).trust < 0.9) continue;
+      if (overlap(lead, quote) < 0.25) continue;
+      if (best == nullptr || time(quote) > time(*best)) best = &quote;
+    }
+    if (best == nullptr) return;
+    const bool earlier = time(*best) + std::chrono::minutes{1} < time(lead);
+    add(*best, earlier ? QuoteRole::kEarlier : QuoteRole::kDiffers);
+  }
+
+  /// A later post that denies or corrects what the answer says.
+  void add_denial(const Quote& lead) {
+    if (corrects(to_lower_ascii(evidence(lead).post.text))) return;
+    for (const Quote& quote : candidates_) {
+      if (quote.index == lead.index || quote.score < 0.7 * lead.score || time(quote) <= time(lead)) continue;
+      if (!holds_any(to_lower_ascii(slice(evidence(quote).post.text, quote.passage)),
+                     {"correction", "not true", "false", "denied", "denies", "debunk", "no truth", "retract",
+                      "hoax"})) {
+        continue;
+      }
+      return add(quote, QuoteRole::kDiffers);
+    }
+  }
+
+  void add_more(size_t limit) {
+    for (const Quote& quote : candidates_) {
+      if (chosen_.size() >= limit) return;
+      if (quote.score < (plan_.overview ? 0.6 : 0.88) * candidates_.front().score ||
+          evidence(quote).trust < 0.9)
+        continue;
+      const bool fresh = std::ranges::all_of(chosen_, [&](const ChosenQuote& chosen) {
+        return chosen.quote.index != quote.index && overlap(chosen.quote, quote) < 0.6;
+      });
+      if (fresh) add(quote, QuoteRole::kMore);
+    }
+  }
+
+  const Plan& plan_;
+  const Reading& reading_;
+  std::vector<Quote> candidates_;
+  std::vector<Quote> pool_;
+  std::vector<ChosenQuote> chosen_;
+};
+
+}  // namespace
+
+std::vector<Quote> rank_quotes(const Plan& plan, const Reading& reading) {
+  std::vector<Quote> out;
+  for (size_t i = 0; i < reading.evidence.size(); ++i) {
+    const Evidence& evidence = reading.evidence[i];
+    if (!reading.relevance->passes(evidence) || !by_speaker(plan, reading, evidence)) continue;
+    std::optional<Quote> quote = Scorer(plan, *reading.relevance, evidence).best();
+    if (!quote) continue;
+    quote->index = i;
+    out.push_back(std::move(*quote));
+  }
+  std::ranges::stable_sort(out, [](const Quote& a, const Quote& b) { return a.score > b.score; });
+  return out;
+}
+
+std::vector<ChosenQuote> choose_quotes(const Plan& plan, const Reading& reading) {
+  return Chooser(plan, reading).run();
+}
+
+bool write_quotes(const std::vector<ChosenQuote>& quotes, const Plan& plan, const Reading& reading,
+                  Composer& out) {
+  const bool dated = asks_number(plan.ask) || plan.latest;
+  for (const ChosenQuote& chosen : quotes) {
+    const Evidence& evidence = reading.evidence[chosen.quote.index];
+    const std::string words = quoted(slice(evidence.post.text, chosen.quote.passage));
+    const std::string who = attribution(evidence);
+    const std::string when = written_time(evidence.post.created_at, reading.as_of);
+    std::string sentence;
+    switch (chosen.role) {
+      case QuoteRole::kAnswer:
+        sentence = dated ? fmt::format("As of {}: {} - {}", when, words, who)
+                         : fmt::format("{} - {}, {}", words, who, when);
+        break;
+      case QuoteRole::kSame: sentence = fmt::format("The same from {}: {}", who, words); break;
+      case QuoteRole::kEarlier: sentence = fmt::format("Earlier, at {}: {} - {}", when, words, who); break;
+      case QuoteRole::kDiffers: sentence = fmt::format("But {} at {}: {}", who, when, words); break;
+      case QuoteRole::kMore: sentence = fmt::format("{} - {}, {}", words, who, when); break;
+    }
+    if (!out.claim(sentence, {{&evidence, chosen.quote.passage}}, "\n")) return false;
+  }
+  return true;
+}
+
+}  // namespace fathom::answer

@@ -1,0 +1,40 @@
+// The extractive writer: the sentences of the posts that best answer, quoted with who wrote them and when.
+//
+// What a question asks for (a person, a time, a place, a number) decides which sentence is best; a figure that changes is
+// taken from the newest post that can be trusted, and earlier or differing figures are named as such, each cited.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "answer/compose.h"
+#include "answer/plan.h"
+#include "answer/retrieve.h"
+
+namespace fathom::answer {
+
+struct Quote {
+  size_t index = 0;  // into Reading::evidence
+  Span passage;      // cleaned: no "RT @x:", no trailing addresses
+  double score = 0;
+  std::string value;  // the number that answers (its key), for questions that ask for one
+};
+
+enum class QuoteRole { kAnswer, kSame, kEarlier, kDiffers, kMore };
+
+struct ChosenQuote {
+  Quote quote;
+  QuoteRole role = QuoteRole::kAnswer;
+};
+
+/// The quotes that make the answer, the answer itself first. Empty when no post passes the gate.
+std::vector<ChosenQuote> choose_quotes(const Plan& plan, const Reading& reading);
+
+/// Writes them down. False when the reader has gone.
+bool write_quotes(const std::vector<ChosenQuote>& quotes, const Plan& plan, const Reading& reading,
+                  Composer& out);
+
+/// Candidates for every passing post, the best first; what `choose_quotes` chooses from.
+std::vector<Quote> rank_quotes(const Plan& plan, const Reading& reading);
+
+}  // namespace fathom::answer

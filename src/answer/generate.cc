@@ -1,0 +1,298 @@
+#include "answer/generate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "answer/check.h"
+#include "base/error.h"
+#include "base/text.h"
+
+namespace fathom::answer {
+namespace {
+
+constexpr std::string_view kInstructions =
+    "You answer questions from numbered posts. Use only words and numbers from the posts. Answer in one or "
+    "two short "
+    "sentences.";
+constexpr std::string_view kChatInstructions = "You are Fathom, a helpful assistant. Answer briefly.";
+
+/// Below this many parameters a model is given few, short posts.
+constexpr uint64_t kSmallModel = 1'000'000'000;
+
+struct Profile {
+  size_t posts;      // in the prompt
+  size_t bytes;      // of each
+  size_t sentences;  // that are let through
+};
+Profile profile_of(const infer::Engine& engine) {
+  return engine.info().parameters < kSmallModel ? Profile{4, 240, 2} : Profile{12, 1200, 6};
+}
+
+/// One line, without anything that looks like a mark of ours.
+std::string as_data(std::string_view text, size_t longest) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const char32_t c = decode_utf8(text, at);
+    if (out.size() >= longest) break;
+    if (c == '[') {
+      out.push_back('(');
+    } else if (c == ']') {
+      out.push_back(')');
+    } else if (c < 0x20 || c == 0x7F) {
+      if (!out.empty() && out.back() != ' ') out.push_back(' ');
+    } else {
+      append_utf8(out, c);
+    }
+  }
+  return std::string(trim(out));
+}
+
+/// OpenAI's defaults mean that nobody chose: grounded answers are then greedy, which is what a small model is best at.
+infer::Sampling grounded_sampling(infer::Sampling sampling) {
+  const infer::Sampling untouched;
+  if (sampling.temperature == untouched.temperature && sampling.top_p == untouched.top_p &&
+      sampling.top_k == untouched.top_k) {
+    sampling.temperature = 0;
+  }
+  return sampling;
+}
+
+bool is_meta(std::string_view sentence) {
+  const std::string lower = to_lower_ascii(sentence);
+  for (const std::string_view cue :
+       {"here is", "here are", "i'm sorry", "i am sorry", "as an ai", "the question", "based on the posts",
+        "the posts do not", "i cannot", "i can't", "question:", "answer:", "the answer is:", "in summary",
+        "note that", "let me", "sure"}) {
+    if (lower.starts_with(cue)) return true;
+  }
+  return false;
+}
+
+std::string_view strip_bullet(std::string_view text) {
+  text = trim(text);
+  if (text.starts_with("- ") || text.starts_with("* ")) return trim(text.substr(2));
+  size_t digits = 0;
+  while (digits < text.size() && digits < 2 && text[digits] >= '0' && text[digits] <= '9') ++digits;
+  if (digits > 0 && text.substr(digits).starts_with(". ")) return trim(text.substr(digits + 2));
+  return text;
+}
+
+/// Checks each finished sentence and hands on those that hold.
+class Gate {
+ public:
+  Gate(const Plan& plan, const std::vector<const Evidence*>& posts, const std::string& value, size_t most,
+       Composer& out)
+      : plan_(plan), posts_(posts), value_(value), most_(most), out_(out) {}
+
+  /// False when no more text is wanted.
+  bool feed(std::string_view piece) {
+    pending_ += piece;
+    while (true) {
+      const size_t end = first_sentence();
+      if (end == 0) return true;
+      const std::string sentence = pending_.substr(0, end);
+      pending_.erase(0, end);
+      if (!judge(sentence)) return false;
+    }
+  }
+
+  void finish() {
+    if (!trim(pending_).empty()) judge(pending_);
+    pending_.clear();
+  }
+
+  size_t passed() const { return passed_; }
+  size_t dropped() const { return dropped_; }
+
+ private:
+  /// Where the first sentence of what is pending ends, marks behind it included; 0 while it may go on.
+  size_t first_sentence() const {
+    // Marks end no sentence here: each stays with the one it follows.
+    std::string masked = pending_;
+    for (size_t at = masked.find('['); at != std::string::npos; at = masked.find('[', at + 1)) {
+      const size_t end = masked.find_first_not_of("0123456789, ", at + 1);
+      if (end == std::string::npos || masked[end] != ']') continue;
+      std::fill(masked.begin() + static_cast<std::ptrdiff_t>(at),
+                masked.begin() + static_cast<std::ptrdiff_t>(end) + 1, 'X');
+    }
+    const std::vector<Span> sentences = split_sentences(masked);
+    if (sentences.empty()) return 0;
+    const size_t line = pending_.find('\n', sentences[0].begin);
+    if (sentences.size() < 2) return line != std::string::npos ? line + 1 : 0;
+    size_t next = sentences[1].begin;
+    while (next < pending_.size() && pending_[next] == '[') {
+      const size_t end = pending_.find(']', next);
+      if (end == std::string::npos) return 0;
+      next = std::min(pending_.find_first_not_of(" .", end + 1), pending_.size());
+    }
+    return next;
+  }
+
+  bool judge(std::string_view raw) {
+    const Marks marks = strip_marks(strip_bullet(raw));
+    if (split_words(marks.text).empty()) return true;
+    const std::optional<Source> source =
+        is_meta(marks.text) || repeats(marks.text) || !tells(marks.text) ? std::nullopt : find_source(marks);
+    if (!source) return ++dropped_ < 4;
+    ++passed_;
+    return out_.claim(marks.text, {*source}) && passed_ < most_;
+  }
+
+  bool repeats(const std::string& text) { return !seen_.insert(to_lower_ascii(text)).second; }
+
+  /// Says something that the question does not, and, where a figure is asked for, the figure that holds.
+  bool tells(std::string_view text) const {
+    const std::vector<Word> words = split_words(text);
+    const std::vector<Fact> facts = find_facts(text, words);
+    if (!value_.empty()) {
+      return std::ranges::any_of(facts, [&](const Fact& fact) { return fact.key == value_; });
+    }
+    if (plan_.ask == Ask::kYesNo) return true;
+    return std::ranges::any_of(words, [&](const Word& word) {
+      return is_content(word) &&
+             std::ranges::none_of(plan_.terms, [&](const Term& term) { return related(term.word, word); });
+    });
+  }
+
+  /// The post it cites if that supports it, else the one that does.
+  std::optional<Source> find_source(const Marks& marks) const {
+    for (const size_t number : marks.numbers) {
+      if (number < 1 || number > posts_.size()) continue;
+      const Support support = check_support(marks.text, *posts_[number - 1]);
+      if (support.supported) return Source{posts_[number - 1], support.passage};
+    }
+    std::optional<Source> best;
+    double score = 0;
+    for (const Evidence* post : posts_) {
+      const Support support = check_support(marks.text, *post);
+      if (!support.supported || support.score <= score + 1e-9) continue;
+      score = support.score;
+      best = Source{post, support.passage};
+    }
+    return best;
+  }
+
+  const Plan& plan_;
+  const std::vector<const Evidence*>& posts_;
+  const std::string& value_;
+  size_t most_;
+  Composer& out_;
+  std::string pending_;
+  std::unordered_set<std::string> seen_;
+  size_t passed_ = 0;
+  size_t dropped_ = 0;
+};
+
+/// The posts for the prompt: what the extractive writer would quote first, then the next best that do not contradict it.
+std::vector<const Evidence*> choose_posts(const Plan& plan, const Reading& reading,
+                                          const std::vector<ChosenQuote>& quotes, size_t most) {
+  std::vector<const Evidence*> out;
+  const auto add = [&](size_t index) {
+    const Evidence* evidence = &reading.evidence[index];
+    if (out.size() < most && evidence->trust >= 0.5 && std::ranges::find(out, evidence) == out.end())
+      out.push_back(evidence);
+  };
+  const Quote& lead = quotes.front().quote;
+  for (const ChosenQuote& chosen : quotes) {
+    if (chosen.role != QuoteRole::kEarlier && chosen.role != QuoteRole::kDiffers) add(chosen.quote.index);
+  }
+  for (const Quote& quote : rank_quotes(plan, reading)) {
+    if (quote.score >= 0.75 * lead.score && quote.value == lead.value) add(quote.index);
+  }
+  if (out.empty()) out.push_back(&reading.evidence[lead.index]);
+  return out;
+}
+
+void count(const infer::GenerateResult& result, Answer& answer) {
+  answer.prompt_tokens += result.prompt_tokens;
+  answer.cached_tokens += result.cached_tokens;
+  answer.completion_tokens += result.completion_tokens;
+}
+
+}  // namespace
+
+std::vector<infer::ChatMessage> grounded_prompt(const Plan& plan, const std::vector<const Evidence*>& posts,
+                                                Time now) {
+  std::string user = "Posts:\n";
+  const size_t longest = posts.size() > 4 ? 1200 : 240;
+  for (size_t i = 0; i < posts.size(); ++i) {
+    const live::Post& post = posts[i]->post;
+    const std::string_view name = trim(post.author.name.empty() ? post.author.handle : post.author.name);
+    const std::string who = name.empty() || name == "unknown" ? "" : as_data(name, 60) + ", ";
+    const Span body = clean_span(post.text, {0, post.text.size()});
+    user += fmt::format("[{}] {}{}: {}\n", i + 1, who, written_time(post.created_at, now),
+                        as_data(slice(post.text, body), longest));
+  }
+  user += "\nQuestion: " + as_data(plan.resolved, 1000);
+  return {{"system", std::string(kInstructions)}, {"user", std::move(user)}};
+}
+
+size_t write_generated(infer::Engine& engine, const Request& request, const Plan& plan,
+                       const Reading& reading, const std::vector<ChosenQuote>& quotes, Answer& answer,
+                       Composer& out, const std::stop_token& stop) {
+  const Profile profile = profile_of(engine);
+  std::vector<const Evidence*> posts = choose_posts(plan, reading, quotes, profile.posts);
+  const size_t context = engine.info().context;
+  const size_t wanted = std::min(request.max_tokens, context / 2);
+  infer::GenerateRequest generation;
+  while (true) {
+    generation.prompt = engine.tokenize_chat(grounded_prompt(plan, posts, reading.as_of));
+    if (generation.prompt.size() + wanted <= context) break;
+    if (posts.size() == 1) {
+      throw Error(
+          ErrorCode::kResourceExhausted,
+          fmt::format(
+              "the question and one post take {} tokens and the model holds {}: shorten the question or "
+              "serve a model with a longer context",
+              generation.prompt.size() + wanted, context));
+    }
+    posts.pop_back();
+  }
+  generation.max_tokens = wanted;
+  generation.stop = request.stop;
+  generation.sampling = grounded_sampling(request.sampling);
+  const std::string& value = quotes.front().quote.value;
+  Gate gate(plan, posts, value, profile.sentences, out);
+  bool satisfied = false;
+  const infer::GenerateResult result = engine.generate(
+      generation, [&](std::string_view piece) { return !(satisfied = !gate.feed(piece)); }, stop);
+  if (!satisfied && !stop.stop_requested()) gate.finish();
+  count(result, answer);
+  answer.dropped_sentences += gate.dropped();
+  answer.finish = satisfied && !out.cancelled() ? infer::FinishReason::kStop : result.finish;
+  return gate.passed();
+}
+
+void write_chat(infer::Engine& engine, const Request& request, Answer& answer, const Events& events,
+                const std::stop_token& stop) {
+  std::vector<infer::ChatMessage> messages = request.messages;
+  if (messages.front().role != "system")
+    messages.insert(messages.begin(), {"system", std::string(kChatInstructions)});
+  infer::GenerateRequest generation;
+  generation.prompt = engine.tokenize_chat(messages);
+  const size_t context = engine.info().context;
+  if (generation.prompt.size() + 16 > context) {
+    throw Error(
+        ErrorCode::kResourceExhausted,
+        fmt::format(
+            "the conversation takes {} tokens and the model holds {}: begin a new one or leave out its "
+            "oldest messages",
+            generation.prompt.size(), context));
+  }
+  generation.max_tokens = std::min(request.max_tokens, context - generation.prompt.size());
+  generation.stop = request.stop;
+  generation.sampling = request.sampling;
+  const infer::GenerateResult result = engine.generate(
+      generation,
+      [&](std::string_view piece) {
+        answer.text += piece;
+        return !events.on_text || events.on_text(piece, {});
+      },
+      stop);
+  count(result, answer);
+  answer.finish = result.finish;
+}
+
+}  // namespace fathom::answer

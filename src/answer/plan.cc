@@ -1,0 +1,429 @@
+#include "answer/plan.h"
+
+#include <algorithm>
+#include <array>
+#include <unordered_set>
+
+#include "answer/facts.h"
+#include "answer/plan_time.h"
+#include "base/text.h"
+
+namespace fathom::answer {
+namespace {
+
+using Set = std::unordered_set<std::string_view>;
+
+/// Words of asking: they say that something is asked for, not what.
+const Set& asking_words() {
+  static const Set words = {
+      "tell",      "know",       "please",    "find",        "show",        "give",       "latest",
+      "news",      "happening",  "happen",    "happened",    "happens",     "going",      "update",
+      "updates",   "new",        "current",   "currently",   "recent",      "recently",   "right",
+      "anything",  "something",  "thing",     "things",      "information", "info",       "details",
+      "detail",    "post",       "posts",     "posted",      "tweet",       "tweets",     "tweeted",
+      "twitter",   "summary",    "summarize", "summarise",   "explain",     "describe",   "question",
+      "answer",    "think",      "say",       "said",        "says",        "saying",     "talk",
+      "talking",   "talked",     "exactly",   "believe",     "heard",       "hear",       "today's",
+      "feed",      "moment",     "far",       "status",      "situation",   "thanks",     "thank",
+      "want",      "wants",      "need",      "like",        "can",         "could",      "take",
+      "took",      "place",      "occur",     "occurred",    "occurs",      "actually",   "ok",
+      "okay",      "hi",         "hello",     "hey",         "much",        "many",       "long",
+      "often",     "according",  "sources",   "source",      "people's",    "mean",       "reported",
+      "reports",   "report",     "learn",     "look",        "search",      "list",       "trending",
+      "trends",    "trend",      "stories",   "story",       "digest",      "headlines",  "headline",
+      "top",       "catch",      "miss",      "missed",      "brief",       "briefing",   "overview",
+      "world",     "everyone",   "everybody", "interesting", "important",   "main",       "biggest",
+      "events",    "event",      "day",       "finally",     "already",     "officially", "originally",
+      "initially", "use",        "used",      "called",      "become",      "became",     "came",
+      "come",      "happenings", "made",      "make",        "makes",       "went",       "kind",
+      "type",      "sort",       "different", "been",        "announce",    "announced",  "confirmed",
+      "confirm",   "expected",   "supposed",  "claim",       "claimed",     "kinds"};
+  return words;
+}
+
+/// Nouns that a question names but an answer need not: "15 dead" answers "how many people died".
+const Set& weak_words() {
+  static const Set words = {
+      "people",  "person", "persons",  "number",    "amount",  "time",    "date",    "year",       "city",
+      "country", "town",   "place",    "name",      "total",   "count",   "much",    "state",      "men",
+      "women",   "man",    "woman",    "days",      "hours",   "minutes", "percent", "percentage", "money",
+      "size",    "level",  "official", "officials", "victims", "others",  "company", "firm",       "first",
+      "last",    "next",   "big",      "large",     "high",    "old",     "fast",    "deep",       "wide",
+      "heavy",   "strong", "tall",     "hour",      "minute",  "week",    "month",   "location",   "figure",
+      "side",    "group",  "team",     "members"};
+  return words;
+}
+
+constexpr auto kAmountNouns = std::to_array<std::string_view>(
+    {"percentage", "percent",     "price",  "number",  "magnitude", "score",    "cost",
+     "speed",      "temperature", "amount", "total",   "size",      "share",    "rate",
+     "toll",       "fee",         "salary", "fine",    "budget",    "capacity", "distance",
+     "length",     "height",      "depth",  "result",  "age",       "category", "margin",
+     "turnout",    "count",       "level",  "revenue", "valuation", "eps"});
+constexpr auto kTimeNouns =
+    std::to_array<std::string_view>({"time", "date", "day", "year", "month", "hour", "o'clock", "weekday"});
+constexpr auto kPlaceNouns =
+    std::to_array<std::string_view>({"city", "place", "country", "town", "street", "location", "venue",
+                                     "state", "station", "village", "district", "region"});
+constexpr auto kSayVerbs = std::to_array<std::string_view>(
+    {"say",     "said",     "says",      "tweet",     "tweeted",   "post",      "posted",    "think",
+     "thinks",  "write",    "wrote",     "claim",     "claimed",   "announce",  "announced", "state",
+     "stated",  "report",   "reported",  "confirm",   "confirmed", "tell",      "promise",   "promised",
+     "warn",    "warned",   "predict",   "predicted", "mention",   "mentioned", "recommend", "recommended",
+     "comment", "respond",  "responded", "reply",     "replied",   "call",      "deny",      "denied",
+     "admit",   "admitted", "saying"});
+constexpr auto kAux = std::to_array<std::string_view>(
+    {"is",     "are",    "was",     "were",   "did",     "does",   "do",     "has",
+     "have",   "had",    "can",     "could",  "will",    "would",  "should", "isn't",
+     "aren't", "wasn't", "weren't", "didn't", "doesn't", "hasn't", "won't"});
+
+template <size_t N>
+bool among(const std::array<std::string_view, N>& list, std::string_view word) {
+  return std::ranges::find(list, word) != list.end();
+}
+
+bool is_greeting(const std::vector<Word>& words, std::string_view lower) {
+  static constexpr auto kPhrases = std::to_array<std::string_view>({"how are you",       "who are you",
+                                                                    "what are you",      "what can you do",
+                                                                    "what is your name", "what's your name",
+                                                                    "thank you",         "thanks",
+                                                                    "good morning",      "good evening",
+                                                                    "good afternoon",    "good night",
+                                                                    "nice to meet you",  "bye",
+                                                                    "goodbye",           "how do you work",
+                                                                    "are you a bot",     "are you human",
+                                                                    "tell me a joke",    "how do i use you",
+                                                                    "well done",         "see you",
+                                                                    "who made you",      "how's it going",
+                                                                    "how are things"});
+  static constexpr auto kWords = std::to_array<std::string_view>(
+      {"hi", "hello", "hey", "thanks", "thank", "bye", "ok", "okay", "cool", "great", "nice", "help", "yo",
+       "hiya", "lol", "greetings", "test", "ping"});
+  if (words.empty() || words.size() > 8) return false;
+  std::string_view rest = trim(lower);
+  for (const std::string_view opener : {"hi ", "hello ", "hey ", "hi, ", "hello, ", "hey, ", "ok ", "so "}) {
+    if (rest.starts_with(opener)) rest = trim(rest.substr(opener.size()));
+  }
+  for (const std::string_view phrase : kPhrases) {
+    if (rest.starts_with(phrase) && words.size() <= 7 && rest.size() <= phrase.size() + 12) return true;
+  }
+  return words.size() <= 4 &&
+         std::ranges::all_of(words,
+                             [](const Word& word) {
+                               return among(kWords, word.folded) || is_stop_word(word.folded) ||
+                                      word.folded == "fathom";
+                             }) &&
+         std::ranges::any_of(words, [](const Word& word) { return among(kWords, word.folded); });
+}
+
+std::vector<std::string> quoted_phrases(std::string_view text) {
+  std::vector<std::string> out;
+  std::string plain;
+  for (size_t at = 0; at < text.size();) {
+    const char32_t c = decode_utf8(text, at);
+    if (c == 0x201C || c == 0x201D) {
+      plain.push_back('"');
+    } else {
+      append_utf8(plain, c);
+    }
+  }
+  for (size_t at = plain.find('"'); at != std::string::npos;) {
+    const size_t end = plain.find('"', at + 1);
+    if (end == std::string::npos) break;
+    const std::string_view inside = trim(std::string_view(plain).substr(at + 1, end - at - 1));
+    if (split_words(inside).size() >= 2 && inside.size() <= 200) out.emplace_back(inside);
+    at = plain.find('"', end + 1);
+  }
+  return out;
+}
+
+/// Builds the plan of one question from its words.
+class Planner {
+ public:
+  Planner(std::string_view question, Time now)
+      : text_(question), words_(split_words(question)), time_(find_time(question, words_, now)) {
+    lower_.reserve(words_.size());
+    for (const Word& word : words_) lower_.push_back(word.folded);
+  }
+
+  Plan run() {
+    plan_.question = std::string(trim(text_));
+    plan_.window = time_.window;
+    plan_.phrases = quoted_phrases(text_);
+    const std::string lower = to_lower_ascii(text_);
+    if (is_greeting(words_, lower)) {
+      plan_.ask = Ask::kSmallTalk;
+      return std::move(plan_);
+    }
+    plan_.latest = has({"latest", "current", "currently", "now", "newest", "recent", "far", "still"});
+    plan_.earliest = has({"initially", "originally", "initial"});
+    plan_.overview =
+        lower.find("happen") != std::string::npos || lower.find("going on") != std::string::npos ||
+        has({"latest", "news", "overview", "summarize", "summarise", "summary", "update", "updates"});
+    find_speaker();
+    classify();
+    collect_terms();
+    if (plan_.terms.empty() && plan_.speakers.empty() && plan_.speaker_names.empty())
+      plan_.ask = Ask::kDigest;
+    return std::move(plan_);
+  }
+
+ private:
+  std::string_view folded(size_t i) const { return i < lower_.size() ? std::string_view(lower_[i]) : ""; }
+
+  bool has(std::initializer_list<std::string_view> list) const {
+    return std::ranges::any_of(
+        lower_, [&](const std::string& word) { return std::ranges::find(list, word) != list.end(); });
+  }
+
+  /// "what did X say about ...", "according to X"
+  void find_speaker() {
+    for (size_t i = 0; i + 2 < words_.size(); ++i) {
+      const bool asks = (folded(i) == "what" || folded(i) == "how" || folded(i) == "when" ||
+                         folded(i) == "why" || folded(i) == "where" || folded(i) == "which") ||
+                        (i == 0 && among(kAux, folded(0)));
+      if (!asks) continue;
+      size_t aux = among(kAux, folded(i)) ? i : i + 1;
+      if (!among(kAux, folded(aux))) continue;
+      size_t verb = aux + 1;
+      while (verb < words_.size() && !among(kSayVerbs, folded(verb))) ++verb;
+      if (verb >= words_.size() || verb > aux + 7 || verb == aux + 1) continue;
+      if (take_speaker(aux + 1, verb)) speech_verb_ = verb;
+      return;
+    }
+    for (size_t i = 0; i + 2 < words_.size(); ++i) {
+      if (folded(i) != "according" || folded(i + 1) != "to") continue;
+      size_t end = i + 2;
+      while (end < words_.size() && (is_name(words_[end]) || folded(end) == "the")) ++end;
+      take_speaker(i + 2, end);
+      return;
+    }
+  }
+
+  bool take_speaker(size_t first, size_t last) {
+    std::vector<Word> names;
+    for (size_t i = first; i < last; ++i) {
+      if (words_[i].kind == WordKind::kHandle) {
+        plan_.speakers.push_back(words_[i].folded);
+        speaker_.push_back(i);
+        return true;
+      }
+      if (is_content(words_[i]) && !time_.used[i]) {
+        names.push_back(words_[i]);
+        speaker_.push_back(i);
+      }
+    }
+    if (names.empty() || names.size() > 5) {
+      speaker_.clear();
+      return false;
+    }
+    plan_.speaker_names = std::move(names);
+    return true;
+  }
+
+  void classify() {
+    size_t i = 0;
+    while (i < words_.size() &&
+           (folded(i) == "and" || folded(i) == "but" || folded(i) == "so" || folded(i) == "at" ||
+            folded(i) == "in" || folded(i) == "on" || folded(i) == "by" || folded(i) == "from" ||
+            folded(i) == "to" || folded(i) == "please" || folded(i) == "then" || folded(i) == "for" ||
+            time_.used[i])) {
+      ++i;
+    }
+    if (i < words_.size() && among(kAux, folded(i))) plan_.ask = Ask::kYesNo;
+    for (size_t k = i; k < words_.size(); ++k) {
+      const std::string_view word = folded(k), next = folded(k + 1);
+      // "Is it known how many ..." asks how many; "the man who ..." does not ask who.
+      if (k > i && plan_.ask != Ask::kYesNo && k > i + 5) break;
+      if (word == "how" && next == "many") return set(Ask::kHowMany, k + 2);
+      if (word == "how" &&
+          (next == "much" || next == "long" || next == "far" || next == "old" || next == "high" ||
+           next == "big" || next == "fast" || next == "strong" || next == "large" || next == "tall" ||
+           next == "deep" || next == "often" || next == "heavy" || next == "wide")) {
+        return set(Ask::kHowMuch, k + 2);
+      }
+      if (word == "what" || word == "which" || word == "what's") return classify_what(k);
+      if (word == "when") return set(Ask::kWhen, words_.size());
+      if (word == "where") return set(Ask::kWhere, words_.size());
+      if (word == "why") return set(Ask::kWhy, words_.size());
+      if (word == "who" || word == "whom" || word == "whose" || word == "who's") {
+        const bool said = among(kSayVerbs, next) && next != "call";
+        return set(said ? Ask::kWhoSaid : Ask::kWho, words_.size());
+      }
+      if (plan_.ask == Ask::kYesNo && k == i) {
+        if (folded(i + 1) != "you" && folded(i + 1) != "there") return;
+      }
+    }
+  }
+
+  void classify_what(size_t k) {
+    size_t noun = k + 1;
+    while (noun < words_.size() &&
+           (folded(noun) == "is" || folded(noun) == "was" || folded(noun) == "the" || folded(noun) == "are" ||
+            folded(noun) == "were" || folded(noun) == "a" || folded(noun) == "final" ||
+            folded(noun) == "current" || folded(noun) == "latest" || folded(noun) == "total" ||
+            folded(noun) == "death" || folded(noun) == "exact")) {
+      ++noun;
+    }
+    const std::string_view word = folded(noun);
+    if (among(kAmountNouns, word)) return set(Ask::kHowMuch, noun);
+    if (among(kTimeNouns, word)) return set(Ask::kWhen, words_.size());
+    if (among(kPlaceNouns, word)) return set(Ask::kWhere, words_.size());
+    set(Ask::kWhat, noun == k + 1 ? k + 1 : words_.size());
+  }
+
+  /// `focus`: where the noun that is counted begins.
+  void set(Ask ask, size_t focus) {
+    plan_.ask = ask;
+    for (size_t i = focus; i < words_.size() && i < focus + 4; ++i) {
+      if (is_stop_word(folded(i))) break;
+      focus_.push_back(i);
+    }
+  }
+
+  void collect_terms() {
+    int run = 0;
+    bool in_run = false;
+    const bool shouting = std::ranges::all_of(
+        words_, [](const Word& w) { return w.kind != WordKind::kWord || w.all_caps || w.folded.size() < 2; });
+    for (size_t i = 0; i < words_.size(); ++i) {
+      const Word& word = words_[i];
+      const bool skipped =
+          time_.used[i] || !is_content(word) || is_speaker(i) ||
+          (asking_words().contains(word.folded) && !(word.capital && !word.opens && !shouting));
+      if (skipped) {
+        in_run = false;
+        continue;
+      }
+      Term term;
+      term.word = word;
+      term.focus = std::ranges::find(focus_, i) != focus_.end();
+      term.name = (is_name(word) && !shouting) || (word.kind == WordKind::kNumber) || word.has_digit();
+      if (shouting && word.kind != WordKind::kWord) term.name = true;
+      term.weak = !term.name && weak_words().contains(word.folded);
+      if (term.name) {
+        if (!in_run || !adjoins(i)) ++run;
+        term.run = run;
+      }
+      in_run = term.name;
+      const bool known =
+          std::ranges::any_of(plan_.terms, [&](const Term& t) { return t.word.stem == word.stem; });
+      if (!known && plan_.terms.size() < 16) plan_.terms.push_back(std::move(term));
+    }
+  }
+
+  bool adjoins(size_t i) const {
+    if (i == 0) return false;
+    const size_t from = words_[i - 1].span.end;
+    return trim(text_.substr(from, words_[i].span.begin - from)).empty();
+  }
+
+  bool is_speaker(size_t i) const {
+    return i == speech_verb_ || std::ranges::find(speaker_, i) != speaker_.end();
+  }
+
+  std::string_view text_;
+  std::vector<Word> words_;
+  TimeExpression time_;
+  std::vector<std::string> lower_;
+  std::vector<size_t> focus_;
+  std::vector<size_t> speaker_;
+  size_t speech_verb_ = static_cast<size_t>(-1);
+  Plan plan_;
+};
+
+bool has_pronoun(std::string_view question) {
+  static constexpr auto kPronouns =
+      std::to_array<std::string_view>({"he", "she", "it", "they", "him", "her", "his", "their", "its", "them",
+                                       "that", "those", "this", "these", "there"});
+  const std::vector<Word> words = split_words(question);
+  // "Is it true that", "is there" and "it" of the weather point at nothing: only a question with little else counts.
+  return std::ranges::any_of(words, [](const Word& word) { return among(kPronouns, word.folded); });
+}
+
+bool opens_as_follow_up(std::string_view question) {
+  const std::string lower = to_lower_ascii(trim(question));
+  for (const std::string_view start :
+       {"and ", "what about ", "how about ", "but ", "also ", "what else", "or "}) {
+    if (lower.starts_with(start)) return true;
+  }
+  return false;
+}
+
+size_t strong_terms(const Plan& plan) {
+  return static_cast<size_t>(std::ranges::count_if(plan.terms, [](const Term& t) { return !t.weak; }));
+}
+
+bool has_name(const Plan& plan) {
+  return std::ranges::any_of(plan.terms,
+                             [](const Term& t) { return t.name && t.word.kind != WordKind::kNumber; });
+}
+
+bool is_follow_up(const Plan& plan) {
+  if (plan.ask == Ask::kSmallTalk) return false;
+  if (opens_as_follow_up(plan.question)) return true;
+  if (has_name(plan)) return false;
+  if (plan.ask == Ask::kDigest) return has_pronoun(plan.question) || split_words(plan.question).size() <= 2;
+  return strong_terms(plan) <= 2 || (has_pronoun(plan.question) && strong_terms(plan) <= 3);
+}
+
+/// Takes over from `before` what the follow-up leaves unsaid.
+Plan carry(const Plan& before, Plan plan, std::string_view question) {
+  const bool swaps = has_name(plan);  // "what about Lund?": another name, the same question
+  int run = 0;
+  for (const Term& term : plan.terms) run = std::max(run, term.run);
+  if (swaps && strong_terms(plan) <= 2 && (plan.ask == Ask::kWhat || plan.ask == Ask::kDigest))
+    plan.ask = before.ask;
+  if (plan.ask == Ask::kDigest) plan.ask = Ask::kWhat;
+  for (Term term : before.terms) {
+    const bool subject =
+        swaps ? !term.name : (term.name || strong_terms(plan) == 0 || (!has_name(before) && !term.weak));
+    const bool known =
+        std::ranges::any_of(plan.terms, [&](const Term& t) { return t.word.stem == term.word.stem; });
+    if (!subject || known) continue;
+    if (term.run > 0) term.run += run;
+    term.carried = true;
+    term.focus = term.focus && swaps;
+    plan.terms.push_back(std::move(term));
+    plan.carried = true;
+  }
+  if (!plan.window.since && !plan.window.until) plan.window = before.window;
+  if (plan.speakers.empty() && plan.speaker_names.empty() && swaps == false && before.ask == plan.ask) {
+    plan.speakers = before.speakers;
+    plan.speaker_names = before.speaker_names;
+  }
+  plan.resolved = std::string(trim(question));
+  if (plan.carried) {
+    plan.resolved += " (";
+    bool first = true;
+    for (const Term& term : plan.terms) {
+      if (!term.carried) continue;
+      plan.resolved += (first ? "" : " ") + term.word.folded;
+      first = false;
+    }
+    plan.resolved += ")";
+  }
+  return plan;
+}
+
+}  // namespace
+
+Plan plan_question(std::string_view question, Time now) {
+  Plan plan = Planner(question, now).run();
+  plan.resolved = plan.question;
+  return plan;
+}
+
+Plan make_plan(const std::vector<infer::ChatMessage>& messages, Time now) {
+  std::optional<Plan> before;
+  Plan plan;
+  for (const infer::ChatMessage& message : messages) {
+    if (message.role != "user") continue;
+    plan = plan_question(message.content, now);
+    if (before && is_follow_up(plan)) plan = carry(*before, std::move(plan), message.content);
+    if (plan.ask != Ask::kSmallTalk) before = plan;
+  }
+  return plan;
+}
+
+}  // namespace fathom::answer

@@ -1,0 +1,128 @@
+#include "answer/relevance.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+
+namespace fathom::answer {
+namespace {
+
+double frequency_of(const Word& word, const std::vector<std::pair<std::string, size_t>>& frequencies,
+                    size_t posts) {
+  for (const auto& [term, count] : frequencies) {
+    std::string_view plain = term;
+    while (!plain.empty() && (plain.front() == '#' || plain.front() == '$' || plain.front() == '@'))
+      plain.remove_prefix(1);
+    if (plain == word.stem || plain == word.folded) return static_cast<double>(count);
+  }
+  return std::max(1.0, static_cast<double>(posts) * 0.001);  // not counted: taken for fairly rare
+}
+
+bool states_number(const Word& word, const Evidence& evidence) {
+  if (word.kind != WordKind::kNumber) return false;
+  for (const Fact& fact : find_facts(word.folded, split_words(word.folded))) {
+    if (evidence.known.contains(fact.key)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Relevance::Relevance(const Plan& plan, const std::vector<std::pair<std::string, size_t>>& frequencies,
+                     size_t posts)
+    : plan_(plan) {
+  const double all = std::max<double>(static_cast<double>(posts), 1);
+  for (const Term& term : plan.terms) {
+    const double count = std::min(frequency_of(term.word, frequencies, posts), all);
+    double weight = std::log(1 + (all - count + 0.5) / (count + 0.5)) + 0.2;
+    if (term.weak) weight *= 0.15;
+    if (term.carried && !term.name) weight *= 0.5;
+    weights_.push_back(weight);
+    total_ += weight;
+  }
+}
+
+double Relevance::match(size_t term, const Evidence& evidence) const {
+  const Word& word = plan_.terms[term].word;
+  if (evidence.has(word) || states_number(word, evidence)) return 1;
+  if (!plan_.terms[term].name && (evidence.groups & word.groups) != 0) return 0.9;
+  return evidence.is_about(word) ? 0.8 : 0;
+}
+
+double Relevance::match(size_t term, const Evidence& evidence, Span part) const {
+  const Word& word = plan_.terms[term].word;
+  double best = 0;
+  for (const Word& other : evidence.words) {
+    if (other.span.begin < part.begin || other.span.end > part.end) continue;
+    if (other.stem == word.stem || other.folded == word.folded) return 1;
+    const bool tag = other.kind == WordKind::kHashtag || other.kind == WordKind::kHandle;
+    if (tag && word.folded.size() >= 4 && other.folded.find(word.folded) != std::string::npos) return 1;
+    if (!plan_.terms[term].name && (other.groups & word.groups) != 0) best = 0.9;
+  }
+  return best;
+}
+
+double Relevance::coverage(const Evidence& evidence) const {
+  if (total_ <= 0) return 1;
+  double sum = 0;
+  for (size_t i = 0; i < weights_.size(); ++i) sum += weights_[i] * match(i, evidence);
+  return sum / total_;
+}
+
+double Relevance::coverage(const Evidence& evidence, Span part) const {
+  if (total_ <= 0) return 1;
+  double sum = 0;
+  for (size_t i = 0; i < weights_.size(); ++i) sum += weights_[i] * match(i, evidence, part);
+  return sum / total_;
+}
+
+bool Relevance::has_names(const Evidence& evidence) const {
+  struct Run {
+    double all = 0, had = 0, rarest = 0;
+    bool has_rarest = false;
+    size_t words = 0;
+  };
+  std::map<int, Run> runs;
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    if (!plan_.terms[i].name) continue;
+    Run& run = runs[plan_.terms[i].run];
+    const bool had = match(i, evidence) > 0;
+    run.all += weights_[i];
+    run.had += had ? weights_[i] : 0;
+    ++run.words;
+    if (weights_[i] > run.rarest) {
+      run.rarest = weights_[i];
+      run.has_rarest = had;
+    }
+  }
+  size_t lacking = 0;
+  for (const auto& [id, run] : runs) {
+    const bool enough = run.had >= 0.5 * run.all && (run.has_rarest || run.words >= 3);
+    if (!enough) ++lacking;
+  }
+  return lacking == 0 || (lacking == 1 && runs.size() >= 4);
+}
+
+bool Relevance::in_window(const Evidence& evidence) const {
+  const Window& window = plan_.window;
+  const Time when = evidence.post.created_at;
+  if ((!window.since || when >= *window.since) && (!window.until || when < *window.until)) return true;
+  if (window.hard) return false;
+  return std::ranges::any_of(window.keys,
+                             [&](const std::string& key) { return evidence.known.contains(key); });
+}
+
+bool Relevance::passes(const Evidence& evidence) const {
+  return evidence.trust >= kMinTrust && in_window(evidence) && has_names(evidence) &&
+         coverage(evidence) >= kMinMatch;
+}
+
+std::vector<size_t> Relevance::rarest() const {
+  std::vector<size_t> order(weights_.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, [&](size_t a, size_t b) { return weights_[a] > weights_[b]; });
+  return order;
+}
+
+}  // namespace fathom::answer
