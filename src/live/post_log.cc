@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 #include <rocksdb/db.h>
-#include <rocksdb/filter_policy.h>
-#include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 
 #include <algorithm>
@@ -18,7 +16,6 @@ namespace {
 
 constexpr std::string_view kFormat = "1";
 constexpr size_t kSequenceBytes = 8;
-// The column families' numbers follow from the order in which they are created, so a batch can name them by handle only.
 enum Column : size_t { kMeta = 0, kPosts = 1, kTombstones = 2 };
 constexpr const char* kColumnNames[] = {"default", "posts", "tombstones"};
 
@@ -89,9 +86,32 @@ struct PostLog::Impl {
   std::unique_ptr<rocksdb::DB> db;
   std::vector<rocksdb::ColumnFamilyHandle*> columns;
 
-  ~Impl() {
+  ~Impl() { close(); }
+
+  void open() {
+    std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+    for (const char* name : kColumnNames) descriptors.emplace_back(name, column_options());
+    rocksdb::DB* opened = nullptr;
+    const auto status =
+        rocksdb::DB::Open(database_options(), folder.string(), descriptors, &columns, &opened);
+    if (!status.ok()) throw_status(folder, "open", status);
+    db.reset(opened);
+  }
+
+  void close() {
+    if (!db) return;
     for (auto* column : columns) db->DestroyColumnFamilyHandle(column);
-    if (db) db->Close();
+    columns.clear();
+    db->Close();
+    db.reset();
+  }
+
+  /// RocksDB refuses writes after an error: it is told that the cause may be gone, and opened anew if that is not enough.
+  /// The write that failed may turn out to be whole on disk; it was reported as failed, so either outcome is right.
+  void resume() {
+    if (db && db->Resume().ok()) return;
+    close();
+    open();
   }
 
   void check_format() {
@@ -171,13 +191,7 @@ PostLog::PostLog(const std::filesystem::path& folder, bool sync) : impl_(std::ma
   std::filesystem::create_directories(folder, error);
   if (error)
     throw Error(ErrorCode::kIo, fmt::format("cannot create '{}': {}", folder.string(), error.message()));
-  std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
-  for (const char* name : kColumnNames) descriptors.emplace_back(name, column_options());
-  rocksdb::DB* db = nullptr;
-  const auto status =
-      rocksdb::DB::Open(database_options(), folder.string(), descriptors, &impl_->columns, &db);
-  if (!status.ok()) throw_status(folder, "open", status);
-  impl_->db.reset(db);
+  impl_->open();
   impl_->check_format();
 }
 
@@ -185,10 +199,7 @@ PostLog::~PostLog() = default;
 
 void PostLog::commit(Batch& batch) {
   Impl& m = *impl_;
-  if (m.failed) {
-    // RocksDB refuses writes after an error until it is told that the cause may be gone.
-    if (const auto status = m.db->Resume(); !status.ok()) throw_status(m.folder, "write to", status);
-  }
+  if (m.failed) m.resume();
   rocksdb::WriteBatch writes;
   rocksdb::Status status;
   using Kind = Batch::Impl::Operation::Kind;
