@@ -122,20 +122,28 @@ TEST(Protocol, AChunkedBodyThatGrowsTooLargeIsRefused) {
 TEST(Protocol, AllBodiesTogetherAreBounded) {
   TestServer server;
   server.options.limits.all_body_bytes = 50'000;
+  Gate started, release;
+  server.assistant.script = [&](const answer::Request&, const answer::Events& events,
+                                const std::stop_token& stop) {
+    started.open();
+    release.wait(stop);
+    return cited_answer(events);
+  };
   const uint16_t port = server.start();
   Client holder(port);
-  holder.send("POST /v1/posts HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n" +
-              std::string(40'000, ' '));
-  Answer answer;
-  for (int tries = 0; tries < 100 && answer.status != 503;
-       ++tries)  // until the server has read what came first
-    answer = ask(port, "POST", "/v1/posts", {}, std::string(20'000, ' '));
-  EXPECT_EQ(answer.status, 503);
-  EXPECT_EQ(answer.header("retry-after"), "1");
-  holder.close();
-  for (int tries = 0; tries < 100 && answer.status != 400; ++tries)
-    answer = ask(port, "POST", "/v1/posts", {}, std::string(20'000, ' '));
-  EXPECT_EQ(answer.error()["code"], "empty_body");
+  holder.send(request_text("POST", "/v1/chat/completions", {{"Content-Type", "application/json"}},
+                           user_says(std::string(40'000, 'a')).dump()));
+  ASSERT_TRUE(started.wait());
+  const std::string body(20'000, ' ');
+  const Answer refused = ask(port, "POST", "/v1/posts", {}, body);
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_EQ(refused.header("retry-after"), "1");
+  release.open();
+  EXPECT_EQ(holder.read().status, 200);
+  Answer taken;
+  for (int tries = 0; tries < 1000 && taken.status != 400; ++tries)  // until the bytes are given back
+    taken = ask(port, "POST", "/v1/posts", {}, body);
+  EXPECT_EQ(taken.error()["code"], "empty_body");
 }
 
 TEST(Protocol, MalformedRequestsGetASentence) {
