@@ -16,12 +16,20 @@ namespace {
 constexpr uint64_t kCursorEvery = 500;  // lines
 constexpr double kLongestWait = 366.0 * 24 * 3600;
 
-/// FNV-1a, 64 bits: tells one file's first line from another's; not for secrets.
-uint64_t mark_of(std::string_view line) {
-  uint64_t hash = 0xCBF29CE484222325u;
-  for (const char c : line) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001B3u;
-  return hash;
-}
+/// FNV-1a, 64 bits, over the lines read: tells files that only begin alike apart; not for secrets.
+class Mark {
+ public:
+  void add(LineReader::Result result, std::string_view line) {
+    if (result == LineReader::Result::kLine)
+      for (const char c : line) add(c);
+    add('\n');
+  }
+  uint64_t value() const { return hash_; }
+
+ private:
+  void add(char c) { hash_ = (hash_ ^ static_cast<uint8_t>(c)) * 0x100000001B3u; }
+  uint64_t hash_ = 0xCBF29CE484222325u;
+};
 
 std::optional<double> read_number(std::string_view text) {
   double value = 0;
@@ -109,31 +117,47 @@ class FileSource final : public Source {
   bool replays() const override { return true; }
 
   void run(Sink& sink, const std::stop_token& stop) override {
-    LineReader lines(options_.path, kMaxLineBytes);
     live_ = false;
-    const Cursor resume = Cursor::parse(sink.cursor());
+    LineReader lines(options_.path, kMaxLineBytes);
     const uint64_t lead = lead_posts(lines, stop);
-    Cursor cursor;
-    std::string line;
+    skip_ = lines_to_skip(lines, Cursor::parse(sink.cursor()), stop);
     std::optional<Pacer> pacer;
+    Mark mark;
+    std::string line;
     for (;;) {
       const auto result = lines.next(line, stop);
       if (result == LineReader::Result::kStopped) return;
       if (result == LineReader::Result::kEnd) break;
-      if (lines.number() == 1) {
-        cursor.mark = mark_of(line);
-        skip_ = cursor.mark == resume.mark ? resume.lines : 0;
-        pacer.emplace(options_, clock_, lead > skip_ ? lead - skip_ : 0, creation_of(line));
-      }
-      if (lines.number() > skip_ && !take(result, line, lines.number(), *pacer, sink, stop)) return;
-      cursor.lines = lines.number();
-      if (cursor.lines > skip_ && (cursor.lines % kCursorEvery == 0 || pacer->pacing()))
-        sink.advance(cursor.text());
+      mark.add(result, line);
+      if (!pacer) pacer.emplace(options_, clock_, lead > skip_ ? lead - skip_ : 0, creation_of(line));
+      if (lines.number() <= skip_) continue;
+      if (!take(result, line, lines.number(), *pacer, sink, stop)) return;
+      if (lines.number() % kCursorEvery == 0 || pacer->pacing())
+        sink.advance(Cursor{lines.number(), mark.value()}.text());
     }
-    if (cursor.lines > skip_) sink.advance(cursor.text());
+    if (lines.number() > skip_) sink.advance(Cursor{lines.number(), mark.value()}.text());
   }
 
  private:
+  /// How many lines an earlier run delivered: those of the cursor, when the file still begins with them. A pipe cannot be
+  /// read twice to find out; what comes out of it is all new.
+  uint64_t lines_to_skip(const LineReader& input, const Cursor& cursor, const std::stop_token& stop) const {
+    if (cursor.lines == 0 || !input.is_regular()) return 0;
+    Mark mark;
+    try {
+      LineReader lines(options_.path, kMaxLineBytes);
+      std::string line;
+      while (lines.number() < cursor.lines) {
+        const auto result = lines.next(line, stop);
+        if (result == LineReader::Result::kEnd || result == LineReader::Result::kStopped) return 0;
+        mark.add(result, line);
+      }
+    } catch (const Error&) {
+      return 0;  // damaged before the cursor: not the file of then; reading it from its start says what is wrong
+    }
+    return mark.value() == cursor.mark ? cursor.lines : 0;
+  }
+
   /// One line on its way. False when stopped.
   bool take(LineReader::Result result, const std::string& line, uint64_t number, Pacer& pacer, Sink& sink,
             const std::stop_token& stop) {

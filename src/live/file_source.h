@@ -1,8 +1,9 @@
 // A recorded feed: NDJSON (one post a line, see parse_post), plain or zstd-compressed, from a file, a pipe or standard input.
 //
 // Compression is recognised by its magic number, not by the name. A bad line is rejected with its number and the rest is
-// read. Lines may be up to kMaxLineBytes long. The cursor is the number of lines read, with a mark of the file's first line,
-// so that a restart goes on and another file under the same name starts from its beginning.
+// read. Lines may be up to kMaxLineBytes long. The cursor is the number of lines read, with a mark of their content:
+// a restart goes on where it stopped, even when the file has grown, and a file that begins otherwise is read from its start.
+// A pipe always is.
 #pragma once
 
 #include <memory>

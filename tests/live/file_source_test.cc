@@ -271,6 +271,13 @@ TEST_F(FileSourceTest, AnotherFileStartsFromItsBeginning) {
   EXPECT_EQ(third.ids, numbers(0, 5));
 }
 
+TEST_F(FileSourceTest, AFileThatOnlyBeginsAlikeStartsFromItsBeginning) {
+  const auto first = run(file(write(lines_of(30))));
+  const auto changed = lines_of(20) + line_of(77, {}) + lines_of(30);
+  EXPECT_EQ(run(file(write(changed)), first.cursor()).ids.size(), 51u);
+  EXPECT_EQ(run(file(write(lines_of(29))), first.cursor()).ids, numbers(0, 29));
+}
+
 TEST_F(FileSourceTest, AFileThatGrewGoesOn) {
   const auto first = run(file(write(lines_of(30))));
   EXPECT_EQ(run(file(write(lines_of(45))), first.cursor()).ids, numbers(30, 45));
