@@ -84,7 +84,8 @@ function fail(turn, error) {
   }
   const known = error instanceof ApiError ? error : new ApiError('stream', `The page could not read the answer: ${error.message}`);
   turn.state = 'error';
-  turn.error = { message: known.message, advice: known.advice, requestId: known.requestId };
+  const advice = known.kind === 'stream' && turn.text === '' ? 'Nothing was written yet. Ask again.' : known.advice;
+  turn.error = { message: known.message, advice, requestId: known.requestId };
   if (known.status === 401 || known.status === 403) askForKey();
   if (known.kind === 'network') status.refresh();
 }

@@ -14,6 +14,8 @@ const STATES = {
   finished: ['done', 'read to its end'], failed: ['failed', 'failed'], stopped: ['done', 'stopped'],
 };
 
+const GONE = ['failed', 'not reachable'];
+
 export class Status {
   #clock;
   #onKeyNeeded;
@@ -108,13 +110,20 @@ export class Status {
     byId('clock-dot').dataset.state = state;
   }
 
+  #stateOf(source) {
+    return this.#reachable ? STATES[source.state] ?? ['waiting', source.state] : GONE;
+  }
+
   #drawSources() {
     const items = (this.data?.sources ?? []).map((source) => {
-      const [dot, words] = STATES[source.state] ?? ['waiting', source.state];
+      const [dot, words] = this.#stateOf(source);
       return h('li', { title: source.last_error || null }, h('span', { class: 'dot', 'data-state': dot }),
         h('span', {}, sourceName(source.name)), h('span', { class: 'quiet' }, words));
     });
-    if (this.data && items.length === 0) items.push(h('li', {}, h('span', { class: 'dot', 'data-state': 'live' }), h('span', {}, 'API'), h('span', { class: 'quiet' }, 'takes posts')));
+    if (this.data && items.length === 0) {
+      const [dot, words] = this.#reachable ? ['live', 'takes posts'] : GONE;
+      items.push(h('li', {}, h('span', { class: 'dot', 'data-state': dot }), h('span', {}, 'API'), h('span', { class: 'quiet' }, words)));
+    }
     byId('sources').replaceChildren(...items);
   }
 
@@ -123,7 +132,7 @@ export class Status {
     const now = this.#clock.now;
     const row = (name, ...value) => h('div', { class: 'panel-row' }, h('dt', {}, name), h('dd', {}, ...value));
     const sources = (data?.sources ?? []).map((source) => {
-      const [dot, words] = STATES[source.state] ?? ['waiting', source.state];
+      const [dot, words] = this.#stateOf(source);
       const rate = source.per_second > 0 ? `, ${source.per_second >= 10 ? Math.round(source.per_second) : source.per_second.toFixed(1)} a second` : '';
       return h('li', {}, h('p', {}, h('span', { class: 'dot', 'data-state': dot }), h('strong', {}, sourceName(source.name)), ` ${words}`),
         h('p', { class: 'quiet' }, `${plural(source.posts ?? 0, 'post')}${rate}`),

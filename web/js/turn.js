@@ -93,8 +93,9 @@ export class TurnView {
       this.#parts.steps.replaceChildren();
     } else {
       const found = Math.max(...steps.map((step) => step.found));
-      const title = steps.length === 1 ? `Searched once: ${plural(found, 'post')} found, ${read.length} read`
-        : `Searched ${steps.length} times, ${plural(read.length, 'post')} read`;
+      const taken = steps.reduce((sum, step) => sum + step.read, 0);
+      const title = steps.length === 1 ? `Searched once: ${plural(found, 'post')} found, ${taken} read`
+        : `Searched ${steps.length} times: ${plural(taken, 'post')} read`;
       this.#parts.steps.replaceChildren(h('details', {}, h('summary', {}, title), h('ol', { class: 'steps-list' }, items)));
     }
   }
