@@ -61,31 +61,28 @@ std::string read_string(od::value& value, std::string_view field) {
 /// An identifier: a string, or a whole number as its digits.
 std::string read_id(od::value& value, std::string_view field) {
   switch (type_of(value, field)) {
-    case od::json_type::string:
-      return read_string(value, field);
+    case od::json_type::string: return read_string(value, field);
     case od::json_type::number: {
       int64_t number = 0;
       if (value.get_int64().get(number) != simdjson::SUCCESS)
         refuse(field, "must be a string or a whole number");
       return std::to_string(number);
     }
-    default:
-      refuse(field, "must be a string or a whole number");
+    default: refuse(field, "must be a string or a whole number");
   }
 }
 
 int64_t read_count(od::value& value, std::string_view field) {
   int64_t number = 0;
-  if (type_of(value, field) != od::json_type::number ||
-      value.get_int64().get(number) != simdjson::SUCCESS || number < 0)
+  if (type_of(value, field) != od::json_type::number || value.get_int64().get(number) != simdjson::SUCCESS ||
+      number < 0)
     refuse(field, "must be a whole number of at least 0");
   return number;
 }
 
 bool read_bool(od::value& value, std::string_view field) {
   bool flag = false;
-  if (type_of(value, field) != od::json_type::boolean ||
-      value.get_bool().get(flag) != simdjson::SUCCESS)
+  if (type_of(value, field) != od::json_type::boolean || value.get_bool().get(flag) != simdjson::SUCCESS)
     refuse(field, "must be true or false");
   return flag;
 }
@@ -96,11 +93,9 @@ Time read_time(od::value& value, std::string_view field) {
   return *time;
 }
 
-void read_strings(od::value& value, std::string_view field, size_t most,
-                  std::vector<std::string>& out) {
+void read_strings(od::value& value, std::string_view field, size_t most, std::vector<std::string>& out) {
   od::array array;
-  if (type_of(value, field) != od::json_type::array ||
-      value.get_array().get(array) != simdjson::SUCCESS)
+  if (type_of(value, field) != od::json_type::array || value.get_array().get(array) != simdjson::SUCCESS)
     refuse(field, "must be a list of strings");
   for (auto item : array) {
     od::value element;
@@ -128,8 +123,7 @@ void each_field(od::object object, std::string_view place, Visit&& visit) {
 
 od::object read_object(od::value& value, std::string_view field) {
   od::object object;
-  if (type_of(value, field) != od::json_type::object ||
-      value.get_object().get(object) != simdjson::SUCCESS)
+  if (type_of(value, field) != od::json_type::object || value.get_object().get(object) != simdjson::SUCCESS)
     refuse(field, "must be an object");
   return object;
 }
@@ -228,8 +222,7 @@ struct Reader {
   }
 
   void read(std::string_view name, od::value& value) {
-    if (read_main(name, value) || read_relation(name, value) ||
-        read_metric(name, value, post.metrics))
+    if (read_main(name, value) || read_relation(name, value) || read_metric(name, value, post.metrics))
       return;
     read_rest(name, value);
   }
@@ -244,8 +237,7 @@ Reader read_document(std::string& padded, size_t size, Time received_at) {
   if (const auto error = document.get_object().get(object)) refuse_json("", error);
   Reader reader;
   reader.post.received_at = received_at;
-  each_field(object, "",
-             [&](std::string_view name, od::value& value) { reader.read(name, value); });
+  each_field(object, "", [&](std::string_view name, od::value& value) { reader.read(name, value); });
   if (document.current_location().error() != simdjson::OUT_OF_BOUNDS)
     throw Error(ErrorCode::kInvalidArgument, "post: more text follows the JSON object");
   return reader;
@@ -313,10 +305,8 @@ void check_source(std::string_view source) {
   const auto fits = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
   };
-  if (source.empty() || source.size() > kMaxSourceBytes ||
-      !std::all_of(source.begin(), source.end(), fits))
-    refuse("source",
-           fmt::format("must be 1 to {} characters of a-z, 0-9, '_' and '-'", kMaxSourceBytes));
+  if (source.empty() || source.size() > kMaxSourceBytes || !std::all_of(source.begin(), source.end(), fits))
+    refuse("source", fmt::format("must be 1 to {} characters of a-z, 0-9, '_' and '-'", kMaxSourceBytes));
 }
 
 void check_utf8(std::string_view field, std::string_view value) {
@@ -359,15 +349,12 @@ void validate(const Post& post) {
   check_plain("reply_to", post.reply_to, kMaxIdBytes);
   check_plain("repost_of", post.repost_of, kMaxIdBytes);
   check_plain("quote_of", post.quote_of, kMaxIdBytes);
-  if (post.links.size() > kMaxLinks)
-    refuse("links", fmt::format("has more than {} entries", kMaxLinks));
+  if (post.links.size() > kMaxLinks) refuse("links", fmt::format("has more than {} entries", kMaxLinks));
   for (const auto& link : post.links) check_url("links", link);
-  if (post.tags.size() > kMaxTags)
-    refuse("tags", fmt::format("has more than {} entries", kMaxTags));
-  for (const auto& tag : post.tags)
-    check_length("tags", tag, kMaxTagBytes), check_utf8("tags", tag);
-  for (const auto* value : {&post.id, &post.author.handle, &post.author.id, &post.author.name,
-                            &post.lang, &post.url, &post.reply_to, &post.repost_of, &post.quote_of})
+  if (post.tags.size() > kMaxTags) refuse("tags", fmt::format("has more than {} entries", kMaxTags));
+  for (const auto& tag : post.tags) check_length("tags", tag, kMaxTagBytes), check_utf8("tags", tag);
+  for (const auto* value : {&post.id, &post.author.handle, &post.author.id, &post.author.name, &post.lang,
+                            &post.url, &post.reply_to, &post.repost_of, &post.quote_of})
     check_utf8("id, author, lang, url or relation", *value);
   for (const auto& link : post.links) check_utf8("links", link);
   check_utf8("text", post.text);
@@ -382,8 +369,7 @@ void validate(const Post& post) {
 
 Post parse_post(std::string_view json, Time received_at, std::string_view default_source) {
   if (json.size() > kMaxJsonBytes)
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("post: longer than {} bytes", kMaxJsonBytes));
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("post: longer than {} bytes", kMaxJsonBytes));
   thread_local std::string padded;
   padded.assign(json);
   if (!simdjson::validate_utf8(json.data(), json.size())) padded = sanitize_utf8(json);
@@ -403,14 +389,13 @@ Post parse_post(std::string_view json, Time received_at, std::string_view defaul
     }
   }
   Post& post = reader.post;
-  if (padded.capacity() > kMaxTextBytes * 4)
-    std::string().swap(padded);  // one giant does not stay resident
+  if (padded.capacity() > kMaxTextBytes * 4) std::string().swap(padded);  // one giant does not stay resident
   if (post.source.empty()) post.source = default_source;
   if (!reader.has_text && !post.deleted) refuse("text", "is missing");
   post.created_at = reader.created.value_or(post.received_at);
-  if (post.author.handle.starts_with('@')) post.author.handle.erase(0, 1);
+  while (post.author.handle.starts_with('@')) post.author.handle.erase(0, 1);
   for (auto& tag : post.tags)
-    if (tag.starts_with('#')) tag.erase(0, 1);
+    while (tag.starts_with('#')) tag.erase(0, 1);
   validate(post);
   return std::move(post);
 }

@@ -57,7 +57,7 @@ class BestOf {
  public:
   BestOf(size_t capacity, bool by_time) : capacity_(capacity), by_time_(by_time) {}
 
-  bool full() const { return heap_.size() == capacity_; }
+  bool full() const { return capacity_ > 0 && heap_.size() == capacity_; }
   double least_score() const { return full() ? heap_.front().score : -1; }
   int64_t least_created() const {
     return full() ? heap_.front().created : std::numeric_limits<int64_t>::min();
