@@ -2,7 +2,8 @@
 # STATE holds everything that is fetched or learnt (models, posts, Node.js); removing it loses nothing but time and posts.
 STATE=${FATHOM_STATE:-$PWD/.fathom}
 MODEL_NAME=SmolLM2-135M-Instruct.Q4_1.gguf
-export CCACHE_SLOPPINESS=time_macros CCACHE_BASEDIR=$PWD
+# Objects are shared between build folders: the working folder is left out of what the cache compares.
+export CCACHE_SLOPPINESS=time_macros CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
