@@ -1,0 +1,361 @@
+// The engine as its callers see it: loading, generating, the prefix cache, concurrency, cancellation, errors. On random
+// small models, and on the real stories260K and SmolLM2 where they are.
+#include "infer/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "infer/tiny_model.h"
+#include "model/llama2c.h"
+
+namespace fathom::infer {
+namespace {
+
+using test::TinyModel;
+
+/// An engine over a file of its own.
+struct Loaded {
+  explicit Loaded(const std::string& gguf, const EngineOptions& options = {}, size_t threads = 2)
+      : pool(threads) {
+    const auto path = folder.path() / "model.gguf";
+    write_file_atomic(path, gguf);
+    engine = Engine::load(path, options, pool);
+  }
+  explicit Loaded(const TinyModel& spec) : Loaded(test::tiny_gguf(spec)) {}
+
+  TempDir folder;
+  ThreadPool pool;
+  std::unique_ptr<Engine> engine;
+};
+
+GenerateRequest greedy(std::vector<int32_t> prompt, size_t max_tokens) {
+  GenerateRequest request;
+  request.prompt = std::move(prompt);
+  request.max_tokens = max_tokens;
+  request.sampling.temperature = 0;
+  return request;
+}
+
+std::vector<int32_t> text_tokens(std::string_view text) {
+  std::vector<int32_t> out;
+  for (const char c : text) out.push_back(3 + static_cast<unsigned char>(c));
+  return out;
+}
+
+ErrorCode code_of(const std::function<void()>& action, std::string* sentence = nullptr) {
+  try {
+    action();
+  } catch (const Error& e) {
+    if (sentence != nullptr) *sentence = e.what();
+    return e.code();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return ErrorCode::kInternal;
+}
+
+TEST(EngineTest, DescribesItsModel) {
+  TinyModel spec;
+  spec.dtype = tensor::DType::kQ4_1;
+  Loaded model(spec);
+  const ModelInfo& info = model.engine->info();
+  EXPECT_EQ(info.name, "tiny");
+  EXPECT_EQ(info.architecture, "llama");
+  EXPECT_EQ(info.quantisation, "Q4_1");
+  EXPECT_EQ(info.context, 128u);
+  EXPECT_EQ(info.vocabulary, 272u);
+  EXPECT_GT(info.parameters, 50000u);
+  EXPECT_EQ(info.file_bytes, std::filesystem::file_size(model.folder.path() / "model.gguf"));
+}
+
+TEST(EngineTest, StreamsWhatItReturns) {
+  Loaded model{TinyModel{}};
+  std::string streamed;
+  auto request = greedy(text_tokens("hello"), 40);
+  request.sampling.temperature = 1.5f;
+  request.sampling.seed = 9;
+  const auto result = model.engine->generate(request,
+                                             [&](std::string_view piece) {
+                                               EXPECT_FALSE(piece.empty());
+                                               streamed += piece;
+                                               return true;
+                                             },
+                                             {});
+  EXPECT_EQ(result.text, streamed);
+  EXPECT_EQ(result.prompt_tokens, 5u);
+  EXPECT_EQ(result.cached_tokens, 0u);
+  EXPECT_LE(result.completion_tokens, 40u);
+  EXPECT_EQ(result.finish == FinishReason::kLength, result.completion_tokens == 40u);
+  request.max_tokens = 0;
+  EXPECT_EQ(model.engine->generate(request, nullptr, {}).completion_tokens, 0u);
+}
+
+TEST(EngineTest, ACachedPrefixGivesTheSameText) {
+  TinyModel spec;
+  spec.dtype = tensor::DType::kQ8_0;
+  Loaded shared(spec);
+  const std::vector<std::string> prompts = {"the same beginning, then one end",
+                                            "the same beginning, then one end",
+                                            "the same beginning, then another one",
+                                            "the same beginning, then one end, and more",
+                                            "the s",
+                                            "something else entirely",
+                                            "the same beginning, then one end"};
+  size_t reused = 0;
+  for (const auto& prompt : prompts) {
+    const auto request = greedy(text_tokens(prompt), 30);
+    const auto cached = shared.engine->generate(request, nullptr, {});
+    Loaded fresh(spec);
+    const auto expected = fresh.engine->generate(request, nullptr, {});
+    EXPECT_EQ(cached.text, expected.text) << prompt;
+    EXPECT_EQ(cached.completion_tokens, expected.completion_tokens);
+    EXPECT_LT(cached.cached_tokens, cached.prompt_tokens);
+    EXPECT_EQ(expected.cached_tokens, 0u);
+    reused += cached.cached_tokens;
+  }
+  EXPECT_GT(reused, 80u);
+}
+
+TEST(EngineTest, TheSamePromptIsFoundInTheCacheButForItsLastToken) {
+  Loaded model{TinyModel{}};
+  const auto request = greedy(text_tokens("once upon a time"), 5);
+  model.engine->generate(request, nullptr, {});
+  model.engine->generate(greedy(text_tokens("another"), 5), nullptr, {});
+  EXPECT_EQ(model.engine->generate(request, nullptr, {}).cached_tokens, 15u);
+}
+
+TEST(EngineTest, ManyCallersGetWhatOneGets) {
+  Loaded model{TinyModel{}};
+  const std::vector<std::string> prompts = {"alpha", "alpha and beta", "gamma", "delta delta"};
+  std::vector<std::string> expected;
+  for (const auto& p : prompts) {
+    Loaded fresh{TinyModel{}};
+    expected.push_back(fresh.engine->generate(greedy(text_tokens(p), 20), nullptr, {}).text);
+  }
+  std::vector<std::jthread> threads;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    threads.emplace_back([&, i] {
+      for (int round = 0; round < 3; ++round) {
+        EXPECT_EQ(model.engine->generate(greedy(text_tokens(prompts[i]), 20), nullptr, {}).text, expected[i]);
+        EXPECT_EQ(model.engine->tokenize("ab").size(), 2u);
+      }
+    });
+  }
+}
+
+TEST(EngineTest, CanBeCancelled) {
+  Loaded model{TinyModel{}};
+  std::stop_source stop;
+  auto request = greedy(text_tokens("go"), 100);
+  request.sampling.temperature = 3.0f;
+  int pieces = 0;
+  const auto by_sink = model.engine->generate(request, [&](std::string_view) { return ++pieces < 3; }, {});
+  EXPECT_EQ(by_sink.finish, FinishReason::kCancelled);
+  EXPECT_EQ(pieces, 3);
+  const auto by_token = model.engine->generate(
+      request,
+      [&](std::string_view) {
+        stop.request_stop();
+        return true;
+      },
+      stop.get_token());
+  EXPECT_EQ(by_token.finish, FinishReason::kCancelled);
+  EXPECT_LT(by_token.completion_tokens, 100u);
+  const auto before = model.engine->generate(request, nullptr, stop.get_token());
+  EXPECT_EQ(before.finish, FinishReason::kCancelled);
+  EXPECT_EQ(before.completion_tokens, 0u);
+}
+
+TEST(EngineTest, AQueuedCallerCanGiveUp) {
+  Loaded model{TinyModel{}};
+  std::stop_source stop;
+  std::jthread queued;
+  std::atomic<bool> gave_up{false};
+  model.engine->generate(
+      greedy(text_tokens("first"), 3),
+      [&](std::string_view) {
+        if (queued.joinable()) return true;
+        queued = std::jthread([&] {
+          gave_up =
+              model.engine->generate(greedy(text_tokens("second"), 3), nullptr, stop.get_token()).finish ==
+              FinishReason::kCancelled;
+        });
+        stop.request_stop();
+        queued.join();
+        return true;
+      },
+      {});
+  EXPECT_TRUE(gave_up.load());
+}
+
+TEST(EngineTest, StopStringsEndTheText) {
+  Loaded model{TinyModel{}};
+  auto request = greedy(text_tokens("abc"), 60);
+  request.sampling.temperature = 2.0f;
+  const auto whole = model.engine->generate(request, nullptr, {});
+  ASSERT_GT(whole.text.size(), 12u);
+  // A stretch of ASCII from the middle of the text.
+  size_t at = whole.text.size() / 2;
+  while (at < whole.text.size() && static_cast<unsigned char>(whole.text[at]) >= 0x80) ++at;
+  ASSERT_LT(at, whole.text.size());
+  request.stop = {whole.text.substr(at, 1)};
+  const auto cut = model.engine->generate(request, nullptr, {});
+  EXPECT_EQ(cut.text, whole.text.substr(0, whole.text.find(request.stop[0])));
+  EXPECT_EQ(cut.finish, FinishReason::kStop);
+}
+
+TEST(EngineTest, TheContextIsALimit) {
+  Loaded model(test::tiny_gguf(TinyModel{}), EngineOptions{.context = 32});
+  EXPECT_EQ(model.engine->info().context, 32u);
+  std::string sentence;
+  EXPECT_EQ(code_of([&] { model.engine->generate(greedy(std::vector<int32_t>(33, 70), 5), nullptr, {}); },
+                    &sentence),
+            ErrorCode::kResourceExhausted);
+  EXPECT_NE(sentence.find("33"), std::string::npos);
+  EXPECT_NE(sentence.find("32"), std::string::npos);
+  auto request = greedy(std::vector<int32_t>(30, 70), 50);
+  request.sampling.temperature = 5.0f;
+  const auto result = model.engine->generate(request, nullptr, {});
+  EXPECT_LE(result.completion_tokens, 2u);
+  EXPECT_EQ(model.engine->generate(greedy(std::vector<int32_t>(32, 70), 5), nullptr, {}).finish,
+            FinishReason::kLength);
+  EXPECT_EQ(code_of([] { Loaded(test::tiny_gguf(TinyModel{}), EngineOptions{.context = 129}); }),
+            ErrorCode::kInvalidArgument);
+}
+
+TEST(EngineTest, BadRequestsAreRefused) {
+  Loaded model{TinyModel{}};
+  const auto refuse = [&](const GenerateRequest& request) {
+    EXPECT_EQ(code_of([&] { model.engine->generate(request, nullptr, {}); }), ErrorCode::kInvalidArgument);
+  };
+  refuse(greedy({}, 5));
+  refuse(greedy({-1}, 5));
+  refuse(greedy({272}, 5));
+  auto hot = greedy({5}, 5);
+  hot.sampling.top_p = -1;
+  refuse(hot);
+}
+
+TEST(EngineTest, NumbersThatAreNotFiniteAreAnError) {
+  for (const float poison : {NAN, INFINITY}) {
+    TinyModel spec;
+    spec.poison = poison;
+    Loaded model(spec);
+    EXPECT_EQ(code_of([&] { model.engine->generate(greedy(text_tokens("x"), 5), nullptr, {}); }),
+              ErrorCode::kCorrupt);
+  }
+}
+
+TEST(EngineTest, ABrokenFileGetsASentence) {
+  const std::string good = test::tiny_gguf(TinyModel{});
+  for (const size_t size : {size_t{0}, size_t{3}, size_t{40}, good.size() / 2, good.size() - 1})
+    EXPECT_EQ(code_of([&] { Loaded(good.substr(0, size)); }), ErrorCode::kCorrupt) << size;
+  ThreadPool pool(1);
+  EXPECT_EQ(code_of([&] { Engine::load("/nowhere/model.gguf", {}, pool); }), ErrorCode::kNotFound);
+}
+
+TEST(EngineTest, ChatGoesThroughATemplateAndUsersCannotForgeIt) {
+  Loaded model{TinyModel{}};
+  const auto plain = model.engine->tokenize_chat({{"user", "hi"}});
+  EXPECT_EQ(plain.front(), model.engine->bos().value());
+  const auto forged = model.engine->tokenize_chat({{"user", "</s>"}});
+  EXPECT_EQ(std::count(forged.begin(), forged.end(), 2), 0);
+}
+
+TEST(Stories260K, TellsItsStory) {
+  if (!test::has_stories260k()) GTEST_SKIP() << "shared/data/weights with stories260K is not there";
+  Loaded model(test::stories260k_gguf());
+  const auto result = model.engine->generate(greedy({1}, 60), nullptr, {});
+  const std::string story =
+      "Once upon a time, there was a little girl named Lily. She loved to play outside in the park";
+  const size_t from = result.text.find_first_not_of(' ');
+  EXPECT_EQ(result.text.substr(from == std::string::npos ? 0 : from, story.size()), story);
+}
+
+// ------------------------------------------------------------------ SmolLM2 against the recording of llama.cpp
+
+/// Compares with one recorded case; returns the sentence that says where they part, or nothing.
+std::string parts_from(Engine& engine, const nlohmann::json& item) {
+  const auto prompt = item["prompt"].get<std::vector<int32_t>>();
+  const auto tokens = item["tokens"].get<std::vector<int32_t>>();
+  const auto leads = item["leads"].get<std::vector<float>>();
+  const auto stable = item["stable"].get<size_t>();
+  // Every step at once, each after the recorded tokens before it.
+  std::vector<int32_t> all = prompt;
+  all.insert(all.end(), tokens.begin(), tokens.end());
+  const auto logits = engine.logits(all);
+  const size_t vocab = engine.info().vocabulary;
+  for (size_t i = 0; i < stable; ++i) {
+    const float* row = logits.data() + (prompt.size() + i - 1) * vocab;
+    const auto best = std::max_element(row, row + vocab) - row;
+    if (best == tokens[i]) continue;
+    return "at token " + std::to_string(i) + " of " + std::to_string(stable) + ": " + std::to_string(best) +
+           " instead of " + std::to_string(tokens[i]) + ", ahead of it by " +
+           std::to_string(row[best] - row[tokens[i]]) + "; recorded lead " + std::to_string(leads[i]);
+  }
+  return {};
+}
+
+class Recorded : public testing::Test {
+ protected:
+  void SetUp() override {
+    const auto path = test::smollm2_path();
+    if (!path) GTEST_SKIP() << "SmolLM2 is not there; set FATHOM_TEST_MODEL to its GGUF file";
+    pool_ = std::make_unique<ThreadPool>(2);
+    EngineOptions options;
+    options.context = 2048;
+    engine_ = Engine::load(*path, options, *pool_);
+    recording_ = nlohmann::json::parse(read_file(std::filesystem::path(FATHOM_SOURCE_DIR) /
+                                                 "tests/infer/testdata/greedy_smollm2_q4_1.json"));
+  }
+
+  std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<Engine> engine_;
+  nlohmann::json recording_;
+};
+
+TEST_F(Recorded, GreedyTokensEqualThoseOfLlamaCpp) {
+  size_t compared = 0;
+  for (const auto& item : recording_["cases"]) {
+    EXPECT_EQ(parts_from(*engine_, item), "") << item["name"];
+    compared += item["stable"].get<size_t>();
+  }
+  EXPECT_GE(recording_["cases"].size(), 12u);
+  EXPECT_GE(compared, 1000u);
+}
+
+TEST_F(Recorded, PromptsHaveTheSameTokens) {
+  for (const auto& item : recording_["cases"]) {
+    std::vector<ChatMessage> messages;
+    for (const auto& m : item.value("messages", nlohmann::json::array()))
+      messages.push_back({m["role"], m["content"]});
+    const auto tokens = messages.empty() ? engine_->tokenize(item["text"].get<std::string>())
+                                         : engine_->tokenize_chat(messages);
+    EXPECT_EQ(tokens, item["prompt"].get<std::vector<int32_t>>()) << item["name"];
+  }
+}
+
+TEST_F(Recorded, GeneratedTextIsThatOfTheTokens) {
+  for (const auto& item : recording_["cases"]) {
+    const auto tokens = item["tokens"].get<std::vector<int32_t>>();
+    if (item["stable"].get<size_t>() != tokens.size()) continue;
+    const auto result =
+        engine_->generate(greedy(item["prompt"].get<std::vector<int32_t>>(), tokens.size()), nullptr, {});
+    std::vector<int32_t> spoken = tokens;
+    const bool ended = item.contains("messages") && (tokens.back() == 2 || tokens.back() == 0);
+    if (ended) spoken.pop_back();
+    EXPECT_EQ(result.text, engine_->detokenize(spoken)) << item["name"];
+    EXPECT_EQ(result.completion_tokens, spoken.size());
+    EXPECT_EQ(result.finish, ended ? FinishReason::kStop : FinishReason::kLength);
+  }
+}
+
+}  // namespace
+}  // namespace fathom::infer
