@@ -179,10 +179,7 @@ Interpreter::Flow Interpreter::run_for(const Statement& statement, Text& out) {
     const Frame frame(*this, false);
     return run(statement.otherwise, out);
   }
-  ++loops_;
-  const Flow flow = run_items(statement, std::move(items), out);
-  --loops_;
-  return flow;
+  return run_items(statement, std::move(items), out);
 }
 
 Interpreter::Flow Interpreter::run_items(const Statement& statement, std::vector<Value> items, Text& out) {
@@ -193,7 +190,6 @@ Interpreter::Flow Interpreter::run_items(const Statement& statement, std::vector
     auto loop = std::make_shared<Loop>();
     loop->items = list;
     loop->index = i;
-    loop->depth = loops_;
     assign("loop", Value::Variant(std::shared_ptr<const Loop>(std::move(loop))));
     bind(statement.targets, list->items[i]);
     if (run(statement.body, out) == Flow::kBreak) break;
@@ -382,10 +378,8 @@ Value Interpreter::evaluate_macro(const MacroStatement& macro, const Args& args)
     else
       assign(name, otherwise == nullptr ? Value::undefined(name) : evaluate(*otherwise));
   }
-  const int loops = std::exchange(loops_, 0);
   Text out;
   run(macro.body, out);
-  loops_ = loops;
   return runtime_.text(std::move(out));
 }
 

@@ -71,7 +71,6 @@ class Interpreter {
   std::vector<std::pair<std::string, Value>> globals_;
   std::vector<Scope> scopes_;
   int depth_ = 0;
-  int loops_ = 0;
   size_t printed_ = 0;
 };
 

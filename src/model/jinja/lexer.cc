@@ -188,6 +188,7 @@ class Lexer {
   }
 
   void lex_number() {
+    const size_t begin_of_number = at_;  // never 0: a tag stands before it
     std::string digits;
     bool is_float = false;
     const auto take_digits = [&] {
@@ -197,7 +198,8 @@ class Lexer {
       }
     };
     take_digits();
-    if (peek() == '.' && is_digit(peek(1))) {
+    const bool after_dot = text_[begin_of_number - 1] == '.';  // pair.0.1
+    if (!after_dot && peek() == '.' && is_digit(peek(1))) {
       is_float = true;
       digits += text_[at_++];
       take_digits();

@@ -72,8 +72,8 @@ Value loop_attribute(Runtime& run, const Loop& loop, std::string_view name) {
   if (name == "length") return Value::integer(size);
   if (name == "revindex") return Value::integer(size - index);
   if (name == "revindex0") return Value::integer(size - index - 1);
-  if (name == "depth") return Value::integer(loop.depth);
-  if (name == "depth0") return Value::integer(loop.depth - 1);
+  if (name == "depth") return Value::integer(1);  // it counts recursive loops only
+  if (name == "depth0") return Value::integer(0);
   if (name == "previtem")
     return index == 0 ? Value::undefined("previtem") : loop.items->items[loop.index - 1];
   if (name == "nextitem")

@@ -156,7 +156,6 @@ struct Namespace {
 struct Loop {
   std::shared_ptr<const List> items;
   size_t index = 0;
-  int depth = 1;
 };
 
 /// Python's ==.
