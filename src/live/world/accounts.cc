@@ -50,6 +50,7 @@ class SceneFiller {
         const int64_t minutes = scene_.second / 300 * 5;
         return two_digits(minutes / 60) + ":" + two_digits(minutes % 60);
       }
+      case SlotKind::kDaypart: return daypart();
       case SlotKind::kNumber:
         return std::to_string(
             slot.low + static_cast<int64_t>(random_.below(static_cast<uint64_t>(slot.high - slot.low) + 1)));
@@ -62,6 +63,11 @@ class SceneFiller {
       case SlotKind::kShared: return shared(slot.index);
     }
     return {};
+  }
+
+  std::string daypart() const {
+    const int64_t hour = scene_.second / 3600;
+    return hour >= 4 && hour < 12 ? "morning" : hour >= 12 && hour < 17 ? "afternoon" : "evening";
   }
 
   const std::string& tag() {

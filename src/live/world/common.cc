@@ -140,6 +140,7 @@ class CommonParser {
                           [&](std::string_view name, bool handle) -> std::optional<Slot> {
                             if (handle) return std::nullopt;
                             if (name == "clock") return slot_of(SlotKind::kClock);
+                            if (name == "daypart") return slot_of(SlotKind::kDaypart);
                             if (name == "tag") return slot_of(SlotKind::kTag);
                             if (name == "link") return slot_of(SlotKind::kLink);
                             if (const auto list = common_.list_index(name))

@@ -48,6 +48,7 @@ struct Order {
   size_t value = 0;
   uint32_t states = kNone;    // a fact that the text must state
   uint32_t corrects = kNone;  // a rumour that it must correct
+  bool needed = false;        // the truth rests on it: rather a repeat than nothing
 };
 
 int64_t clamp_second(int64_t second, int64_t from, int64_t to) {
@@ -167,20 +168,24 @@ class Generator {
     return some[random.below(some.size())];
   }
 
-  uint32_t of_cast(uint32_t story, Voice voice, Random& random) const {
+  // `role` empty: any.
+  uint32_t of_cast(uint32_t story, Voice voice, const std::string& role, Random& random) const {
+    const auto& members = story_of(story).cast;
     std::vector<uint32_t> found;
-    for (const uint32_t account : people_.cast[story]) {
-      if (people_.accounts[account].voice == voice) found.push_back(account);
+    for (size_t i = 0; i < members.size(); ++i) {
+      if (members[i].voice != voice || (!role.empty() && members[i].role != role)) continue;
+      found.push_back(people_.cast[story][i]);
     }
     return found.empty() ? kNone : found[random.below(found.size())];
   }
 
-  uint32_t speaker(uint32_t story, Voice voice, Random& random) const {
-    if (voice == Voice::kOfficial) return of_cast(story, voice, random);
+  // `by`: the role of the official accounts that may say it.
+  uint32_t speaker(uint32_t story, Voice voice, const std::string& by, Random& random) const {
+    if (voice == Voice::kOfficial) return of_cast(story, voice, by, random);
     if (voice == Voice::kPress) {
-      return random.below(100) < 62 ? of_cast(story, voice, random) : of_kind("press en", random);
+      return random.below(100) < 62 ? of_cast(story, voice, {}, random) : of_kind("press en", random);
     }
-    const uint32_t witness = random.below(100) < 14 ? of_cast(story, voice, random) : kNone;
+    const uint32_t witness = random.below(100) < 14 ? of_cast(story, voice, {}, random) : kNone;
     if (witness != kNone) return witness;
     const auto& pool = people_.pool[story];
     return pool[random.below(pool.size())];
@@ -277,8 +282,8 @@ class Generator {
     return same ? out : text;
   }
 
-  // Finds words for an order that no other post has; after some attempts a repeat is taken as people repeat each other.
-  // False when no template can be used at that time.
+  // Finds words for an order that no other post has. False when no template can be used at that time, and mostly when
+  // all that was tried has been said: people repeat each other, but not often.
   bool compose(const Order& order, Random& random, Draft& draft) {
     std::vector<const Template*> choices;
     for (const Template& source : *order.templates) {
@@ -291,18 +296,20 @@ class Generator {
     draft.importance = order.importance;
     if (order.corrects != kNone) draft.corrects = {order.corrects};
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
-      const Template& source = *choices[random.below(choices.size())];
-      std::vector<uint32_t> used;
-      std::string text = render_in(source, scene_of(order, used), random);
-      check_said(source, text, order);
-      draft.states = stated_by(text, order, used);
-      draft.text = typed(std::move(text), order, draft.states, used, random);
-      if (!draft.states.empty() || !draft.corrects.empty()) {
-        name_story(draft.text, story_of(order.story), random);
-      }
-      if (seen_.insert(hash_text(draft.text)).second) break;
+      write(*choices[random.below(choices.size())], order, random, draft);
+      if (seen_.insert(hash_text(draft.text)).second) return true;
     }
-    return true;
+    return order.needed || random.below(6) == 0;
+  }
+
+  void write(const Template& source, const Order& order, Random& random, Draft& draft) const {
+    std::vector<uint32_t> used;
+    std::string text = render_in(source, scene_of(order, used), random);
+    check_said(source, text, order);
+    draft.states = stated_by(text, order, used);
+    draft.text = typed(std::move(text), order, draft.states, used, random);
+    if (!draft.states.empty() || !draft.corrects.empty())
+      name_story(draft.text, story_of(order.story), random);
   }
 
   bool post(const Order& order, Random& random) {
@@ -333,18 +340,19 @@ class Generator {
     for (size_t f = 0; f < story.facts.size(); ++f) {
       for (size_t v = 0; v < story.facts[f].values.size(); ++v) {
         const int64_t from = story.facts[f].values[v].from;
-        state(s, f, v, Voice::kOfficial, from + static_cast<int64_t>(random.below(60)), random);
-        state(s, f, v, Voice::kPress, soon_after(from + 60, 900, random), random);
-        state(s, f, v, Voice::kCasual, soon_after(from + 90, 1800, random), random);
+        state(s, f, v, Voice::kOfficial, from + static_cast<int64_t>(random.below(60)), random, true);
+        state(s, f, v, Voice::kPress, soon_after(from + 60, 900, random), random, true);
+        state(s, f, v, Voice::kCasual, soon_after(from + 90, 1800, random), random, true);
       }
     }
     for (uint32_t r = 0; r < story.rumours.size(); ++r) {
       const Rumour& rumour = story.rumours[r];
       for (int i = 0; i < 3; ++i)
-        spread(s, r, i == 0 ? rumour.from : second_in(rumour.from, rumour.corrected, random), random);
-      correct(s, r, Voice::kOfficial, rumour.corrected + static_cast<int64_t>(random.below(60)), random);
-      correct(s, r, Voice::kPress, soon_after(rumour.corrected + 60, 1200, random), random);
-      correct(s, r, Voice::kCasual, soon_after(rumour.corrected + 120, 2400, random), random);
+        spread(s, r, i == 0 ? rumour.from : second_in(rumour.from, rumour.corrected, random), random, true);
+      correct(s, r, Voice::kOfficial, rumour.corrected + static_cast<int64_t>(random.below(60)), random,
+              true);
+      correct(s, r, Voice::kPress, soon_after(rumour.corrected + 60, 1200, random), random, true);
+      correct(s, r, Voice::kCasual, soon_after(rumour.corrected + 120, 2400, random), random, true);
     }
   }
 
@@ -409,13 +417,15 @@ class Generator {
     return voice == Voice::kOfficial ? 6 : voice == Voice::kPress ? 4 : 1;
   }
 
-  void state(uint32_t s, size_t f, size_t v, Voice voice, int64_t second, Random& random) {
+  void state(uint32_t s, size_t f, size_t v, Voice voice, int64_t second, Random& random,
+             bool needed = false) {
     const Fact& fact = story_of(s).facts[f];
     Order order;
+    order.needed = needed;
     order.templates = templates_for(fact.voices, voice);
     order.story = s;
     order.voice = voice;
-    order.account = speaker(s, voice, random);
+    order.account = speaker(s, voice, fact.by, random);
     order.second = clamp_second(second, fact.values[v].from, fact.end_of(v));
     order.importance = importance_of(voice);
     order.fact = &fact;
@@ -442,23 +452,25 @@ class Generator {
     post(order, random);
   }
 
-  void spread(uint32_t s, uint32_t r, int64_t second, Random& random) {
+  void spread(uint32_t s, uint32_t r, int64_t second, Random& random, bool needed = false) {
     Order order;
+    order.needed = needed;
     order.templates = &story_of(s).rumours[r].spread;
     order.story = s;
-    order.account = speaker(s, Voice::kCasual, random);
+    order.account = speaker(s, Voice::kCasual, {}, random);
     order.second = second;
     order.importance = 3;
     order.states = rumour_numbers_[s][r];
     if (post(order, random)) claims_[order.states].push_back(static_cast<uint32_t>(drafts_.size() - 1));
   }
 
-  void correct(uint32_t s, uint32_t r, Voice voice, int64_t second, Random& random) {
+  void correct(uint32_t s, uint32_t r, Voice voice, int64_t second, Random& random, bool needed = false) {
     Order order;
+    order.needed = needed;
     order.templates = templates_for(story_of(s).rumours[r].corrections, voice);
     order.story = s;
     order.voice = voice;
-    order.account = speaker(s, voice, random);
+    order.account = speaker(s, voice, story_of(s).rumours[r].by, random);
     order.second = clamp_second(second, 0, kDaySeconds);
     order.importance = importance_of(voice) + 1;
     order.corrects = rumour_numbers_[s][r];
@@ -520,7 +532,7 @@ class Generator {
     } else {
       order.templates = templates_for(phase.voices, voice);
       order.voice = voice;
-      order.account = speaker(s, voice, random);
+      order.account = speaker(s, voice, story_of(s).authority, random);
       order.importance = importance_of(voice);
     }
     post(order, random);
@@ -570,7 +582,7 @@ class Generator {
     for (int attempt = 0; attempt < 20; ++attempt) {
       const uint32_t account = story == kNone || random.below(100) < 35
                                    ? of_kind("local en", random)
-                                   : speaker(story, Voice::kCasual, random);
+                                   : speaker(story, Voice::kCasual, {}, random);
       if (account != drafts_[target].account) return account;
     }
     return kNone;
@@ -731,8 +743,9 @@ class Generator {
     out.likes = likes + 2 * reposts;
     out.reposts = reposts + likes / static_cast<int64_t>(3 + random.below(7));
     out.replies = static_cast<int64_t>(draft.replies) + likes / static_cast<int64_t>(6 + random.below(12));
-    out.views =
-        *out.likes * static_cast<int64_t>(20 + random.below(60)) + static_cast<int64_t>(random.below(90));
+    // Two draws in one expression would come in an order that each compiler chooses.
+    const auto views_per_like = static_cast<int64_t>(20 + random.below(60));
+    out.views = *out.likes * views_per_like + static_cast<int64_t>(random.below(90));
     return out;
   }
 

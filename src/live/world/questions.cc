@@ -38,7 +38,6 @@ class Questioner {
   }
 
   static std::string kind_of(const Storyline& story, const FactOrigin& origin) {
-    if (origin.rumour) return "corrected_rumour";
     const std::string& kind = story.facts[origin.index].kind;
     if (kind == "who") return "who_said_what";
     if (kind == "when" || kind == "where") return kind;
@@ -48,18 +47,28 @@ class Questioner {
 
   void ask_fact(const Storyline& story, size_t number, Random& random) {
     const FactOrigin& origin = origins_[number];
-    const WorldFact& fact = world_.truth.facts[number];
     if (origin.rumour) {
-      const Rumour& rumour = story.rumours[origin.index];
-      ask(story, rumour.questions, fact, fact.corrected_by, rumour.answers, kDaySeconds, rumour.corrected,
-          "corrected_rumour", random);
+      ask_rumour(story, story.rumours[origin.index].questions, number, {}, 0, "corrected_rumour", random);
       return;
     }
+    const WorldFact& fact = world_.truth.facts[number];
     const Fact& source = story.facts[origin.index];
     const FactValue& value = source.values[origin.value];
     if (!value.ask) return;
     const auto& forms = value.questions.empty() ? source.questions : value.questions;
     ask(story, forms, fact, fact.posts, fact.accepted, source.end_of(origin.value), 0, kind_of(story, origin),
+        random);
+  }
+
+  // Asked once it has been corrected; what corrects it is what answers.
+  void ask_rumour(const Storyline& story, const std::vector<Template>& forms, size_t number,
+                  const std::vector<std::string>& more_answers, int64_t after, const std::string& kind,
+                  Random& random) {
+    const Rumour& rumour = story.rumours[origins_[number].index];
+    const WorldFact& fact = world_.truth.facts[number];
+    std::vector<std::string> answers = rumour.answers;
+    answers.insert(answers.end(), more_answers.begin(), more_answers.end());
+    ask(story, forms, fact, fact.corrected_by, answers, kDaySeconds, std::max(after, rumour.corrected), kind,
         random);
   }
 
@@ -84,19 +93,31 @@ class Questioner {
     }
   }
 
+  // About the first value that still holds after the premise's time.
   void ask_premise(uint32_t s, const Storyline& story, const FalsePremise& premise, Random& random) {
     for (size_t number = 0; number < origins_.size(); ++number) {
       const FactOrigin& origin = origins_[number];
-      if (origin.story != s || origin.rumour || origin.index != premise.fact) continue;
-      const int64_t end = story.facts[premise.fact].end_of(origin.value);
-      if (end <= premise.after) continue;
-      const WorldFact& fact = world_.truth.facts[number];
-      std::vector<std::string> answers = fact.accepted;
-      answers.insert(answers.end(), premise.answers.begin(), premise.answers.end());
+      if (origin.story != s || origin.rumour != premise.rumour || origin.index != premise.index) continue;
       const size_t before = world_.truth.questions.size();
-      ask(story, {premise.question}, fact, fact.posts, answers, end, premise.after, "false_premise", random);
+      if (premise.rumour) {
+        ask_rumour(story, {premise.question}, number, premise.answers, premise.after, "false_premise",
+                   random);
+      } else {
+        ask_premise_of_fact(story, premise, number, random);
+      }
       if (world_.truth.questions.size() > before) return;
     }
+  }
+
+  void ask_premise_of_fact(const Storyline& story, const FalsePremise& premise, size_t number,
+                           Random& random) {
+    const FactOrigin& origin = origins_[number];
+    const WorldFact& fact = world_.truth.facts[number];
+    const int64_t end = story.facts[premise.index].end_of(origin.value);
+    if (end <= premise.after) return;
+    std::vector<std::string> answers = fact.accepted;
+    answers.insert(answers.end(), premise.answers.begin(), premise.answers.end());
+    ask(story, {premise.question}, fact, fact.posts, answers, end, premise.after, "false_premise", random);
   }
 
   void ask_nothing(const Storyline& story, const NoAnswer& question, Random& random) {

@@ -94,11 +94,14 @@ class StorylineParser {
       }
       story_.cast.push_back(std::move(member));
     }
-    for (const Voice voice : {Voice::kOfficial, Voice::kPress}) {
-      const bool any = std::any_of(story_.cast.begin(), story_.cast.end(),
-                                   [&](const CastMember& member) { return member.voice == voice; });
-      if (!any) root_.error("the cast needs a member with voice \"official\" and one with \"press\"");
+    const auto first = [&](Voice voice) {
+      return std::find_if(story_.cast.begin(), story_.cast.end(),
+                          [&](const CastMember& member) { return member.voice == voice; });
+    };
+    if (first(Voice::kOfficial) == story_.cast.end() || first(Voice::kPress) == story_.cast.end()) {
+      root_.error("the cast needs a member with voice \"official\" and one with \"press\"");
     }
+    story_.authority = first(Voice::kOfficial)->role;
   }
 
   static Voice voice_of(const Table& table, const std::string& role) {
@@ -108,6 +111,17 @@ class StorylineParser {
     if (voice == "press") return Voice::kPress;
     if (voice != "casual") table.error("'voice' must be official, press or casual");
     return Voice::kCasual;
+  }
+
+  // The role of the authority that speaks on this.
+  std::string speaker_of(const Table& table) const {
+    const std::string role = table.text_or("by", story_.authority);
+    if (std::none_of(story_.cast.begin(), story_.cast.end(), [&](const CastMember& member) {
+          return member.role == role && member.voice == Voice::kOfficial;
+        })) {
+      table.error("'by' must name a role of the cast with voice \"official\"");
+    }
+    return role;
   }
 
   void name_lists() {
@@ -123,7 +137,7 @@ class StorylineParser {
   }
 
   void check_names() const {
-    std::set<std::string> names = {"value", "prev", "clock", "tag", "link"};
+    std::set<std::string> names = {"value", "prev", "clock", "daypart", "tag", "link"};
     const auto add = [&](const std::string& name, const Place& place) {
       if (!names.insert(name).second) fail(place, "the name '" + name + "' is used twice; rename one");
     };
@@ -133,12 +147,13 @@ class StorylineParser {
   }
 
   void read_fact_values(const Table& table) {
-    table.allow({"key", "kind", "subject", "attribute", "weight", "values", "questions", "official", "press",
-                 "casual", "es", "fr", "de", "pt"});
+    table.allow({"key", "kind", "by", "subject", "attribute", "weight", "values", "questions", "official",
+                 "press", "casual", "es", "fr", "de", "pt"});
     Fact fact;
     fact.place = table.place();
     fact.key = table.text("key");
     fact.kind = table.text("kind");
+    fact.by = speaker_of(table);
     fact.subject = table.text("subject");
     fact.attribute = table.text("attribute");
     fact.weight = table.integer_or("weight", 10, 1, kMaxWeight);
@@ -177,11 +192,12 @@ class StorylineParser {
   }
 
   void read_rumour(const Table& table) {
-    table.allow({"key", "subject", "attribute", "weight", "value", "also", "from", "corrected", "spread",
-                 "official", "press", "casual", "es", "fr", "de", "pt", "questions", "answers"});
+    table.allow({"key", "by", "subject", "attribute", "weight", "value", "also", "from", "corrected",
+                 "spread", "official", "press", "casual", "es", "fr", "de", "pt", "questions", "answers"});
     Rumour rumour;
     rumour.place = table.place();
     rumour.key = table.text("key");
+    rumour.by = speaker_of(table);
     rumour.subject = table.text("subject");
     rumour.attribute = table.text("attribute");
     rumour.weight = table.integer_or("weight", 10, 1, kMaxWeight);
@@ -226,13 +242,20 @@ class StorylineParser {
       }
     }
     for (const Table& table : root_.tables("false_premise")) {
-      table.allow({"question", "fact", "after", "answers"});
-      const Line line{table.text("question"), table.place()};
-      const std::string key = table.text("fact");
-      const auto fact = index_of(story_.facts, [&](const Fact& f) { return f.key == key; });
-      if (!fact) table.error("'" + key + "' is no fact of this file");
-      story_.false_premises.push_back(
-          {compile(line, false, false), *fact, table.clock_or("after", 0), table.strings("answers")});
+      table.allow({"question", "fact", "rumour", "after", "answers"});
+      if (table.has("fact") == table.has("rumour"))
+        table.error("a false premise needs either 'fact' or 'rumour'");
+      FalsePremise premise;
+      premise.question = compile({table.text("question"), table.place()}, false, false);
+      premise.rumour = table.has("rumour");
+      const std::string key = table.text(premise.rumour ? "rumour" : "fact");
+      const auto named = [&](const auto& entry) { return entry.key == key; };
+      const auto index = premise.rumour ? index_of(story_.rumours, named) : index_of(story_.facts, named);
+      if (!index) table.error("'" + key + "' is no fact or rumour of this file");
+      premise.index = *index;
+      premise.after = table.clock_or("after", 0);
+      premise.answers = table.strings("answers");
+      story_.false_premises.push_back(std::move(premise));
     }
   }
 
@@ -269,6 +292,7 @@ class StorylineParser {
     if (own && name == "value") return slot_of(SlotKind::kValue);
     if (own && name == "prev") return slot_of(SlotKind::kPrevious);
     if (name == "clock") return slot_of(SlotKind::kClock);
+    if (name == "daypart") return slot_of(SlotKind::kDaypart);
     if (name == "tag") return slot_of(SlotKind::kTag);
     if (name == "link") return slot_of(SlotKind::kLink);
     if (facts) {

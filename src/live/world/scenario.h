@@ -53,6 +53,7 @@ struct FactValue {
 
 struct Fact {
   std::string key, kind, subject, attribute;
+  std::string by;  // role of the official accounts that speak on it
   int64_t weight = 10;
   std::vector<FactValue> values;  // by time
   std::vector<Template> questions;
@@ -67,6 +68,7 @@ struct Fact {
 
 struct Rumour {
   std::string key, subject, attribute;
+  std::string by;  // role of the official accounts that correct it
   int64_t weight = 10;
   int64_t from = 0, corrected = 0;
   std::vector<std::string> forms, accepted;
@@ -90,11 +92,13 @@ struct NoAnswer {
   Place place;
 };
 
+/// A question that takes something wrong for granted: the right answer is a fact's value, or a rumour's correction.
 struct FalsePremise {
   Template question;
-  size_t fact = 0;
+  bool rumour = false;
+  size_t index = 0;                  // of the fact or the rumour
   int64_t after = 0;                 // asked no earlier
-  std::vector<std::string> answers;  // besides the fact's accepted strings
+  std::vector<std::string> answers;  // besides those of the fact or the rumour
 };
 
 struct Storyline {
@@ -104,6 +108,7 @@ struct Storyline {
   std::vector<std::string> tags;   // without '#'
   std::vector<std::string> emoji;
   std::vector<CastMember> cast;
+  std::string authority;           // role of the first official member: speaks where no other is named
   std::vector<std::string> roles;  // what Slot::index of kCast and kHandle counts
   std::vector<WordList> lists;
   std::vector<Fact> facts;

@@ -28,6 +28,7 @@ enum class SlotKind : uint8_t {
   kValue,     // of the fact or rumour that the template belongs to
   kPrevious,  // its value before
   kClock,     // the time of the post, to five minutes
+  kDaypart,   // morning, afternoon or evening at that time
   kNumber,    // low..high
   kTag,       // a hashtag of the storyline
   kLink,      // an address of the author's

@@ -70,8 +70,8 @@ void end_as_typed(std::string& text, const Habits& habits, Random& random) {
 }  // namespace
 
 std::string with_article(std::string_view text) {
-  constexpr std::array<std::string_view, 7> kConsonantSound = {"uni", "use",  "usu", "eu",
-                                                               "one", "once", "ur"};
+  constexpr std::array<std::string_view, 8> kConsonantSound = {"uni", "use", "usu",  "uk",
+                                                               "eu",  "one", "once", "ur"};
   constexpr std::array<std::string_view, 3> kSilent = {"hour", "honest", "heir"};
   const std::string small = to_lower_ascii(text.substr(0, 8));
   const auto begins = [&](std::string_view start) { return std::string_view(small).starts_with(start); };
