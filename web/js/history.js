@@ -9,6 +9,29 @@ export class History {
   persistent = true;
 
   constructor() {
+    this.#read();
+  }
+
+  get list() {
+    return this.#list;
+  }
+
+  /// Puts a conversation first and drops the oldest beyond what is kept.
+  save(conversation) {
+    this.#read();
+    this.#list = [conversation, ...this.#list.filter((c) => c.id !== conversation.id)].slice(0, KEEP);
+    this.#write();
+  }
+
+  remove(id) {
+    this.#read();
+    this.#list = this.#list.filter((conversation) => conversation.id !== id);
+    this.#write();
+  }
+
+  /// Another tab may have added to it meanwhile.
+  #read() {
+    if (!this.persistent) return;
     try {
       const stored = JSON.parse(localStorage.getItem(KEY) ?? '[]');
       if (Array.isArray(stored)) this.#list = stored.filter((c) => typeof c?.id === 'string' && Array.isArray(c.turns));
@@ -17,31 +40,8 @@ export class History {
     }
   }
 
-  get list() {
-    return this.#list;
-  }
-
-  find(id) {
-    return this.#list.find((conversation) => conversation.id === id) ?? null;
-  }
-
-  /// Puts a conversation first and drops the oldest beyond what is kept.
-  save(conversation) {
-    this.#list = [conversation, ...this.#list.filter((c) => c.id !== conversation.id)].slice(0, KEEP);
-    this.#write();
-  }
-
-  remove(id) {
-    this.#list = this.#list.filter((conversation) => conversation.id !== id);
-    this.#write();
-  }
-
-  clear() {
-    this.#list = [];
-    this.#write();
-  }
-
   #write() {
+    if (!this.persistent) return;
     try {
       let text = JSON.stringify(this.#list);
       while (text.length > MOST_BYTES && this.#list.length > 1) {
@@ -49,7 +49,6 @@ export class History {
         text = JSON.stringify(this.#list);
       }
       localStorage.setItem(KEY, text);
-      this.persistent = true;
     } catch {
       this.persistent = false;
     }

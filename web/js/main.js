@@ -24,6 +24,7 @@ const deps = { clock, card, onAgain: askAgain, onAsk: askAbout };
 
 let conversation = null;
 let views = [];
+const forgotten = new Set();  // ids of conversations that the reader removed
 let running = null;  // {abort, view} while an answer is being made
 
 // --- asking ---
@@ -55,6 +56,7 @@ function messagesUpTo(turn) {
 
 async function answer(view) {
   const { turn } = view;
+  const mine = conversation;  // another one may be open when the answer ends
   const abort = new AbortController();
   running = { abort, view };
   drawRunning();
@@ -72,7 +74,7 @@ async function answer(view) {
   cancelAnimationFrame(frame);
   frame = 0;
   view.update();
-  history.save(conversation);
+  if (!forgotten.has(mine.id)) history.save(mine);
   drawHistory();
   drawRunning();
 }
@@ -276,10 +278,17 @@ function drawHistory() {
       onclick: () => { openConversation(item); if (narrow()) showHistory(false); } },
     h('bdi', { class: 'history-title' }, item.title), h('span', { class: 'quiet' }, absolute(item.started))),
     h('button', { type: 'button', class: 'icon-button small', title: 'Forget', 'aria-label': `Forget: ${item.title}`,
-      onclick: () => { history.remove(item.id); if (item.id === conversation?.id) openConversation(null); drawHistory(); } }, icon('close')))));
+      onclick: () => forget(item.id) }, icon('close')))));
   byId('history-note').textContent = history.list.length === 0 ? 'Questions that you ask are kept here, in this browser only.'
     : history.persistent ? 'Kept in this browser only.' : 'This browser keeps nothing: they are gone when the page closes.';
   byId('history-clear').hidden = history.list.length === 0;
+}
+
+function forget(id) {
+  forgotten.add(id);
+  history.remove(id);
+  if (id === conversation?.id) openConversation(null);
+  drawHistory();
 }
 
 function initPanes() {
@@ -288,7 +297,7 @@ function initPanes() {
   byId('feed-toggle').addEventListener('click', () => showFeed(byId('feed').hidden));
   byId('history-toggle').addEventListener('click', () => showHistory(byId('history').hidden));
   byId('new-conversation').addEventListener('click', () => { openConversation(null); if (narrow()) showHistory(false); });
-  byId('history-clear').addEventListener('click', () => { history.clear(); openConversation(null); });
+  byId('history-clear').addEventListener('click', () => history.list.map((item) => item.id).forEach(forget));
   byId('brand').addEventListener('click', (event) => { event.preventDefault(); openConversation(null); });
   document.addEventListener('keydown', (event) => {
     if (event.key !== 'Escape' || !narrow() || byId('card').matches(':popover-open')) return;

@@ -64,7 +64,7 @@ export class Status {
       this.data = await getJson('/v1/status');
       this.#reachable = true;
       this.#denied = false;
-      this.#clock.advance(parseTime(this.data.feed_time));
+      this.#clock.set(parseTime(this.data.feed_time));
     } catch (error) {
       this.#reachable = !(error instanceof ApiError && error.kind === 'network');
       this.#denied = error.status === 401 || error.status === 403;

@@ -1,6 +1,7 @@
 // Time as the feed sees it. A replayed feed has its own 'now': the time of its newest post.
 
 const STALE = 10 * 60 * 1000;          // a feed this far behind the wall clock has nothing new
+const BACK = 60 * 60 * 1000;            // less is a status that a newer post overtook
 const REPLAYED = 36 * 60 * 60 * 1000;  // one this far from it is a recording
 
 export function parseTime(text) {
@@ -12,6 +13,12 @@ export function parseTime(text) {
 export class FeedClock extends EventTarget {
   #time = null;
   #setAt = 0;
+
+  /// The server's word: may also set the clock back, when another feed is served now.
+  set(time) {
+    if (time !== null && this.#time !== null && time < this.#time - BACK) this.#time = null;
+    this.advance(time);
+  }
 
   advance(time) {
     if (time === null || (this.#time !== null && time <= this.#time)) return;
