@@ -11,7 +11,7 @@
 namespace fathom::model::jinja {
 namespace {
 
-constexpr size_t kStepCost = 16;
+constexpr size_t kStepCost = 64;
 constexpr int kMaxDepth = 600;  // of statements and expressions being run, macro calls included
 
 Value floor_divided(Runtime& run, const Value& a, const Value& b) {

@@ -36,7 +36,7 @@ class Runtime {
   void set_line(int line) { line_ = line; }
   int line() const { return line_; }
 
-  /// About a byte or a tenth of a step each. Error kResourceExhausted once the budget is used up.
+  /// A byte made or looked at costs about one, a step 64. Error kResourceExhausted once the budget is used up.
   void spend(size_t cost);
   [[noreturn]] void fail(std::string_view what) const;
   [[noreturn]] void unsupported(std::string_view what) const;

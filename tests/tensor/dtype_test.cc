@@ -1,0 +1,154 @@
+#include "tensor/dtype.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "base/random.h"
+
+namespace fathom::tensor {
+namespace {
+
+/// The value of a half by its definition, in double.
+double half_value(uint16_t bits) {
+  const int exponent = (bits >> 10) & 31, mantissa = bits & 1023;
+  const double magnitude =
+      exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
+  return (bits & 0x8000) != 0 ? -magnitude : magnitude;
+}
+
+TEST(Half, EveryValueWidensExactlyAndComesBack) {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const auto half = static_cast<uint16_t>(bits);
+    const float wide = f16_to_f32(half);
+    if (((half >> 10) & 31) == 31 && (half & 1023) != 0) {
+      EXPECT_TRUE(std::isnan(wide));
+      EXPECT_EQ(f32_to_f16(wide), half | 0x200);  // quiet
+    } else if (((half >> 10) & 31) == 31) {
+      EXPECT_TRUE(std::isinf(wide));
+      EXPECT_EQ(f32_to_f16(wide), half);
+    } else {
+      EXPECT_EQ(wide, half_value(half));
+      EXPECT_EQ(std::signbit(wide), (half & 0x8000) != 0);
+      EXPECT_EQ(f32_to_f16(wide), half);
+    }
+  }
+}
+
+TEST(Half, RoundsToNearestAndTiesToEven) {
+  for (uint16_t half = 0; half < 0x7BFF; ++half) {
+    const double low = half_value(half), high = half_value(static_cast<uint16_t>(half + 1));
+    const auto middle = static_cast<float>((low + high) / 2);  // exact in f32
+    const auto even = static_cast<uint16_t>(half % 2 == 0 ? half : half + 1);
+    EXPECT_EQ(f32_to_f16(middle), even);
+    EXPECT_EQ(f32_to_f16(std::nextafterf(middle, 0.0f)), half);
+    EXPECT_EQ(f32_to_f16(std::nextafterf(middle, 1e9f)), half + 1);
+    EXPECT_EQ(f32_to_f16(-middle), even | 0x8000);
+  }
+  EXPECT_EQ(f32_to_f16(65519.996f), 0x7BFF);
+  EXPECT_EQ(f32_to_f16(65520.0f), 0x7C00);
+  EXPECT_EQ(f32_to_f16(std::numeric_limits<float>::max()), 0x7C00);
+  EXPECT_EQ(f32_to_f16(std::numeric_limits<float>::denorm_min()), 0);
+  EXPECT_EQ(f32_to_f16(-0.0f), 0x8000);
+}
+
+TEST(Bfloat, RoundsToNearestAndTiesToEven) {
+  EXPECT_EQ(bf16_to_f32(0x3F80), 1.0f);
+  EXPECT_EQ(f32_to_bf16(std::bit_cast<float>(0x3F808000u)), 0x3F80);
+  EXPECT_EQ(f32_to_bf16(std::bit_cast<float>(0x3F818000u)), 0x3F82);
+  EXPECT_EQ(f32_to_bf16(std::bit_cast<float>(0x3F808001u)), 0x3F81);
+  EXPECT_EQ(f32_to_bf16(std::numeric_limits<float>::max()), 0x7F80);
+  EXPECT_EQ(f32_to_bf16(-INFINITY), 0xFF80);
+  EXPECT_TRUE(std::isnan(bf16_to_f32(f32_to_bf16(std::bit_cast<float>(0x7F800001u)))));
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const float wide = bf16_to_f32(static_cast<uint16_t>(bits));
+    if (std::isnan(wide)) continue;
+    EXPECT_EQ(f32_to_bf16(wide), bits);
+  }
+}
+
+TEST(DType, NamesAndSizes) {
+  for (const DType dtype : kAllDTypes) EXPECT_EQ(dtype_from_name(name(dtype)), dtype);
+  EXPECT_FALSE(dtype_from_name("Q4_K"));
+  EXPECT_FALSE(dtype_from_name(""));
+  EXPECT_EQ(row_bytes(DType::kF32, 7), 28u);
+  EXPECT_EQ(row_bytes(DType::kBF16, 7), 14u);
+  EXPECT_EQ(row_bytes(DType::kQ8_0, 64), 68u);
+  EXPECT_EQ(row_bytes(DType::kQ4_0, 64), 36u);
+  EXPECT_EQ(row_bytes(DType::kQ4_1, 64), 40u);
+}
+
+TEST(Blocks, LayoutIsGgufs) {
+  // d = 0.5 (0x3800), m = -1 (0xBC00); nibbles: element 0 is 3, element 16 is 12, the rest 0.
+  std::vector<std::byte> q4_0(18), q4_1(20), q8_0(34);
+  const auto put = [](std::vector<std::byte>& row, size_t at, int value) {
+    row[at] = static_cast<std::byte>(value);
+  };
+  put(q4_0, 1, 0x38), put(q4_0, 2, 0xC3);
+  put(q4_1, 1, 0x38), put(q4_1, 3, 0xBC), put(q4_1, 4, 0xC3);
+  put(q8_0, 1, 0x38), put(q8_0, 2, 0x80), put(q8_0, 33, 0x7F);
+  float out[32];
+  dequantize_row(DType::kQ4_0, q4_0.data(), out, 32);
+  EXPECT_EQ(out[0], 0.5f * (3 - 8));
+  EXPECT_EQ(out[16], 0.5f * (12 - 8));
+  EXPECT_EQ(out[1], 0.5f * (0 - 8));
+  dequantize_row(DType::kQ4_1, q4_1.data(), out, 32);
+  EXPECT_EQ(out[0], 0.5f * 3 - 1);
+  EXPECT_EQ(out[16], 0.5f * 12 - 1);
+  EXPECT_EQ(out[31], -1.0f);
+  dequantize_row(DType::kQ8_0, q8_0.data(), out, 32);
+  EXPECT_EQ(out[0], -64.0f);
+  EXPECT_EQ(out[31], 63.5f);
+  EXPECT_EQ(out[5], 0.0f);
+}
+
+TEST(Blocks, QuantisingErrsByAtMostHalfAStep) {
+  Random random(3);
+  for (int round = 0; round < 50; ++round) {
+    std::vector<float> values(96);
+    const double scale = std::pow(10.0, -3.0 + 0.12 * round);
+    for (float& v : values) v = static_cast<float>(random.normal() * scale + (round % 3 == 0 ? scale : 0));
+    for (const DType dtype : kAllDTypes) {
+      std::vector<std::byte> row(row_bytes(dtype, values.size()) + 1);
+      std::vector<float> back(values.size());
+      quantize_row(dtype, values.data(), row.data() + 1, values.size());  // unaligned on purpose
+      dequantize_row(dtype, row.data() + 1, back.data(), values.size());
+      for (size_t block = 0; block < values.size(); block += 32) {
+        const auto [low, high] =
+            std::minmax_element(values.begin() + static_cast<std::ptrdiff_t>(block),
+                                values.begin() + static_cast<std::ptrdiff_t>(block + 32));
+        const double extreme = std::max(std::fabs(*low), std::fabs(*high));
+        const double step = dtype == DType::kQ8_0 ? extreme / 127 / 2
+                            : dtype == DType::kQ4_0
+                                ? extreme / 8  // the far end of the range is cut by one step
+                            : dtype == DType::kQ4_1 ? (*high - *low) / 15.0 / 2
+                            : dtype == DType::kBF16 ? extreme / 256
+                            : dtype == DType::kF16  ? extreme / 2048
+                                                    : 0;
+        for (size_t i = block; i < block + 32; ++i)
+          EXPECT_LE(std::fabs(values[i] - back[i]), step * 1.01 + extreme * 2e-3 * (dtype != DType::kF32))
+              << name(dtype);
+      }
+    }
+  }
+}
+
+TEST(Blocks, ExtremesStayFinite) {
+  for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1})
+    for (const float extreme : {0.0f, 1e-40f, 1e-8f, 3e38f, -3e38f}) {
+      std::vector<float> values(32, extreme), back(32);
+      values[7] = -extreme;
+      std::vector<std::byte> row(row_bytes(dtype, 32));
+      quantize_row(dtype, values.data(), row.data(), 32);
+      dequantize_row(dtype, row.data(), back.data(), 32);
+      for (const float v : back) EXPECT_TRUE(std::isfinite(v)) << name(dtype) << " " << extreme;
+    }
+}
+
+}  // namespace
+}  // namespace fathom::tensor
