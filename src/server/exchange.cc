@@ -145,7 +145,7 @@ class Exchange final : public Reply {
       std::lock_guard lock(channel_->mutex);
       channel_->finished = true;
       channel_->aborted = aborted;
-      channel_->keep_alive = framing_.keep_alive && !aborted;
+      channel_->keep_alive = channel_->keep_alive && framing_.keep_alive && !aborted;
       channel_->ping.clear();
       channel_->drained = nullptr;
       if (channel_->sending) return;

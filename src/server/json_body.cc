@@ -11,24 +11,24 @@ using nlohmann::json;
 
 constexpr int kMaxDepth = 64;
 
+constexpr size_t kMaxNoteBytes = 200;
+
 /// "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error while ..." -> from "syntax error" on.
 std::string parser_note(const json::parse_error& error) {
   const std::string_view what = error.what();
   const size_t at = what.find(": ");
-  return std::string(at == std::string_view::npos ? what : what.substr(at + 2));
+  return std::string((at == std::string_view::npos ? what : what.substr(at + 2)).substr(0, kMaxNoteBytes));
 }
 
-}  // namespace
-
-json parse_json(std::string_view body) {
-  const auto limit_depth = [](int depth, json::parse_event_t, json&) {
+json parse_with(std::string_view body, const json::parser_callback_t& on_event) {
+  const auto guarded = [&](int depth, json::parse_event_t event, json& parsed) {
     if (depth > kMaxDepth)
       throw ApiError(400, fmt::format("the JSON body is nested deeper than {} levels", kMaxDepth),
                      "invalid_json");
-    return true;
+    return !on_event || on_event(depth, event, parsed);
   };
   try {
-    return json::parse(body.begin(), body.end(), limit_depth);
+    return json::parse(body.begin(), body.end(), guarded);
   } catch (const json::parse_error& error) {
     throw ApiError(400,
                    fmt::format("the body is not valid JSON: byte {}: {}", error.byte, parser_note(error)),
@@ -36,6 +36,20 @@ json parse_json(std::string_view body) {
   } catch (const json::exception&) {  // a number beyond a double
     throw ApiError(400, "the body is not valid JSON: a number is out of range", "invalid_json");
   }
+}
+
+}  // namespace
+
+json parse_json(std::string_view body) { return parse_with(body, nullptr); }
+
+void parse_json_entries(std::string_view body, const std::function<void(const json&)>& on_entry) {
+  parse_with(body, [&](int depth, json::parse_event_t event, json& parsed) {
+    const bool complete = event == json::parse_event_t::object_end ||
+                          event == json::parse_event_t::array_end || event == json::parse_event_t::value;
+    if (depth != 1 || !complete) return true;
+    on_entry(parsed);
+    return false;  // not kept
+  });
 }
 
 JsonFields::JsonFields(const json& object, std::string path) : object_(object), path_(std::move(path)) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -14,6 +15,10 @@ namespace fathom::server {
 
 /// Parses `body` whole. Errors: ApiError 400 "invalid_json" naming the byte, for anything nested beyond 64 levels too.
 nlohmann::json parse_json(std::string_view body);
+
+/// Parses a JSON array and hands over its entries one by one, so that memory holds one of them. Errors: as parse_json.
+/// REQUIRES: `body` begins with '['.
+void parse_json_entries(std::string_view body, const std::function<void(const nlohmann::json&)>& on_entry);
 
 /// The fields of one object; `path` ("search_parameters.sources[0]") leads the `param` of every error. A null field counts
 /// as absent. Errors: ApiError 400 "invalid_type" for the wrong type, "invalid_value" outside the bounds.

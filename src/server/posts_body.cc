@@ -14,6 +14,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kErrorsTold = 10;
+constexpr size_t kErrorsCounted = 1000;  // then the rest is not read
 
 class PostReader {
  public:
@@ -21,7 +22,7 @@ class PostReader {
 
   void add(std::string_view text) {
     ++line_;
-    if (posts_.size() >= kMaxPostsPerRequest)
+    if (++entries_ > kMaxPostsPerRequest)
       throw ApiError(
           413, fmt::format("more than {} posts in one request; send them in several", kMaxPostsPerRequest),
           "too_many_posts");
@@ -46,13 +47,15 @@ class PostReader {
     ++bad_;
     posts_.clear();  // nothing will be stored
     if (errors_.size() < kErrorsTold) errors_.push_back({{"line", line_}, {"message", message}});
+    if (bad_ >= kErrorsCounted) refuse();
   }
 
   [[noreturn]] void refuse() const {
     const json& first = errors_.front();
     std::string message = fmt::format("nothing was stored: line {}: {}", first["line"].get<size_t>(),
                                       first["message"].get_ref<const std::string&>());
-    if (bad_ > 1) message += fmt::format(" ({} more bad lines)", bad_ - 1);
+    if (bad_ > 1)
+      message += fmt::format(" ({}{} more bad lines)", bad_ >= kErrorsCounted ? "at least " : "", bad_ - 1);
     ApiError error(400, message, "invalid_posts");
     error.extra = to_text({{"lines", errors_}});
     throw error;
@@ -60,6 +63,7 @@ class PostReader {
 
   const Time received_at_;
   size_t line_ = 0;
+  size_t entries_ = 0;
   size_t bad_ = 0;
   json errors_ = json::array();
   std::vector<live::Post> posts_;
@@ -79,8 +83,7 @@ void read_lines(std::string_view body, PostReader& reader) {
 }
 
 void read_array(std::string_view body, PostReader& reader) {
-  const json document = parse_json(body);
-  for (const auto& entry : document) reader.add(to_text(entry));
+  parse_json_entries(body, [&](const json& entry) { reader.add(to_text(entry)); });
 }
 
 }  // namespace

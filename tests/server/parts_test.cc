@@ -5,6 +5,8 @@
 
 #include "server/fakes.h"
 #include "server/http.h"
+#include "server/json_body.h"
+#include "server/posts_body.h"
 #include "server/router.h"
 #include "server/workers.h"
 
@@ -22,6 +24,38 @@ TEST(Target, SplitsAndDecodes) {
 TEST(Target, RefusesWhatIsNoPath) {
   for (const char* bad : {"", "*", "a/b", "/%", "/%1", "/%gg", "/a%00", "/a?b=%2", "/a?%00=b"})
     EXPECT_FALSE(parse_target(bad).has_value()) << bad;
+}
+
+TEST(JsonEntries, AreHandedOverOneByOne) {
+  std::vector<nlohmann::json> entries;
+  const auto keep = [&](const nlohmann::json& entry) { entries.push_back(entry); };
+  parse_json_entries(R"([ {"a":{"b":[1,2]}}, [3,[4]], "five", 6, null, {} ])", keep);
+  const nlohmann::json expected = {{{"a", {{"b", {1, 2}}}}}, {3, {4}}, "five", 6, nullptr,
+                                   nlohmann::json::object()};
+  EXPECT_EQ(nlohmann::json(entries), expected);
+  EXPECT_THROW(parse_json_entries(R"([{"a":1},)", keep), ApiError);
+  EXPECT_THROW(parse_json_entries(std::string(1000, '['), keep), ApiError);
+}
+
+TEST(PostsBody, GivesUpOnABodyThatIsAllWrong) {
+  std::string numbers = "[0";
+  for (int i = 0; i < 1'000'000; ++i) numbers += ",0";
+  try {
+    parse_posts(numbers + "]", true, kNow);
+    FAIL() << "took numbers for posts";
+  } catch (const ApiError& error) {
+    EXPECT_EQ(error.code, "invalid_posts");
+    EXPECT_NE(std::string(error.what()).find("at least 999 more"), std::string::npos) << error.what();
+  }
+}
+
+TEST(JsonBody, ErrorsStayShort) {
+  try {
+    parse_json("{\"model\": \"" + std::string(1'000'000, 'a'));
+    FAIL() << "took half a document";
+  } catch (const ApiError& error) {
+    EXPECT_LT(std::string(error.what()).size(), 400u);
+  }
 }
 
 Route route(const std::string& method, const std::string& pattern) {
