@@ -125,10 +125,11 @@ class GroundedAssistant final : public Assistant {
 
   Answer ground(const Request& request, const Plan& plan, Answer& answer, Composer& out, const Events& events,
                 const std::stop_token& stop) const {
-    const Reading reading = read_posts(store_, plan, request.search, events.on_step);
+    Reading reading = read_posts(store_, plan, request.search, events.on_step);
     answer.steps = reading.steps;
+    std::vector<ChosenQuote> quotes = choose_quotes(plan, reading);
+    arrange(plan, request.search.max_results, reading, quotes);
     report_read(reading.evidence, answer, events);
-    const std::vector<ChosenQuote> quotes = choose_quotes(plan, reading);
     if (quotes.empty()) {
       say_nothing_found(answer, out);
       return std::move(answer);
@@ -162,7 +163,7 @@ class GroundedAssistant final : public Assistant {
   }
 
   void say_nothing_found(Answer& answer, Composer& out) const {
-    if (answer.as_of == Time{}) {
+    if (store_.stats().posts == 0) {
       out.remark("The feed holds no posts yet: start a source or post some, then ask again.");
       return;
     }

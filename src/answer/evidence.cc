@@ -30,9 +30,11 @@ void add_date(Time when, Evidence& out) {
 /// Phrases of somebody who does not know either, or who passes on what he heard.
 bool has_rumour_cue(std::string_view lower) {
   static constexpr auto kCues = std::to_array<std::string_view>(
-      {"unconfirmed", "rumor", "rumour", "hearing that", "i heard", "heard that", "apparently", "allegedly",
-       "can anyone confirm", "not confirmed", "no confirmation", "someone said", "my cousin", "friend says",
-       "is it true", "any truth", "supposedly", "word is", "people are saying"});
+      {"unconfirmed",     "rumor",        "rumour",     "hearing that",       "i heard",
+       "heard that",      "apparently",   "allegedly",  "can anyone confirm", "not confirmed",
+       "no confirmation", "someone said", "my cousin",  "friend says",        "pass it on",
+       "someone at",      "someone says", "heard from", "they say",           "is it true",
+       "any truth",       "supposedly",   "word is",    "people are saying"});
   return std::ranges::any_of(kCues,
                              [&](std::string_view cue) { return lower.find(cue) != std::string_view::npos; });
 }

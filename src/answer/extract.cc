@@ -24,11 +24,11 @@ bool holds_any(std::string_view lower, std::initializer_list<std::string_view> c
 }
 
 bool corrects(std::string_view lower) {
-  return holds_any(lower,
-                   {"correction",    "corrected", "revised",   "earlier report", "not true",    "false",
-                    "denied",        "denies",    "debunk",    "clarif",         "contrary to", "retract",
-                    "updated",       "update:",   "in fact",   "is wrong",       "was wrong",   "no truth",
-                    "has now risen", "rises to",  "now stands"});
+  return holds_any(lower, {"correction", "corrected", "revised",        "not poisoned", "there was no",
+                           "rumour",     "rumor",     "earlier report", "not true",     "false",
+                           "denied",     "denies",    "debunk",         "clarif",       "contrary to",
+                           "retract",    "updated",   "update:",        "in fact",      "is wrong",
+                           "was wrong",  "no truth",  "has now risen",  "rises to",     "now stands"});
 }
 
 /// Scores the passages of one post for one question.
@@ -122,7 +122,7 @@ class Scorer {
     switch (plan_.ask) {
       case Ask::kHowMany:
       case Ask::kHowMuch: return number_bonus(passage, quote);
-      case Ask::kWhen: return states_time(passage) ? 0.25 : 0;
+      case Ask::kWhen: return states_time(passage, quote) ? (quote.value.empty() ? 0.15 : 0.3) : 0;
       case Ask::kWhere: return states_place(passage) ? 0.25 : -0.05;
       case Ask::kWho: return person_bonus(passage);
       case Ask::kWhy:
@@ -147,11 +147,13 @@ class Scorer {
     return 0.02 * static_cast<double>(std::min<size_t>(fresh, 6)) + (name ? 0.06 : 0);
   }
 
-  bool states_time(Span passage) const {
+  bool states_time(Span passage, Quote& quote) const {
     for (const Fact& fact : evidence_.facts) {
       const bool time =
           fact.kind == FactKind::kTime || fact.kind == FactKind::kDate || fact.kind == FactKind::kYear;
-      if (time && inside(fact.span, passage)) return true;
+      if (!time || !inside(fact.span, passage)) continue;
+      quote.value = fact.key;
+      return true;
     }
     for (const Word& word : evidence_.words) {
       if (!inside(word.span, passage) || word.kind != WordKind::kWord) continue;
@@ -173,7 +175,10 @@ class Scorer {
       if (!inside(word.span, passage) || in_question(word)) continue;
       size_t before = i - 1;
       if (evidence_.words[before].folded == "the" && before > 0) --before;
-      const bool place = word.capital || word.kind == WordKind::kHashtag;
+      const std::string& lead = evidence_.words[before].folded;
+      const bool spot =
+          before + 1 < i && (lead == "at" || lead == "near" || lead == "outside" || lead == "inside");
+      const bool place = spot || word.capital || word.kind == WordKind::kHashtag;
       if (place && kLead.contains(evidence_.words[before].folded) && month_number(word.folded) == 0 &&
           weekday_number(word.folded) == 0) {
         return true;
@@ -182,43 +187,106 @@ class Scorer {
     return false;
   }
 
+  /// A name that the question does not have, best beside one of its words: "TSA officer Ann Lee".
   double person_bonus(Span passage) const {
-    size_t run = 0, longest = 0;
-    bool handle = false;
+    size_t run = 0, longest = 0, capitals = 0, plain = 0, since_term = 100;
+    bool handle = false, beside = false;
     for (const Word& word : evidence_.words) {
       if (!inside(word.span, passage)) continue;
-      handle = handle || (word.kind == WordKind::kHandle && !in_question(word));
-      const bool name =
-          word.kind == WordKind::kWord && word.capital && !is_stop_word(word.folded) && !in_question(word);
+      const bool asked = in_question(word);
+      handle = handle || (word.kind == WordKind::kHandle && !asked);
+      plain += word.kind == WordKind::kWord && !is_stop_word(word.folded) ? 1 : 0;
+      capitals += word.kind == WordKind::kWord && word.capital && !is_stop_word(word.folded) ? 1 : 0;
+      const bool name = word.kind == WordKind::kWord && word.capital && !is_stop_word(word.folded) &&
+                        !asked && month_number(word.folded) == 0 && weekday_number(word.folded) == 0;
       run = name ? run + 1 : 0;
       longest = std::max(longest, run);
+      beside =
+          beside || (run >= 2 && since_term <= 3) || (asked && run == 0 && longest >= 2 && since_term > 3);
+      since_term = asked ? 0 : since_term + 1;
     }
-    if (longest >= 2) return 0.25;
-    return longest == 1 || handle ? 0.15 : -0.1;
+    // In a headline every word has a capital: it tells nothing.
+    const bool headline = plain >= 4 && capitals * 10 >= plain * 7;
+    if (longest >= 2) return (headline ? 0.1 : 0.2) + (beside && !headline ? 0.15 : 0);
+    return longest == 1 || handle ? 0.1 : -0.1;
   }
 
   /// A number that the question does not have, near what is counted.
   double number_bonus(Span passage, Quote& quote) const {
     double best = -0.4;
     for (const Fact& fact : evidence_.facts) {
-      if (!inside(fact.span, passage) || fact.key.starts_with("w:")) continue;
-      if (fact.kind == FactKind::kTime || fact.kind == FactKind::kDate || fact.kind == FactKind::kYear)
-        continue;
-      if (stated_in_question(fact)) continue;
-      double bonus = 0.1 + unit_bonus(fact);
-      double near = 0;
-      for (size_t i = 0; i < evidence_.words.size(); ++i) {
-        const size_t distance = i > fact.word ? i - fact.word : fact.word - i;
-        if (distance > kNear || !inside(evidence_.words[i].span, passage)) continue;
-        near = std::max(near, counted(evidence_.words[i]) - 0.02 * static_cast<double>(distance));
-      }
-      bonus += near;
-      if (bonus > best) {
-        best = bonus;
-        quote.value = fact.key;
-      }
+      if (!inside(fact.span, passage) || !is_quantity(fact) || stated_in_question(fact)) continue;
+      const bool fits = fits_unit(fact);
+      const double near = tie(fact.word, passage);
+      if (plan_.unit != Unit::kNone ? !fits : near < 0.15) continue;
+      const double bonus = 0.1 + near + (plan_.unit != Unit::kNone ? 0.2 : 0) - oddness(fact);
+      if (bonus <= best) continue;
+      best = bonus;
+      quote.value = fact.key;
     }
+    if (quote.value.empty()) best = std::max(best, vague_bonus(passage, quote));
     return best;
+  }
+
+  /// "dozens of", "hundreds", "nobody": an answer, but a poor one.
+  double vague_bonus(Span passage, Quote& quote) const {
+    static const std::unordered_set<std::string_view> kVague = {"dozens", "hundreds", "thousands", "millions",
+                                                                "nobody", "none",     "scores"};
+    for (size_t i = 0; i < evidence_.words.size() && plan_.unit == Unit::kNone; ++i) {
+      const Word& word = evidence_.words[i];
+      if (!inside(word.span, passage) || !kVague.contains(word.folded) || tie(i, passage) < 0.15) continue;
+      quote.value = "v:" + word.folded;
+      return -0.05;
+    }
+    return -0.4;
+  }
+
+  double tie(size_t at, Span passage) const {
+    double near = 0;
+    for (size_t i = 0; i < evidence_.words.size(); ++i) {
+      const size_t distance = i > at ? i - at : at - i;
+      if (distance == 0 || distance > kNear || !inside(evidence_.words[i].span, passage)) continue;
+      near = std::max(near, counted(evidence_.words[i]) - 0.02 * static_cast<double>(distance));
+    }
+    return near;
+  }
+
+  std::string_view follower(const Fact& fact, size_t step) const {
+    size_t next = fact.word;
+    while (next < evidence_.words.size() && evidence_.words[next].span.begin < fact.span.end) ++next;
+    next += step;
+    return next < evidence_.words.size() ? std::string_view(evidence_.words[next].folded) : "";
+  }
+
+  static bool is_quantity(const Fact& fact) {
+    return !fact.key.starts_with("w:") && fact.kind != FactKind::kTime && fact.kind != FactKind::kDate &&
+           fact.kind != FactKind::kYear;
+  }
+
+  /// What makes a number unlikely to be a count: ages, ordinals, "24/7", "three-storey", spans of time.
+  double oddness(const Fact& fact) const {
+    const std::string_view after = text_.substr(fact.span.end);
+    const std::string& digits = evidence_.words[fact.word].folded;
+    double odd = 0;
+    if (after.starts_with('/') || (fact.span.begin > 0 && text_[fact.span.begin - 1] == '/')) odd += 0.5;
+    if (plan_.unit != Unit::kNone) return odd;
+    if (after.size() > 1 && after[0] == '-' && after[1] >= 'a' && after[1] <= 'z') odd += 0.35;
+    if (digits.ends_with("th") || digits.ends_with("st") || digits.ends_with("nd") || digits.ends_with("rd"))
+      odd += 0.15;
+    if (digits.ends_with('s')) odd += 0.4;
+    if (digits.size() >= 6 && digits.find(',') == std::string::npos && fact.span.size() == digits.size())
+      odd += 0.3;
+    if (follower(fact, 1) == "old" || follower(fact, 1) == "ago") odd += 0.4;
+    static const std::unordered_set<std::string_view> kSpans = {"hours", "hour",  "hrs",    "minutes", "mins",
+                                                                "days",  "weeks", "months", "years",   "yrs",
+                                                                "mph",   "km",    "miles",  "feet"};
+    const std::string_view next = follower(fact, 0);
+    const bool asked =
+        std::ranges::any_of(plan_.terms, [&](const Term& term) { return term.word.folded == next; });
+    if (kSpans.contains(next) && !asked && plan_.ask == Ask::kHowMany) odd += 0.3;
+    if (fact.kind == FactKind::kPercent && plan_.ask == Ask::kHowMany) odd += 0.3;
+    if (fact.kind == FactKind::kMoney && plan_.ask == Ask::kHowMany) odd += 0.2;
+    return odd;
   }
 
   bool stated_in_question(const Fact& fact) const {
@@ -227,18 +295,53 @@ class Scorer {
     });
   }
 
-  double unit_bonus(const Fact& fact) const {
-    const auto asked = [&](std::initializer_list<std::string_view> list) {
-      const std::string lower = to_lower_ascii(plan_.question);
-      return holds_any(lower, list);
+  /// Whether the number bears the unit that was asked for.
+  bool fits_unit(const Fact& fact) const {
+    using Words = std::unordered_set<std::string_view>;
+    static const Words kSpeed = {"mph",   "kph",        "kmh",        "km",   "knots",
+                                 "miles", "kilometers", "kilometres", "kmph", "mi"};
+    static const Words kLength = {"feet",  "ft", "foot",       "metres",     "meters",  "metre",
+                                  "meter", "m",  "cm",         "inches",     "inch",    "miles",
+                                  "mile",  "km", "kilometres", "kilometers", "stories", "storeys"};
+    static const Words kDuration = {"minutes", "minute", "mins",    "hours", "hour",   "hrs",
+                                    "days",    "day",    "weeks",   "week",  "months", "month",
+                                    "years",   "year",   "seconds", "secs"};
+    static const Words kDegrees = {"degrees", "c", "f", "celsius", "fahrenheit", "deg"};
+    static const Words kWeight = {"kg", "tons", "tonnes", "ton", "pounds", "lbs", "grams", "kilos"};
+    static const Words kAge = {"year", "years", "yr", "yrs", "yo", "months"};
+    const std::string_view next = follower(fact, 0);
+    const std::string& own = evidence_.words[fact.word].folded;
+    const auto in = [&](const Words& units) {
+      const size_t letters = own.find_first_not_of("0123456789.,");
+      return units.contains(next) ||
+             (letters != std::string::npos && units.contains(std::string_view(own).substr(letters)));
     };
-    const bool money = asked({"cost", "price", "revenue", "how much money", "fee", "salary", "worth", "paid",
-                              "pay ", "eps", "valuation", "fine", "budget", "raise"});
-    const bool percent = asked({"percent", "share of", "rate", "turnout", "how much did"});
-    if (fact.kind == FactKind::kMoney) return money ? 0.15 : plan_.ask == Ask::kHowMany ? -0.1 : 0.02;
-    if (fact.kind == FactKind::kPercent) return percent ? 0.15 : plan_.ask == Ask::kHowMany ? -0.1 : 0.02;
-    if (percent && asked({"percent"})) return -0.15;
-    return 0;
+    switch (plan_.unit) {
+      case Unit::kNone: return true;
+      case Unit::kMoney: return fact.kind == FactKind::kMoney;
+      case Unit::kPercent: return fact.kind == FactKind::kPercent;
+      case Unit::kSpeed: return in(kSpeed);
+      case Unit::kLength: return in(kLength);
+      case Unit::kDuration: return in(kDuration);
+      case Unit::kDegrees: return in(kDegrees);
+      case Unit::kWeight: return in(kWeight);
+      case Unit::kAge: return in(kAge) || own == "aged";
+      case Unit::kMagnitude:
+        return fact.kind == FactKind::kNumber && fact.value >= 1 && fact.value < 10 && near_magnitude(fact);
+    }
+    return true;
+  }
+
+  bool near_magnitude(const Fact& fact) const {
+    for (size_t i = 0; i < evidence_.words.size(); ++i) {
+      const size_t distance = i > fact.word ? i - fact.word : fact.word - i;
+      const std::string& word = evidence_.words[i].folded;
+      if (distance <= 3 && (word == "magnitude" || word == "mag" || word == "richter" ||
+                            word.starts_with("earthquake") || word == "quake")) {
+        return true;
+      }
+    }
+    return false;
   }
 
   /// How strongly a word near a number ties it to the question: the counted noun and the verb do, a name does little.
@@ -246,7 +349,10 @@ class Scorer {
     double best = 0;
     for (const Term& term : plan_.terms) {
       if (!related(term.word, word)) continue;
-      best = std::max(best, term.focus ? 0.3 : term.name ? 0.06 : 0.25);
+      best = std::max(best, term.focus && !term.name     ? 0.3
+                            : term.name                  ? 0.06
+                            : plan_.ask == Ask::kHowMany ? 0.1
+                                                         : 0.25);
     }
     return best;
   }
@@ -282,13 +388,13 @@ class Chooser {
     pool_ = pool(asks_number(plan_.ask) ? 0.8 : 0.85);
     const Quote lead = pick_lead();
     add(lead, QuoteRole::kAnswer);
-    if (asks_number(plan_.ask) && !lead.value.empty()) {
+    if ((asks_number(plan_.ask) || plan_.ask == Ask::kWhen) && !lead.value.empty()) {
       add_same(lead);
       add_other(lead);
     } else {
       add_denial(lead);
-      if (plan_.overview || plan_.ask == Ask::kWhy || plan_.ask == Ask::kWhat)
-        add_more(plan_.overview ? 4 : 2);
+      if (plan_.overview) add_more(4);
+      if (!plan_.speakers.empty() || !plan_.speaker_names.empty()) add_more(3);
     }
     return std::move(chosen_);
   }
@@ -313,7 +419,7 @@ class Chooser {
   size_t agreeing(const Quote& quote) const {
     std::unordered_set<std::string> authors;
     for (const Quote& other : pool_) {
-      const bool same = asks_number(plan_.ask) ? other.value == quote.value : overlap(quote, other) >= 0.6;
+      const bool same = !quote.value.empty() ? other.value == quote.value : overlap(quote, other) >= 0.6;
       if (same) authors.insert(author_key(evidence(other)));
     }
     return authors.size() + std::min<size_t>(evidence(quote).copies, 8);
@@ -335,23 +441,43 @@ class Chooser {
     return total == 0 ? 1 : static_cast<double>(common) / static_cast<double>(total);
   }
 
+  bool denies(const Quote& quote) const {
+    return std::ranges::any_of(evidence(quote).words, [&](const Word& word) {
+      return word.span.begin >= quote.passage.begin && word.span.end <= quote.passage.end &&
+             is_negation(word.folded);
+    });
+  }
+
+  /// How much newness weighs: much while the matter is still being posted about, little in an archive.
+  double freshness(bool first, Time newest) const {
+    if (first) return 0.1;
+    if (plan_.latest || plan_.ask == Ask::kHowMany) return 0.35;
+    const bool live = reading_.as_of - newest < std::chrono::hours{48};
+    return live ? 0.35 : asks_number(plan_.ask) ? 0.15 : 0.12;
+  }
+
   /// Newness, agreement and correction decide among candidates that answer about equally well.
   Quote pick_lead() const {
-    Time newest = time(pool_.front()), oldest = newest;
-    for (const Quote& quote : pool_) {
-      newest = std::max(newest, time(quote));
-      oldest = std::min(oldest, time(quote));
-    }
-    const double range = std::max<double>(static_cast<double>((newest - oldest).count()), 1);
-    const double fresh = asks_number(plan_.ask) || plan_.latest ? 0.3 : 0.12;
+    std::vector<Time> times;
+    for (const Quote& quote : pool_) times.push_back(time(quote));
+    std::ranges::sort(times);
+    const double range = std::max<double>(static_cast<double>((times.back() - times.front()).count()), 1);
+    // What happened once is best told by those who were there first; a count is best told last.
+    const bool first = plan_.earliest || (plan_.ask == Ask::kWhen && plan_.past);
+    const double fresh = freshness(first, times.back());
     const Quote* best = nullptr;
     double best_score = 0;
     for (const Quote& quote : pool_) {
-      const double age = static_cast<double>((newest - time(quote)).count()) / range;
-      const std::string lower = to_lower_ascii(evidence(quote).post.text);
-      double score = quote.score + fresh * (plan_.earliest ? age : 1 - age);
-      score += 0.06 * std::log2(static_cast<double>(agreeing(quote)));
-      if (corrects(lower) && !plan_.earliest) score += 0.12;
+      const double linear = static_cast<double>((time(quote) - times.front()).count()) / range;
+      const auto below = std::ranges::lower_bound(times, time(quote)) - times.begin();
+      const double rank =
+          times.size() < 2 ? 1 : static_cast<double>(below) / static_cast<double>(times.size() - 1);
+      const double newness = 0.5 * linear + 0.5 * rank;
+      double score = quote.score + fresh * (first ? 1 - newness : newness);
+      score += 0.06 * std::min(std::log2(static_cast<double>(agreeing(quote))), 3.0);
+      if (corrects(to_lower_ascii(evidence(quote).post.text)) && !plan_.earliest) score += 0.2;
+      if (plan_.ask == Ask::kYesNo && denies(quote)) score += 0.15;
+      score += 0.02 * std::log10(1 + static_cast<double>(evidence(quote).post.author.followers.value_or(0)));
       score *= 0.4 + 0.6 * evidence(quote).trust;
       if (best == nullptr || score > best_score) {
         best = &quote;
@@ -372,10 +498,10 @@ class Chooser {
 
   /// A figure that differs: an earlier one that was overtaken, or one that stands beside it.
   void add_other(const Quote& lead) {
-    const std::vector<Quote> others = pool(0.65);
+    const std::vector<Quote> others = pool(0.72);
     const Quote* best = nullptr;
     for (const Quote& quote : others) {
-      if (quote.value == lead.value || evidence(quote).trust < 0.9) continue;
+      if (quote.value == lead.value || quote.value.empty() || evidence(quote).trust < 0.9) continue;
       if (overlap(lead, quote) < 0.25) continue;
       if (best == nullptr || time(quote) > time(*best)) best = &quote;
     }
@@ -401,7 +527,7 @@ class Chooser {
   void add_more(size_t limit) {
     for (const Quote& quote : candidates_) {
       if (chosen_.size() >= limit) return;
-      if (quote.score < (plan_.overview ? 0.6 : 0.88) * candidates_.front().score ||
+      if (quote.score < (plan_.overview ? 0.65 : 0.8) * candidates_.front().score ||
           evidence(quote).trust < 0.9)
         continue;
       const bool fresh = std::ranges::all_of(chosen_, [&](const ChosenQuote& chosen) {
@@ -430,12 +556,41 @@ std::vector<Quote> rank_quotes(const Plan& plan, const Reading& reading) {
     quote->index = i;
     out.push_back(std::move(*quote));
   }
+  if (asks_number(plan.ask)) {
+    // Without a number it is no answer; but a "result" or a "level" may be told in words.
+    const bool valued = std::ranges::any_of(out, [](const Quote& q) { return !q.value.empty(); });
+    if (valued || plan.ask == Ask::kHowMany || plan.unit != Unit::kNone) {
+      std::erase_if(out, [](const Quote& q) { return q.value.empty(); });
+    }
+  }
   std::ranges::stable_sort(out, [](const Quote& a, const Quote& b) { return a.score > b.score; });
   return out;
 }
 
 std::vector<ChosenQuote> choose_quotes(const Plan& plan, const Reading& reading) {
   return Chooser(plan, reading).run();
+}
+
+void arrange(const Plan& plan, size_t most, Reading& reading, std::vector<ChosenQuote>& quotes) {
+  if (quotes.size() > most) quotes.resize(most);
+  std::vector<size_t> order;
+  std::vector<bool> placed(reading.evidence.size());
+  const auto place = [&](size_t index) {
+    if (placed[index] || order.size() >= most) return;
+    placed[index] = true;
+    order.push_back(index);
+  };
+  for (const ChosenQuote& chosen : quotes) place(chosen.quote.index);
+  for (const Quote& quote : rank_quotes(plan, reading)) place(quote.index);
+  for (size_t i = 0; i < reading.evidence.size(); ++i) place(i);
+  std::vector<Evidence> kept;
+  std::vector<size_t> moved(reading.evidence.size());
+  for (const size_t index : order) {
+    moved[index] = kept.size();
+    kept.push_back(std::move(reading.evidence[index]));
+  }
+  reading.evidence = std::move(kept);
+  for (ChosenQuote& chosen : quotes) chosen.quote.index = moved[chosen.quote.index];
 }
 
 bool write_quotes(const std::vector<ChosenQuote>& quotes, const Plan& plan, const Reading& reading,

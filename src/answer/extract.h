@@ -30,6 +30,9 @@ struct ChosenQuote {
 /// The quotes that make the answer, the answer itself first. Empty when no post passes the gate.
 std::vector<ChosenQuote> choose_quotes(const Plan& plan, const Reading& reading);
 
+/// Orders what was read by how well it answers, the chosen posts first, and cuts it and `quotes` to `most` posts.
+void arrange(const Plan& plan, size_t most, Reading& reading, std::vector<ChosenQuote>& quotes);
+
 /// Writes them down. False when the reader has gone.
 bool write_quotes(const std::vector<ChosenQuote>& quotes, const Plan& plan, const Reading& reading,
                   Composer& out);

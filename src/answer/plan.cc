@@ -60,6 +60,12 @@ constexpr auto kAmountNouns = std::to_array<std::string_view>(
      "toll",       "fee",         "salary", "fine",    "budget",    "capacity", "distance",
      "length",     "height",      "depth",  "result",  "age",       "category", "margin",
      "turnout",    "count",       "level",  "revenue", "valuation", "eps"});
+/// Said by the unit of the answer: "121 km/h" needs no word "speed" beside it.
+constexpr auto kMeasureNouns = std::to_array<std::string_view>(
+    {"speed",   "wind",    "winds",   "top",     "price",      "cost",   "worth",  "length", "temperature",
+     "maximum", "minimum", "highest", "lowest",  "measured",   "value",  "level",  "depth",  "height",
+     "tall",    "pay",     "paid",    "turnout", "visibility", "share",  "longer", "extra",  "see",
+     "allowed", "current", "average", "total",   "expensive",  "raised", "money",  "reach"});
 constexpr auto kTimeNouns =
     std::to_array<std::string_view>({"time", "date", "day", "year", "month", "hour", "o'clock", "weekday"});
 constexpr auto kPlaceNouns =
@@ -160,8 +166,12 @@ class Planner {
     plan_.overview =
         lower.find("happen") != std::string::npos || lower.find("going on") != std::string::npos ||
         has({"latest", "news", "overview", "summarize", "summarise", "summary", "update", "updates"});
+    plan_.past = has({"did", "was", "were", "happened", "died", "had"});
     find_speaker();
     classify();
+    plan_.overview = plan_.overview && plan_.ask == Ask::kWhat;
+    if (plan_.ask == Ask::kHowMuch) plan_.unit = find_unit();
+    if (plan_.ask == Ask::kHowMany && has({"percent", "%"})) plan_.unit = Unit::kPercent;
     collect_terms();
     if (plan_.terms.empty() && plan_.speakers.empty() && plan_.speaker_names.empty())
       plan_.ask = Ask::kDigest;
@@ -239,7 +249,7 @@ class Planner {
       if (word == "how" &&
           (next == "much" || next == "long" || next == "far" || next == "old" || next == "high" ||
            next == "big" || next == "fast" || next == "strong" || next == "large" || next == "tall" ||
-           next == "deep" || next == "often" || next == "heavy" || next == "wide")) {
+           next == "deep" || next == "longer" || next == "often" || next == "heavy" || next == "wide")) {
         return set(Ask::kHowMuch, k + 2);
       }
       if (word == "what" || word == "which" || word == "what's") return classify_what(k);
@@ -266,16 +276,39 @@ class Planner {
       ++noun;
     }
     const std::string_view word = folded(noun);
+    if (word == "toll" || word == "casualties" || folded(noun + 1) == "toll") return set(Ask::kHowMany, noun);
     if (among(kAmountNouns, word)) return set(Ask::kHowMuch, noun);
+    if (among(kAmountNouns, folded(noun + 1)) || among(kAmountNouns, folded(noun + 2)))
+      return set(Ask::kHowMuch, noun);
     if (among(kTimeNouns, word)) return set(Ask::kWhen, words_.size());
     if (among(kPlaceNouns, word)) return set(Ask::kWhere, words_.size());
     set(Ask::kWhat, noun == k + 1 ? k + 1 : words_.size());
   }
 
-  /// `focus`: where the noun that is counted begins.
+  Unit find_unit() const {
+    if (has({"percent", "percentage", "turnout", "share"})) return Unit::kPercent;
+    if (has({"fast", "speed", "winds"})) return Unit::kSpeed;
+    if (has({"magnitude", "richter"})) return Unit::kMagnitude;
+    if (has({"old", "age"})) return Unit::kAge;
+    if (has({"temperature", "hot", "cold", "warm"})) return Unit::kDegrees;
+    if (has({"heavy", "weight", "weigh"})) return Unit::kWeight;
+    if (has({"tall", "deep", "height", "depth", "wide", "far", "distance", "length", "visibility"}))
+      return Unit::kLength;
+    if (has({"long"}) &&
+        has({"take", "last", "lasted", "until", "wait", "closed", "delay", "delayed", "ago", "time"})) {
+      return Unit::kDuration;
+    }
+    const bool paid = has({"cost",  "price",     "revenue", "fee",  "salary", "paid",   "pay",
+                           "worth", "valuation", "budget",  "eps",  "raise",  "raised", "money",
+                           "spend", "spent",     "fined",   "earn", "earned", "donate", "donated"});
+    return paid ? Unit::kMoney : Unit::kNone;
+  }
+
+  /// `focus`: where the noun that is counted begins. What follows up to a preposition belongs to it: "people were killed".
   void set(Ask ask, size_t focus) {
     plan_.ask = ask;
-    for (size_t i = focus; i < words_.size() && i < focus + 4; ++i) {
+    for (size_t i = focus; i < words_.size() && i < focus + 5; ++i) {
+      if (among(kAux, folded(i)) || folded(i) == "been" || folded(i) == "be") continue;
       if (is_stop_word(folded(i))) break;
       focus_.push_back(i);
     }
@@ -300,7 +333,10 @@ class Planner {
       term.focus = std::ranges::find(focus_, i) != focus_.end();
       term.name = (is_name(word) && !shouting) || (word.kind == WordKind::kNumber) || word.has_digit();
       if (shouting && word.kind != WordKind::kWord) term.name = true;
-      term.weak = !term.name && weak_words().contains(word.folded);
+      if (weekday_number(word.folded) > 0 || (word.capital && month_number(word.folded) > 0))
+        term.name = false;
+      term.weak = !term.name && (weak_words().contains(word.folded) || weekday_number(word.folded) > 0 ||
+                                 (plan_.unit != Unit::kNone && among(kMeasureNouns, word.folded)));
       if (term.name) {
         if (!in_run || !adjoins(i)) ++run;
         term.run = run;

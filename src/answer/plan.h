@@ -29,6 +29,9 @@ enum class Ask {
   kWhat,  // what, which, how, and everything else
 };
 
+/// The unit of the number that is asked for; kNone for counts and for what cannot be told.
+enum class Unit { kNone, kMoney, kPercent, kSpeed, kLength, kDuration, kDegrees, kWeight, kAge, kMagnitude };
+
 struct Term {
   Word word;
   bool name = false;     // a post that answers must have it
@@ -55,6 +58,8 @@ struct Plan {
   std::vector<std::string> speakers;  // handles, folded, whose words are asked for
   std::vector<Word> speaker_names;    // or names, where no handle was given
   Window window;
+  Unit unit = Unit::kNone;
+  bool past = false;      // "when did", "who was"
   bool latest = false;    // "latest", "currently", "so far"
   bool earliest = false;  // "first", "initially", "originally"
   bool overview = false;  // "what happened in ...": several posts make the answer

@@ -150,6 +150,9 @@ class TimeFinder {
     if (word == "last") return read_last(i, next);
     const int weekday = weekday_number(word);
     if (weekday == 0) return false;
+    // "on Saturday" may be the next one: only what is said to lie behind us is a time to search in.
+    const std::string_view lead = i > 0 ? folded(i - 1) : "";
+    if (lead != "since" && lead != "after" && lead != "from") return false;
     const auto current = static_cast<int>(std::chrono::weekday{today_}.iso_encoding());
     const int back = (current - weekday + 7) % 7;
     set(i, i, day_range(today_ - days{back}), false);

@@ -46,7 +46,7 @@ Relevance::Relevance(const Plan& plan, const std::vector<std::pair<std::string, 
 double Relevance::match(size_t term, const Evidence& evidence) const {
   const Word& word = plan_.terms[term].word;
   if (evidence.has(word) || states_number(word, evidence)) return 1;
-  if (!plan_.terms[term].name && (evidence.groups & word.groups) != 0) return 0.9;
+  if (!plan_.terms[term].name && (evidence.groups & word.groups) != 0) return 0.85;
   return evidence.is_about(word) ? 0.8 : 0;
 }
 
@@ -58,7 +58,7 @@ double Relevance::match(size_t term, const Evidence& evidence, Span part) const 
     if (other.stem == word.stem || other.folded == word.folded) return 1;
     const bool tag = other.kind == WordKind::kHashtag || other.kind == WordKind::kHandle;
     if (tag && word.folded.size() >= 4 && other.folded.find(word.folded) != std::string::npos) return 1;
-    if (!plan_.terms[term].name && (other.groups & word.groups) != 0) best = 0.9;
+    if (!plan_.terms[term].name && (other.groups & word.groups) != 0) best = 0.85;
   }
   return best;
 }
@@ -81,6 +81,7 @@ bool Relevance::has_names(const Evidence& evidence) const {
   struct Run {
     double all = 0, had = 0, rarest = 0;
     bool has_rarest = false;
+    bool has_numbers = true;  // "Llama 3" is not any llama
     size_t words = 0;
   };
   std::map<int, Run> runs;
@@ -91,6 +92,7 @@ bool Relevance::has_names(const Evidence& evidence) const {
     run.all += weights_[i];
     run.had += had ? weights_[i] : 0;
     ++run.words;
+    if (plan_.terms[i].word.kind == WordKind::kNumber && !had) run.has_numbers = false;
     if (weights_[i] > run.rarest) {
       run.rarest = weights_[i];
       run.has_rarest = had;
@@ -98,7 +100,7 @@ bool Relevance::has_names(const Evidence& evidence) const {
   }
   size_t lacking = 0;
   for (const auto& [id, run] : runs) {
-    const bool enough = run.had >= 0.5 * run.all && (run.has_rarest || run.words >= 3);
+    const bool enough = run.had >= 0.5 * run.all && run.has_numbers && (run.has_rarest || run.words >= 3);
     if (!enough) ++lacking;
   }
   return lacking == 0 || (lacking == 1 && runs.size() >= 4);
@@ -113,9 +115,29 @@ bool Relevance::in_window(const Evidence& evidence) const {
                              [&](const std::string& key) { return evidence.known.contains(key); });
 }
 
+/// Of the telling terms one in three may lack; one in two where names tie the post to the question, but not all that
+/// is asked about the names.
+bool Relevance::has_most(const Evidence& evidence) const {
+  size_t strong = 0, lacking = 0, plain = 0, plain_lacking = 0;
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    if (plan_.terms[i].weak || (plan_.terms[i].carried && !plan_.terms[i].name)) continue;
+    const bool lacks = match(i, evidence) == 0;
+    ++strong;
+    lacking += lacks ? 1 : 0;
+    plain += plan_.terms[i].name ? 0 : 1;
+    plain_lacking += lacks && !plan_.terms[i].name ? 1 : 0;
+  }
+  if (strong > plain && plain > 0) return lacking <= strong / 2 && plain_lacking < plain;
+  return lacking <= strong / 3;
+}
+
+bool Relevance::named() const {
+  return std::ranges::any_of(plan_.terms, [](const Term& term) { return term.name; });
+}
+
 bool Relevance::passes(const Evidence& evidence) const {
   return evidence.trust >= kMinTrust && in_window(evidence) && has_names(evidence) &&
-         coverage(evidence) >= kMinMatch;
+         coverage(evidence) >= (named() ? kMinMatchNamed : kMinMatch);
 }
 
 std::vector<size_t> Relevance::rarest() const {

@@ -15,6 +15,8 @@ namespace fathom::answer {
 
 /// Share of the question's weight that a post must have to be cited.
 inline constexpr double kMinMatch = 0.6;
+/// The same where the question has names, all of which the post must have besides.
+inline constexpr double kMinMatchNamed = 0.5;
 
 class Relevance {
  public:
@@ -39,6 +41,8 @@ class Relevance {
 
  private:
   bool has_names(const Evidence& evidence) const;
+  bool named() const;
+  bool has_most(const Evidence& evidence) const;
   bool in_window(const Evidence& evidence) const;
 
   const Plan& plan_;

@@ -94,7 +94,10 @@ class Reader {
       handles = handles_of_names();
     }
     std::erase_if(handles, [&](const std::string& handle) { return excluded(handle); });
-    if (handles.empty()) return;
+    if (handles.empty()) {  // nobody of that name posts: others may report what was said
+      for (const Word& word : plan_.speaker_names) strong_.push_back(&word);
+      return;
+    }
     live::Query query = base_query(parameters_);
     query.authors = handles;
     query.text = words(strong_);
@@ -240,7 +243,7 @@ class Reader {
     return !evidence.post.repost_of.empty() || (!evidence.words.empty() && evidence.words[0].folded == "rt");
   }
 
-  /// The best first, cut to the number that was allowed. Which of them is the answer is the writer's matter.
+  /// The best first. Which of them is the answer is the writer's matter.
   void rank() {
     const Relevance& relevance = *reading_.relevance;
     Time newest{}, oldest = Time::max();
@@ -265,7 +268,6 @@ class Reader {
       return a.first != b.first ? a.first > b.first : a.second < b.second;
     });
     for (const auto& [score, i] : order) {
-      if (reading_.evidence.size() >= parameters_.max_results) break;
       reading_.evidence.push_back(std::move(found_[i]));
     }
   }

@@ -17,7 +17,7 @@
 namespace fathom::answer {
 
 struct Reading {
-  std::vector<Evidence> evidence;  // best first, at most SearchParameters::max_results
+  std::vector<Evidence> evidence;  // best first; extract.h's `arrange` cuts it to what was allowed
   std::unique_ptr<Relevance> relevance;
   std::vector<Step> steps;
   Time as_of{};

@@ -61,60 +61,60 @@ const Words& negations() {
 
 // Words of news that stand for one another in a question and its answer. Stemmed at first use.
 constexpr auto kRelated = std::to_array<std::string_view>({
-    "die died dead death deaths killed kill kills killing fatality fatalities fatal deadly toll casualties "
-    "victims lost",
-    "injured injure injuries injury hurt wounded wounds casualties",
+    "die died dead death deaths killed kill kills killing fatality fatalities fatal deadly toll casualties",
+    "injured injure injuring injuries injury hurt wounded wounds casualties",
     "missing unaccounted",
     "win won wins winner winning victory beat beats defeated champion champions",
-    "lose lost loses loser losing defeat defeated",
-    "cost costs price prices priced fee worth",
-    "start starts started begin begins began begun opening kicks kickoff underway",
-    "end ends ended finish finishes finished over conclude",
-    "buy buys bought purchase purchased acquire acquires acquired acquisition takeover",
-    "sell sold sells sale sales",
-    "cause caused causes causing reason blamed blame due",
+    "lose loses loser losing defeat defeated lost",
+    "cost costs price prices priced fee",
+    "start starts started begin begins began begun kicks kickoff underway",
+    "end ends ended finish finishes finished conclude concluded",
+    "buy buys buying bought purchase purchased acquire acquires acquired acquiring acquisition takeover",
+    "sell sold sells sale sales selling",
+    "cause caused causes causing reason blamed blame",
     "quake earthquake quakes tremor earthquakes",
-    "shooter gunman suspect shooting",
+    "shooter gunman shooting",
     "shooting shot shots gunfire gunman shootings",
     "flood flooding floods flooded",
     "fire blaze fires wildfire flames wildfires bushfire bushfires",
     "explosion blast explosions blasts exploded explode bombing bomb bombs bombings",
-    "crash crashed crashes derailed derailment derails collision accident",
+    "crash crashed crashes derailed derailment derails derail collision accident",
     "collapse collapsed collapses",
-    "resign resigned resigns resignation quit quits stepped",
-    "fired sacked dismissed layoffs laid",
-    "launch launched launches release released releases unveiled announces announced unveils introduces "
-    "introducing",
-    "name named called names",
+    "resign resigned resigns resignation quit quits",
+    "sacked dismissed layoffs fired",
+    "launch launched launches launching release released releases unveiled announces announced unveils "
+    "introduces",
+    "name named names called",
     "arrest arrested detained custody arrests charged",
     "evacuate evacuated evacuation evacuations evacuees",
     "magnitude richter",
-    "earnings results profit eps quarter",
-    "revenue revenues sales",
-    "rise rises rose risen up climbs jump jumped higher increase increased gains",
-    "fall falls fell fallen down drop dropped drops lower decrease decreased declines",
+    "earnings profit eps",
+    "revenue revenues",
+    "rise rises rose risen climbs climbed jump jumped increase increased gains",
+    "fall falls fell fallen drop dropped drops decrease decreased declines",
     "close closed closes closing shut shuts closure",
-    "open opens opened reopened reopens reopen reopening",
+    "open opens opened opening reopened reopens reopen reopening",
     "delay delayed postponed postpone rescheduled delays",
-    "cancel cancelled canceled scrapped called",
-    "location venue site place",
+    "cancel cancelled canceled scrapped",
+    "location venue site",
     "found discovered discover find finds",
-    "strike strikes walkout struck",
-    "vote votes voted ballot ballots referendum poll",
+    "strike strikes walkout",
+    "vote votes voted ballot ballots referendum",
     "elect elected election elections",
-    "boss chief ceo head leader director",
+    "boss chief ceo",
     "score scored scores goal goals",
     "police officers cops officer",
-    "company firm companies",
     "film movie",
     "storm hurricane typhoon cyclone",
     "speed winds wind mph kmh",
     "power electricity outage outages blackout",
     "rescue rescued rescuers saved",
-    "hit hits struck",
     "home homes house houses",
-    "capacity seats",
-    "rating rate percent percentage",
+    "destroy destroyed destroys destroying destruction",
+    "nominate nominated nominee nomination nominates nominating",
+    "appoint appointed appoints appointment",
+    "damage damaged damages",
+    "ban banned bans",
 });
 
 static_assert(kRelated.size() <= 64, "a group is a bit of Word::groups");
@@ -370,6 +370,10 @@ bool only_filler(std::string_view text, size_t from, size_t to) {
 bool is_cut_off(std::string_view text, const Word& word, size_t end) {
   const std::string_view rest = text.substr(word.span.end, end - word.span.end);
   const std::string_view blank = trim(rest);
+  if (word.kind == WordKind::kWord && blank.empty() && std::string_view("https").starts_with(word.folded) &&
+      word.folded.size() >= 3) {
+    return true;
+  }
   return blank == "\xE2\x80\xA6" || blank == "..." || blank == "..";
 }
 
@@ -446,7 +450,8 @@ Span clean_span(std::string_view text, Span span) {
   }
   if (begin == 0) {  // leading dots and dashes
     while (begin < part.size() && (part[begin] == '.' || part[begin] == '-' || part[begin] == ':' ||
-                                   part[begin] == ',' || is_space(part[begin]))) {
+                                   part[begin] == ',' || part[begin] == '|' || part[begin] == ')' ||
+                                   part[begin] == ']' || part[begin] == '>' || is_space(part[begin]))) {
       ++begin;
     }
   }
@@ -469,6 +474,7 @@ Span clean_span(std::string_view text, Span span) {
   }
   if (last == first) return {span.begin, span.begin};
   while (end > begin && (is_space(part[end - 1]) || part[end - 1] == '-' || part[end - 1] == '|' ||
+                         part[end - 1] == ',' || part[end - 1] == ';' || part[end - 1] == '&' ||
                          part[end - 1] == '(' || (last < words.size() && part[end - 1] == ':'))) {
     --end;
   }
