@@ -1,5 +1,7 @@
 #include "server/session.h"
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/dispatch.hpp>
@@ -10,6 +12,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <cerrno>
 #include <chrono>
 #include <optional>
 
@@ -130,6 +133,7 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
     socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](error_code ec) {
       if (self->phase_ != Phase::kIdle) return;
       if (ec) return self->shut();
+      if (self->peek() == Input::kNone) return self->wait_for_request();
       self->read_head();
     });
   }
@@ -321,14 +325,25 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
     begin_answer()->send(std::move(response));
   }
 
+  enum class Input { kNone, kData, kEnd };
+
+  /// What there is to read. A socket may wake its reader for bytes that were read a moment before.
+  Input peek() {
+    char byte = 0;
+    const auto n = ::recv(socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n > 0) return Input::kData;
+    return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) ? Input::kNone : Input::kEnd;
+  }
+
   /// Notices a client that leaves while its answer is being made. One that has sent its next request already is only
   /// noticed by writing to it.
   void watch() {
     socket_.async_wait(tcp::socket::wait_read,
                        [self = shared_from_this(), number = answer_number_](error_code ec) {
                          if (self->phase_ != Phase::kAnswer || self->answer_number_ != number) return;
-                         error_code failed;
-                         if (!ec && self->socket_.available(failed) > 0 && !failed) return;
+                         const Input input = ec ? Input::kEnd : self->peek();
+                         if (input == Input::kData) return;
+                         if (input == Input::kNone) return self->watch();
                          self->framing_.keep_alive = false;
                          self->client_left();
                        });
