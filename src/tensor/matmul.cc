@@ -323,9 +323,9 @@ HWY_INLINE void float_pass(const PackedMatrix& w, size_t vector, const float* x,
   FATHOM_UNROLL
   for (size_t v = 0; v < kVectors; ++v) {
     const size_t row = (vector + v) * kN;
-    if (row >= w.rows) break;
-    for (size_t t = 0; t < kTokens; ++t)
-      store_rows(acc[t * kVectors + v], out.y + t * out.stride + row, w.rows - row, out.add);
+    if (row < w.rows)
+      for (size_t t = 0; t < kTokens; ++t)
+        store_rows(acc[t * kVectors + v], out.y + t * out.stride + row, w.rows - row, out.add);
   }
 }
 

@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -281,26 +281,42 @@ TEST(Stories260K, TellsItsStory) {
 
 // ------------------------------------------------------------------ SmolLM2 against the recording of llama.cpp
 
-/// Compares with one recorded case; returns the sentence that says where they part, or nothing.
-std::string parts_from(Engine& engine, const nlohmann::json& item) {
+// llama.cpp does not agree with itself beyond this: evaluating the prompt in smaller batches, or with flash attention,
+// moves the lead of its best token by 0.3 to 1.1 ("noise" of each case of the recording), because last bits of float sums
+// tip the rounding of activations to 8 bits. A lead below this is a near tie, where either token may come.
+constexpr float kNearTie = 0.25f;
+
+/// How the engine's choice at each recorded step, after the recorded tokens before it, compares with the recording.
+struct Agreement {
+  size_t steps = 0;
+  size_t near_ties = 0;    // another token, at a step where the recorded lead is below kNearTie
+  std::string difference;  // the first that is more than a near tie: where, which tokens, the logit gaps
+};
+
+Agreement compare(Engine& engine, const nlohmann::json& item) {
   const auto prompt = item["prompt"].get<std::vector<int32_t>>();
   const auto tokens = item["tokens"].get<std::vector<int32_t>>();
   const auto leads = item["leads"].get<std::vector<float>>();
-  const auto stable = item["stable"].get<size_t>();
-  // Every step at once, each after the recorded tokens before it.
   std::vector<int32_t> all = prompt;
   all.insert(all.end(), tokens.begin(), tokens.end());
   const auto logits = engine.logits(all);
   const size_t vocab = engine.info().vocabulary;
-  for (size_t i = 0; i < stable; ++i) {
+  Agreement out;
+  out.steps = tokens.size();
+  for (size_t i = 0; i < tokens.size(); ++i) {
     const float* row = logits.data() + (prompt.size() + i - 1) * vocab;
     const auto best = std::max_element(row, row + vocab) - row;
     if (best == tokens[i]) continue;
-    return "at token " + std::to_string(i) + " of " + std::to_string(stable) + ": " + std::to_string(best) +
-           " instead of " + std::to_string(tokens[i]) + ", ahead of it by " +
-           std::to_string(row[best] - row[tokens[i]]) + "; recorded lead " + std::to_string(leads[i]);
+    const float gap = row[best] - row[tokens[i]];
+    if (leads[i] < kNearTie && gap < kNearTie) {
+      ++out.near_ties;
+    } else if (out.difference.empty()) {
+      out.difference = "at token " + std::to_string(i) + ": " + std::to_string(best) + " instead of " +
+                       std::to_string(tokens[i]) + ", ahead of it by " + std::to_string(gap) +
+                       "; recorded lead " + std::to_string(leads[i]);
+    }
   }
-  return {};
+  return out;
 }
 
 class Recorded : public testing::Test {
@@ -322,13 +338,20 @@ class Recorded : public testing::Test {
 };
 
 TEST_F(Recorded, GreedyTokensEqualThoseOfLlamaCpp) {
-  size_t compared = 0;
+  size_t steps = 0, near_ties = 0, exact = 0;
   for (const auto& item : recording_["cases"]) {
-    EXPECT_EQ(parts_from(*engine_, item), "") << item["name"];
-    compared += item["stable"].get<size_t>();
+    const Agreement agreement = compare(*engine_, item);
+    EXPECT_EQ(agreement.difference, "") << item["name"];
+    steps += agreement.steps;
+    near_ties += agreement.near_ties;
+    if (agreement.near_ties == 0 && agreement.difference.empty()) ++exact;
   }
-  EXPECT_GE(recording_["cases"].size(), 12u);
-  EXPECT_GE(compared, 1000u);
+  RecordProperty("steps", std::to_string(steps));
+  RecordProperty("near_ties", std::to_string(near_ties));
+  RecordProperty("exact_cases", std::to_string(exact));
+  EXPECT_GE(exact, 12u);
+  EXPECT_LE(near_ties * 100, steps)
+      << "more than one step in a hundred is a near tie that fell the other way";
 }
 
 TEST_F(Recorded, PromptsHaveTheSameTokens) {
@@ -342,18 +365,20 @@ TEST_F(Recorded, PromptsHaveTheSameTokens) {
   }
 }
 
+/// The whole way from prompt to text, step by step on the engine's own tokens, where no near tie parts it from llama.cpp.
 TEST_F(Recorded, GeneratedTextIsThatOfTheTokens) {
   for (const auto& item : recording_["cases"]) {
+    const Agreement agreement = compare(*engine_, item);
+    if (agreement.near_ties > 0) continue;
     const auto tokens = item["tokens"].get<std::vector<int32_t>>();
-    if (item["stable"].get<size_t>() != tokens.size()) continue;
     const auto result =
         engine_->generate(greedy(item["prompt"].get<std::vector<int32_t>>(), tokens.size()), nullptr, {});
-    std::vector<int32_t> spoken = tokens;
-    const bool ended = item.contains("messages") && (tokens.back() == 2 || tokens.back() == 0);
-    if (ended) spoken.pop_back();
+    const auto end =
+        std::find_if(tokens.begin(), tokens.end(), [](int32_t t) { return t == 0 || t == 2 || t == 4; });
+    const std::vector<int32_t> spoken(tokens.begin(), end);
     EXPECT_EQ(result.text, engine_->detokenize(spoken)) << item["name"];
     EXPECT_EQ(result.completion_tokens, spoken.size());
-    EXPECT_EQ(result.finish, ended ? FinishReason::kStop : FinishReason::kLength);
+    EXPECT_EQ(result.finish, end == tokens.end() ? FinishReason::kLength : FinishReason::kStop);
   }
 }
 

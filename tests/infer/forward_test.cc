@@ -118,9 +118,9 @@ std::vector<TinyModel> shapes(DType dtype) {
 /// Bounds on the largest difference of any logit, in units of the logits' root mean square. F32 differs by the f16 cache
 /// alone; F16 and BF16 round activations to their 11 and 8 bits; the block formats round them to 8 bits in blocks.
 double bound(DType dtype) {
-  if (dtype == DType::kF32) return 0.01;
-  if (dtype == DType::kF16) return 0.02;
-  if (dtype == DType::kBF16) return 0.1;
+  if (dtype == DType::kF32) return 0.005;
+  if (dtype == DType::kF16) return 0.01;
+  if (dtype == DType::kBF16) return 0.05;
   return 0.15;
 }
 

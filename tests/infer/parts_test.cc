@@ -42,13 +42,13 @@ TEST(SamplerTest, GreedyTakesTheHighestAndTheLowestIdOnATie) {
 
 TEST(SamplerTest, FrequenciesFollowTheProbabilities) {
   const std::vector<float> logits = {0.0f, std::log(2.0f), std::log(5.0f)};
-  const auto seen = draws({}, logits, 20000);
-  EXPECT_NEAR(seen.at(0) / 20000.0, 0.125, 0.01);
-  EXPECT_NEAR(seen.at(1) / 20000.0, 0.25, 0.01);
-  EXPECT_NEAR(seen.at(2) / 20000.0, 0.625, 0.01);
+  const auto seen = draws({}, logits, 4000);
+  EXPECT_NEAR(seen.at(0) / 4000.0, 0.125, 0.02);
+  EXPECT_NEAR(seen.at(1) / 4000.0, 0.25, 0.03);
+  EXPECT_NEAR(seen.at(2) / 4000.0, 0.625, 0.03);
   Sampling cold;
   cold.temperature = 0.5f;  // squares the odds: 1 : 4 : 25
-  EXPECT_NEAR(draws(cold, logits, 20000).at(2) / 20000.0, 25.0 / 30.0, 0.01);
+  EXPECT_NEAR(draws(cold, logits, 4000).at(2) / 4000.0, 25.0 / 30.0, 0.03);
 }
 
 TEST(SamplerTest, TheSeedDecides) {
@@ -87,12 +87,13 @@ TEST(SamplerTest, TopKTopPAndMinPCutTheTail) {
 }
 
 TEST(SamplerTest, TopPReachesPastTheFirstSortedStretch) {
-  const std::vector<float> flat(5000, 1.0f);
+  const std::vector<float> flat(1000, 1.0f);
   Sampling s;
   s.top_p = 0.9f;
-  const auto seen = draws(s, flat, 20000);
-  EXPECT_GT(seen.size(), 4000u);
-  EXPECT_LT(seen.rbegin()->first, 4502);  // ties go to lower ids
+  const auto seen = draws(s, flat, 1000);
+  EXPECT_GT(seen.size(), 450u);
+  EXPECT_GT(seen.rbegin()->first, 700);
+  EXPECT_LT(seen.rbegin()->first, 902);  // ties go to lower ids
 }
 
 TEST(SamplerTest, PenaltiesLookAtTheWindow) {

@@ -7,8 +7,8 @@ recorded; chat prompts end with the model's end token, raw ones go on for their 
 
 llama.cpp does not agree with itself: activations are rounded to 8 bits in every layer, so the last bit of a float sum, whose
 order changes with the batch size and with flash attention, comes back as some tenths of a logit. Each prompt is therefore
-generated in several ways (WAYS); the first is the recording, and "stable" counts the leading tokens on which all ways agree.
-Those are what another implementation can be held to. Nothing is selected: every prompt below is in the recording.
+generated in several ways (WAYS); the first is the recording, "stable" counts the leading tokens on which all ways agree, and
+"noise" is the most that a lead differs between ways up to there. Nothing is selected: every prompt below is recorded.
 """
 import json
 import sys
