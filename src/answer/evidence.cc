@@ -128,7 +128,8 @@ Evidence prepare(live::Post post) {
     out.stems.insert(word.folded);
     out.groups |= word.groups;
     if (word.kind == WordKind::kHashtag || word.kind == WordKind::kHandle) out.tags += ' ' + word.folded;
-    if (word.kind == WordKind::kWord && is_content(word) && word.folded != "rt") out.shape += word.stem + ' ';
+    const bool plain = word.kind == WordKind::kWord && is_content(word) && word.folded != "rt";
+    if (plain || word.kind == WordKind::kNumber) out.shape += word.stem + ' ';
   }
   add_author(out.post.author, out);
   add_date(out.post.created_at, out);

@@ -25,7 +25,7 @@ struct Evidence {
   std::unordered_set<std::string> about;  // of the author's name and handle, and of the post's date
   std::string tags;     // hashtags and handles, run together between spaces: "#BostonMarathon" holds "boston"
   uint64_t groups = 0;  // of related words, all of them
-  std::string shape;    // content stems in order, numbers left out: equal for a post and its copies
+  std::string shape;    // content stems and numbers in order: equal for a post and its copies
   double text_score = 0;  // from the search, relative to the best hit
   size_t copies = 0;      // near-duplicates that the search folded into it
   double trust =

@@ -73,7 +73,7 @@ class Scorer {
     const std::string lower = to_lower_ascii(slice(text_, passage));
     double score = 0.55 * part + 0.25 * whole + 0.1 * evidence_.text_score + typed(passage, quote);
     score -= 0.02 * static_cast<double>(count - 1);
-    score -= shape_penalty(passage, lower);
+    score -= shape_penalty(passage, lower, !quote.value.empty());
     quote.score = score * (0.5 + 0.5 * evidence_.trust);
     if (part < 0.25 && whole > 0 && !plan_.terms.empty()) return std::nullopt;
     return quote;
@@ -91,7 +91,8 @@ class Scorer {
     return {span.begin, end};
   }
 
-  double shape_penalty(Span passage, const std::string& lower) const {
+  /// `tells`: it has the number or time that is asked for, so that it may be as short as it likes.
+  double shape_penalty(Span passage, const std::string& lower, bool tells) const {
     size_t content = 0, plain = 0, first_person = 0;
     for (const Word& word : evidence_.words) {
       if (!inside(word.span, passage)) continue;
@@ -105,8 +106,8 @@ class Scorer {
     }
     double penalty = 0;
     if (lower.back() == '?' || lower.find("? ") != std::string::npos) penalty += 0.35;
-    if (content < 3) penalty += 0.3;
-    if (plain < 4) penalty += 0.15;
+    if (content < 3 && !tells) penalty += 0.3;
+    if (plain < 4 && !tells) penalty += 0.15;
     if (first_person > 0) penalty += 0.15;
     if (holds_any(lower, {"http://", "https://"})) penalty += 0.03;
     if (lower.ends_with("...") || lower.ends_with("\xE2\x80\xA6")) penalty += 0.05;
@@ -157,11 +158,17 @@ class Scorer {
     }
     for (const Word& word : evidence_.words) {
       if (!inside(word.span, passage) || word.kind != WordKind::kWord) continue;
-      if (weekday_number(word.folded) > 0 || (word.capital && month_number(word.folded) > 0)) return true;
+      if (weekday_number(word.folded) > 0 || (word.capital && month_number(word.folded) > 0)) {
+        quote.value = "w:" + word.folded;
+        return true;
+      }
       static const std::unordered_set<std::string_view> kWhen = {
           "today", "tomorrow", "tonight", "yesterday", "morning", "afternoon", "evening",
           "noon",  "midnight", "weekend", "minutes",   "hours",   "ago"};
-      if (kWhen.contains(word.folded)) return true;
+      if (kWhen.contains(word.folded)) {
+        quote.value = "w:" + word.folded;
+        return true;
+      }
     }
     return false;
   }
@@ -187,6 +194,12 @@ class Scorer {
     return false;
   }
 
+  bool next_is_capital(const Word& word) const {
+    const auto next = std::ranges::find_if(
+        evidence_.words, [&](const Word& other) { return other.span.begin > word.span.begin; });
+    return next != evidence_.words.end() && next->capital && next->span.begin <= word.span.end + 2;
+  }
+
   /// A name that the question does not have, best beside one of its words: "TSA officer Ann Lee".
   double person_bonus(Span passage) const {
     size_t run = 0, longest = 0, capitals = 0, plain = 0, since_term = 100;
@@ -198,7 +211,8 @@ class Scorer {
       plain += word.kind == WordKind::kWord && !is_stop_word(word.folded) ? 1 : 0;
       capitals += word.kind == WordKind::kWord && word.capital && !is_stop_word(word.folded) ? 1 : 0;
       const bool name = word.kind == WordKind::kWord && word.capital && !is_stop_word(word.folded) &&
-                        !asked && month_number(word.folded) == 0 && weekday_number(word.folded) == 0;
+                        !asked && (!word.opens || word.all_caps || next_is_capital(word)) &&
+                        month_number(word.folded) == 0 && weekday_number(word.folded) == 0;
       run = name ? run + 1 : 0;
       longest = std::max(longest, run);
       beside =
@@ -363,6 +377,13 @@ class Scorer {
   std::string_view text_;
 };
 
+bool denies(const Evidence& evidence, Span passage) {
+  return std::ranges::any_of(evidence.words, [&](const Word& word) {
+    return word.span.begin >= passage.begin && word.span.end <= passage.end &&
+           (is_negation(word.folded) || word.folded == "nothing");
+  });
+}
+
 bool by_speaker(const Plan& plan, const Reading& reading, const Evidence& evidence) {
   if (plan.speakers.empty() && plan.speaker_names.empty()) return true;
   const std::string handle = to_lower_ascii(evidence.post.author.handle);
@@ -385,7 +406,7 @@ class Chooser {
   std::vector<ChosenQuote> run() {
     candidates_ = rank_quotes(plan_, reading_);
     if (candidates_.empty()) return {};
-    pool_ = pool(asks_number(plan_.ask) ? 0.8 : 0.85);
+    pool_ = pool(asks_number(plan_.ask) || plan_.ask == Ask::kWhen ? 0.75 : 0.8);
     const Quote lead = pick_lead();
     add(lead, QuoteRole::kAnswer);
     if ((asks_number(plan_.ask) || plan_.ask == Ask::kWhen) && !lead.value.empty()) {
@@ -441,19 +462,12 @@ class Chooser {
     return total == 0 ? 1 : static_cast<double>(common) / static_cast<double>(total);
   }
 
-  bool denies(const Quote& quote) const {
-    return std::ranges::any_of(evidence(quote).words, [&](const Word& word) {
-      return word.span.begin >= quote.passage.begin && word.span.end <= quote.passage.end &&
-             is_negation(word.folded);
-    });
-  }
-
   /// How much newness weighs: much while the matter is still being posted about, little in an archive.
   double freshness(bool first, Time newest) const {
     if (first) return 0.1;
-    if (plan_.latest || plan_.ask == Ask::kHowMany) return 0.35;
     const bool live = reading_.as_of - newest < std::chrono::hours{48};
-    return live ? 0.35 : asks_number(plan_.ask) ? 0.15 : 0.12;
+    if (live) return asks_number(plan_.ask) || plan_.ask == Ask::kWhen || plan_.latest ? 0.5 : 0.35;
+    return plan_.latest || plan_.ask == Ask::kHowMany ? 0.35 : asks_number(plan_.ask) ? 0.15 : 0.12;
   }
 
   /// Newness, agreement and correction decide among candidates that answer about equally well.
@@ -476,7 +490,7 @@ class Chooser {
       double score = quote.score + fresh * (first ? 1 - newness : newness);
       score += 0.06 * std::min(std::log2(static_cast<double>(agreeing(quote))), 3.0);
       if (corrects(to_lower_ascii(evidence(quote).post.text)) && !plan_.earliest) score += 0.2;
-      if (plan_.ask == Ask::kYesNo && denies(quote)) score += 0.15;
+      if (plan_.ask == Ask::kYesNo && denies(evidence(quote), quote.passage)) score += 0.15;
       score += 0.02 * std::log10(1 + static_cast<double>(evidence(quote).post.author.followers.value_or(0)));
       score *= 0.4 + 0.6 * evidence(quote).trust;
       if (best == nullptr || score > best_score) {
@@ -556,12 +570,17 @@ std::vector<Quote> rank_quotes(const Plan& plan, const Reading& reading) {
     quote->index = i;
     out.push_back(std::move(*quote));
   }
+  if (plan.ask == Ask::kWhen && !plan.past &&
+      std::ranges::any_of(out, [](const Quote& q) { return !q.value.empty(); })) {
+    std::erase_if(out, [](const Quote& q) { return q.value.empty(); });
+  }
   if (asks_number(plan.ask)) {
-    // Without a number it is no answer; but a "result" or a "level" may be told in words.
+    // Without a number it is no answer; but a "result" or a "level" may be told in words, and a false premise is denied.
     const bool valued = std::ranges::any_of(out, [](const Quote& q) { return !q.value.empty(); });
-    if (valued || plan.ask == Ask::kHowMany || plan.unit != Unit::kNone) {
-      std::erase_if(out, [](const Quote& q) { return q.value.empty(); });
-    }
+    const bool strict = plan.ask == Ask::kHowMany || plan.unit != Unit::kNone;
+    std::erase_if(out, [&](const Quote& q) {
+      return q.value.empty() && (valued || (strict && !denies(reading.evidence[q.index], q.passage)));
+    });
   }
   std::ranges::stable_sort(out, [](const Quote& a, const Quote& b) { return a.score > b.score; });
   return out;

@@ -290,6 +290,10 @@ class Planner {
     if (has({"fast", "speed", "winds"})) return Unit::kSpeed;
     if (has({"magnitude", "richter"})) return Unit::kMagnitude;
     if (has({"old", "age"})) return Unit::kAge;
+    if (has({"high", "level"}) &&
+        has({"river", "water", "waves", "wave", "flood", "tower", "tide", "snow"})) {
+      return Unit::kLength;
+    }
     if (has({"temperature", "hot", "cold", "warm"})) return Unit::kDegrees;
     if (has({"heavy", "weight", "weigh"})) return Unit::kWeight;
     if (has({"tall", "deep", "height", "depth", "wide", "far", "distance", "length", "visibility"}))

@@ -136,7 +136,7 @@ bool Relevance::named() const {
 }
 
 bool Relevance::passes(const Evidence& evidence) const {
-  return evidence.trust >= kMinTrust && in_window(evidence) && has_names(evidence) &&
+  return evidence.trust >= kMinTrust && in_window(evidence) && has_names(evidence) && has_most(evidence) &&
          coverage(evidence) >= (named() ? kMinMatchNamed : kMinMatch);
 }
 

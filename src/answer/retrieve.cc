@@ -136,9 +136,7 @@ class Reader {
 
   /// The newest posts about the names (or the two rarest terms): where a changed figure stands.
   void search_newest() {
-    const bool changes =
-        plan_.ask == Ask::kHowMany || plan_.ask == Ask::kHowMuch || plan_.latest || plan_.overview;
-    if (strong_.empty() || (!changes && all_matched_ <= 50)) return;
+    if (strong_.empty()) return;
     std::vector<const Word*> names;
     for (const Term& term : plan_.terms) {
       if (term.name) names.push_back(&term.word);
