@@ -53,7 +53,8 @@ void show_sources(const Told& told) {
   std::vector<std::string> shown;
   for (const auto& citation : told.citations) {
     const std::string line = for_terminal(
-        fmt::format("  [{}] @{}, {}  {}", citation.value("number", 0), citation.value("author", ""),
+        fmt::format("  [{}] @{}, {}  {}", citation.value("number", 0),
+                    citation.value("author", json::object()).value("handle", ""),
                     citation.value("created_at", ""), citation.value("url", "")));
     if (std::find(shown.begin(), shown.end(), line) == shown.end()) shown.push_back(line);
   }

@@ -50,7 +50,7 @@ struct PreparedPost {
 /// What a document is, one cache line.
 struct Document {
   static constexpr uint32_t kAlive = std::numeric_limits<uint32_t>::max();
-  static constexpr uint8_t kTombstone = 1, kHasLink = 2, kRepost = 4;
+  static constexpr uint8_t kTombstone = 1, kHasLink = 2, kRepost = 4, kFiction = 8;
 
   const char* record = nullptr;
   uint64_t sequence = 0;

@@ -131,6 +131,7 @@ PreparedPost Index::prepare(const Post& post) const {
   const bool link_in_text =
       post.text.find("http://") != std::string::npos || post.text.find("https://") != std::string::npos;
   if (link_in_text || !post.links.empty()) prepared.flags |= Document::kHasLink;
+  if (post.fiction) prepared.flags |= Document::kFiction;
   if (!post.repost_of.empty() || is_repost_text(post.text)) prepared.flags |= Document::kRepost;
   return prepared;
 }

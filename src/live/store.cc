@@ -212,7 +212,7 @@ class LiveStore final : public Store {
   void lead(std::unique_lock<std::mutex>& lock);
   void commit(const std::vector<Request*>& group);
   void apply(const std::vector<Step>& steps);
-  void advance(Time created);
+  void advance(Time created, bool fiction);
   void announce();
   Hit make_hit(const Candidate& candidate) const;
   bool readable(uint32_t number, const Index::Snapshot& snapshot) const;
@@ -246,7 +246,7 @@ void LiveStore::recover(const StoreOptions& options) {
         try {
           const Post post = decode_record(record);
           index_.add(index_.prepare(post), sequence);
-          advance(post.created_at);
+          advance(post.created_at, post.fiction);
         } catch (const Error&) {
           ++broken;
         }
@@ -263,9 +263,10 @@ void LiveStore::recover(const StoreOptions& options) {
                 damaged, options.folder.string());
 }
 
-/// The feed's clock follows the newest post; one far ahead of the real clock is a sender's mistake.
-void LiveStore::advance(Time created) {
-  if (created > clock_.now() + kFutureTolerance) return;
+/// The feed's clock follows the newest post; one far ahead of the real clock is a sender's mistake, unless it is fiction,
+/// which has a calendar of its own.
+void LiveStore::advance(Time created, bool fiction) {
+  if (!fiction && created > clock_.now() + kFutureTolerance) return;
   const int64_t micros = created.time_since_epoch().count();
   if (micros > feed_time_.load(std::memory_order_relaxed))
     feed_time_.store(micros, std::memory_order_release);
@@ -354,7 +355,7 @@ void LiveStore::apply(const std::vector<Step>& steps) {
     const Step& step = steps[i];
     if (step.action == Action::kAdd) {
       index_.add(*step.post, step.sequence);
-      advance(step.post->created);
+      advance(step.post->created, (step.post->flags & Document::kFiction) != 0);
       ++added;
     } else if (step.action == Action::kBury) {
       index_.bury(record_key(step.post->record), step.post->key_hash, step.post->created, step.sequence);

@@ -124,7 +124,8 @@ class Store {
   virtual bool wait_for(uint64_t after, std::chrono::milliseconds wait,
                         const std::stop_token& stop) const = 0;
 
-  /// The feed's clock: the newest `created_at` seen (times ahead of the clock by over a day do not count). Epoch when empty.
+  /// The feed's clock: the newest `created_at` seen. A time over a day ahead of the real clock does not count, unless the
+  /// post is fiction. Epoch when empty.
   virtual Time feed_time() const = 0;
   virtual StoreStats stats() const = 0;
 };

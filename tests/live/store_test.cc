@@ -311,6 +311,10 @@ TEST(Store, FeedClockIgnoresTimesFarAhead) {
   EXPECT_EQ(s.store->feed_time(), s.clock.now() + 23h);
   s.store->ingest({make_post("3", "far ahead", s.clock.now() + 25h)});
   EXPECT_EQ(s.store->feed_time(), s.clock.now() + 23h);
+  Post fiction = make_post("4", "a day of another calendar", s.clock.now() + 24h * 2000);
+  fiction.fiction = true;
+  s.store->ingest({fiction});
+  EXPECT_EQ(s.store->feed_time(), fiction.created_at);
 }
 
 TEST(Store, TailNewestAndWait) {
