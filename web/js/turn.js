@@ -37,6 +37,16 @@ export function takeChunk(turn, chunk) {
   turn.fiction = extra.fiction ?? turn.fiction;
 }
 
+/// The same words searched again, under wider conditions, are one line: what was found at most and read in all.
+function distinct(steps) {
+  const lines = new Map();
+  for (const { query, found, read } of steps) {
+    const line = lines.get(query) ?? { query, found: 0, read: 0 };
+    lines.set(query, { query, found: Math.max(line.found, found), read: line.read + read });
+  }
+  return [...lines.values()];
+}
+
 export class TurnView {
   #turn;
   #deps;
@@ -83,7 +93,8 @@ export class TurnView {
     const key = `${settled}|${steps.length}|${read.length}`;
     if (this.#parts.steps.dataset.key === key) return;
     this.#parts.steps.dataset.key = key;
-    const items = steps.map((step) => h('li', {}, icon('search'),
+    const searches = distinct(steps);
+    const items = searches.map((step) => h('li', {}, icon('search'),
       h('span', {}, settled ? '' : 'Searching: ', h('q', {}, h('bdi', {}, step.query))),
       h('span', { class: 'quiet' }, `${plural(step.found, 'post')} found, ${step.read.toLocaleString('en')} read`)));
     if (!settled) {
@@ -92,10 +103,9 @@ export class TurnView {
     } else if (items.length === 0) {
       this.#parts.steps.replaceChildren();
     } else {
-      const found = Math.max(...steps.map((step) => step.found));
-      const taken = steps.reduce((sum, step) => sum + step.read, 0);
-      const title = steps.length === 1 ? `Searched once: ${plural(found, 'post')} found, ${taken} read`
-        : `Searched ${steps.length} times: ${plural(taken, 'post')} read`;
+      const taken = searches.reduce((sum, step) => sum + step.read, 0);
+      const title = searches.length === 1 ? `Searched once: ${plural(searches[0].found, 'post')} found, ${taken} read`
+        : `Searched ${searches.length} times: ${plural(taken, 'post')} read`;
       this.#parts.steps.replaceChildren(h('details', {}, h('summary', {}, title), h('ol', { class: 'steps-list' }, items)));
     }
   }
