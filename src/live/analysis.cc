@@ -6,9 +6,11 @@
 #include <array>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "live/concurrent.h"
 #include "live/fold_text.h"
 
 namespace fathom::live {
@@ -76,7 +78,7 @@ class WordTable {
       scratch_ = stem(word);
       return {scratch_, false};
     }
-    Entry& entry = entries_[hash(word) & (kEntries - 1)];
+    Entry& entry = entries_[hash_bytes(word, 0) & (kEntries - 1)];
     if (entry.size != word.size() || std::memcmp(entry.word, word.data(), word.size()) != 0)
       fill(entry, word);
     return {{entry.stem, entry.stem_size}, entry.stop};
@@ -91,12 +93,6 @@ class WordTable {
     uint8_t size = 0, stem_size = 0;
     bool stop = false;
   };
-
-  static size_t hash(std::string_view word) {
-    uint64_t h = 0xCBF29CE484222325ull;
-    for (const char c : word) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001B3ull;
-    return static_cast<size_t>(h ^ (h >> 29));
-  }
 
   std::string_view stem(std::string_view word) {
     const bool ascii = std::all_of(word.begin(), word.end(), [](char c) { return c >= 'a' && c <= 'z'; });
@@ -353,7 +349,21 @@ class Analyzer {
     return ampersand() || language_name() || bare_domain();
   }
 
+  /// The end of a run of ASCII letters and digits that nothing can join to what follows, as most words are; else 0.
+  size_t simple_end() const {
+    size_t end = at_;
+    while (is_alnum(peek(end))) ++end;
+    if (end == at_ || end - at_ > kMaxWordCharacters) return 0;
+    constexpr std::string_view kJoining = ".&+#'-,";
+    const char next = peek(end);
+    return is_ascii(next) && kJoining.find(next) == std::string_view::npos ? end : 0;
+  }
+
   void word() {
+    if (const size_t end = simple_end(); end != 0) {
+      const size_t start = std::exchange(at_, end);
+      return finish_word({start, end}, 0, 0, true);
+    }
     if (is_ascii(text_[at_]) && special_word()) return;
     const size_t begin = at_;
     size_t last_apostrophe = 0, after_apostrophe = 0, characters = 0;
@@ -401,9 +411,10 @@ class Analyzer {
     std::string& folded = state_.folded;
     folded.clear();
     if (plain) {
-      for (const char c : raw) folded += lower(c);
+      folded.resize(raw.size());
+      std::transform(raw.begin(), raw.end(), folded.begin(), lower);
       add_word(folded, span, false);
-      number_in(folded, span);
+      if (is_digit(folded[0])) number_in(folded, span);
     } else if (apostrophe != 0) {
       with_apostrophe(span, apostrophe, after);
     } else {

@@ -67,9 +67,9 @@ void Index::add(const PreparedPost& post, uint64_t sequence) {
   document.likes = post.likes;
   document.length = post.length;
   document.flags = post.flags;
+  by_source_.grow(std::min<size_t>(sources_.size(), Names::kOther));  // before a new name is there to be counted
   document.source = sources_.intern(post.source);
   document.lang = langs_.intern(post.lang);
-  by_source_.grow(document.source);
   count(document, 1);
   for (const PreparedTerm& term : post.terms) {
     const std::string_view text = std::string_view(post.bytes).substr(term.begin, term.size);
