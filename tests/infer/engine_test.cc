@@ -289,8 +289,8 @@ constexpr float kNearTie = 0.25f;
 /// How the engine's choice at each recorded step, after the recorded tokens before it, compares with the recording.
 struct Agreement {
   size_t steps = 0;
-  size_t near_ties = 0;    // another token, at a step where the recorded lead is below kNearTie
-  std::string difference;  // the first that is more than a near tie: where, which tokens, the logit gaps
+  size_t others = 0;       // steps where the engine takes another token
+  std::string difference;  // the first of them that is no near tie and where llama.cpp agrees with itself
 };
 
 Agreement compare(Engine& engine, const nlohmann::json& item) {
@@ -308,9 +308,9 @@ Agreement compare(Engine& engine, const nlohmann::json& item) {
     const auto best = std::max_element(row, row + vocab) - row;
     if (best == tokens[i]) continue;
     const float gap = row[best] - row[tokens[i]];
-    if (leads[i] < kNearTie && gap < kNearTie) {
-      ++out.near_ties;
-    } else if (out.difference.empty()) {
+    ++out.others;
+    const bool near_tie = leads[i] < kNearTie && gap < kNearTie;
+    if (!near_tie && i < item["stable"].get<size_t>() && out.difference.empty()) {
       out.difference = "at token " + std::to_string(i) + ": " + std::to_string(best) + " instead of " +
                        std::to_string(tokens[i]) + ", ahead of it by " + std::to_string(gap) +
                        "; recorded lead " + std::to_string(leads[i]);
@@ -322,6 +322,9 @@ Agreement compare(Engine& engine, const nlohmann::json& item) {
 class Recorded : public testing::Test {
  protected:
   void SetUp() override {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "a real model takes too long under a sanitizer; the small ones run the same code";
+#endif
     const auto path = test::smollm2_path();
     if (!path) GTEST_SKIP() << "SmolLM2 is not there; set FATHOM_TEST_MODEL to its GGUF file";
     pool_ = std::make_unique<ThreadPool>(2);
@@ -332,26 +335,40 @@ class Recorded : public testing::Test {
                                                  "tests/infer/testdata/greedy_smollm2_q4_1.json"));
   }
 
+  /// The whole way from prompt to text, step by step on the engine's own tokens.
+  void expect_same_text(const nlohmann::json& item) {
+    const auto tokens = item["tokens"].get<std::vector<int32_t>>();
+    const auto result =
+        engine_->generate(greedy(item["prompt"].get<std::vector<int32_t>>(), tokens.size()), nullptr, {});
+    const auto end =
+        std::find_if(tokens.begin(), tokens.end(), [](int32_t t) { return t == 0 || t == 2 || t == 4; });
+    const std::vector<int32_t> spoken(tokens.begin(), end);
+    EXPECT_EQ(result.text, engine_->detokenize(spoken)) << item["name"];
+    EXPECT_EQ(result.completion_tokens, spoken.size());
+    EXPECT_EQ(result.finish, end == tokens.end() ? FinishReason::kLength : FinishReason::kStop);
+  }
+
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<Engine> engine_;
   nlohmann::json recording_;
 };
 
 TEST_F(Recorded, GreedyTokensEqualThoseOfLlamaCpp) {
-  size_t steps = 0, near_ties = 0, exact = 0;
+  size_t steps = 0, others = 0, exact = 0;
   for (const auto& item : recording_["cases"]) {
     const Agreement agreement = compare(*engine_, item);
     EXPECT_EQ(agreement.difference, "") << item["name"];
     steps += agreement.steps;
-    near_ties += agreement.near_ties;
-    if (agreement.near_ties == 0 && agreement.difference.empty()) ++exact;
+    others += agreement.others;
+    if (agreement.others > 0) continue;
+    ++exact;
+    expect_same_text(item);
   }
   RecordProperty("steps", std::to_string(steps));
-  RecordProperty("near_ties", std::to_string(near_ties));
+  RecordProperty("others", std::to_string(others));
   RecordProperty("exact_cases", std::to_string(exact));
   EXPECT_GE(exact, 12u);
-  EXPECT_LE(near_ties * 100, steps)
-      << "more than one step in a hundred is a near tie that fell the other way";
+  EXPECT_LE(others * 50, steps) << "at more than one step in fifty another token was taken";
 }
 
 TEST_F(Recorded, PromptsHaveTheSameTokens) {
@@ -362,23 +379,6 @@ TEST_F(Recorded, PromptsHaveTheSameTokens) {
     const auto tokens = messages.empty() ? engine_->tokenize(item["text"].get<std::string>())
                                          : engine_->tokenize_chat(messages);
     EXPECT_EQ(tokens, item["prompt"].get<std::vector<int32_t>>()) << item["name"];
-  }
-}
-
-/// The whole way from prompt to text, step by step on the engine's own tokens, where no near tie parts it from llama.cpp.
-TEST_F(Recorded, GeneratedTextIsThatOfTheTokens) {
-  for (const auto& item : recording_["cases"]) {
-    const Agreement agreement = compare(*engine_, item);
-    if (agreement.near_ties > 0) continue;
-    const auto tokens = item["tokens"].get<std::vector<int32_t>>();
-    const auto result =
-        engine_->generate(greedy(item["prompt"].get<std::vector<int32_t>>(), tokens.size()), nullptr, {});
-    const auto end =
-        std::find_if(tokens.begin(), tokens.end(), [](int32_t t) { return t == 0 || t == 2 || t == 4; });
-    const std::vector<int32_t> spoken(tokens.begin(), end);
-    EXPECT_EQ(result.text, engine_->detokenize(spoken)) << item["name"];
-    EXPECT_EQ(result.completion_tokens, spoken.size());
-    EXPECT_EQ(result.finish, end == tokens.end() ? FinishReason::kLength : FinishReason::kStop);
   }
 }
 
