@@ -237,18 +237,8 @@ void bench_queries(Report& report, const Store& store, const std::string& name,
   report.latency(name, std::move(millis));
 }
 
-double resident_bytes() {
-  long pages = 0, resident = 0;
-  std::FILE* file = std::fopen("/proc/self/statm", "r");
-  if (file == nullptr) return 0;
-  const int read = std::fscanf(file, "%ld %ld", &pages, &resident);
-  std::fclose(file);
-  return read == 2 ? static_cast<double>(resident) * 4096 : 0;
-}
-
 void bench_store(Report& report, const std::filesystem::path& folder, const Queries& queries,
                  Time last_percent, const Clock& clock) {
-  const double before = resident_bytes();
   std::unique_ptr<Store> store;
   const Spent spent = measure([&] { store = Store::open({folder, true}, clock); });
   const auto stats = store->stats();
@@ -256,7 +246,6 @@ void bench_store(Report& report, const std::filesystem::path& folder, const Quer
   report.value("restart", spent.wall, "s");
   report.rate("restart: recovery", stats.posts, spent);
   report.value("memory of the index and the posts", static_cast<double>(stats.index_bytes) / posts, "B/post");
-  report.value("resident growth at restart", (resident_bytes() - before) / posts, "B/post");
   Query words;
   words.limit = 10;
   words.fold = false;
