@@ -22,7 +22,7 @@
 namespace fathom::answer {
 
 /// Share of a sentence's content words, by weight, that the post must have.
-inline constexpr double kMinCoverage = 0.7;
+inline constexpr double kMinCoverage = 0.75;
 
 struct Support {
   bool supported = false;

@@ -14,6 +14,7 @@ namespace fathom::answer {
 namespace {
 
 constexpr size_t kLongestQuote = 320;  // bytes
+constexpr double kLeastScore = 0.2;    // below it a sentence is about something else
 constexpr size_t kNear = 5;            // words between a number and what it counts
 
 bool asks_number(Ask ask) { return ask == Ask::kHowMany || ask == Ask::kHowMuch; }
@@ -428,7 +429,7 @@ class Chooser {
 
   std::vector<Quote> pool(double share) const {
     std::vector<Quote> out;
-    const double least = candidates_.front().score * share;
+    const double least = candidates_.front().score * share;  // scores are above kLeastScore
     for (const Quote& quote : candidates_) {
       const bool number =
           !asks_number(plan_.ask) || !quote.value.empty() || candidates_.front().value.empty();
@@ -467,7 +468,7 @@ class Chooser {
     if (first) return 0.1;
     const bool live = reading_.as_of - newest < std::chrono::hours{48};
     if (live) return asks_number(plan_.ask) || plan_.ask == Ask::kWhen || plan_.latest ? 0.5 : 0.35;
-    return plan_.latest || plan_.ask == Ask::kHowMany ? 0.35 : asks_number(plan_.ask) ? 0.15 : 0.12;
+    return plan_.latest || plan_.ask == Ask::kHowMany ? 0.45 : asks_number(plan_.ask) ? 0.15 : 0.12;
   }
 
   /// Newness, agreement and correction decide among candidates that answer about equally well.
@@ -566,7 +567,7 @@ std::vector<Quote> rank_quotes(const Plan& plan, const Reading& reading) {
     const Evidence& evidence = reading.evidence[i];
     if (!reading.relevance->passes(evidence) || !by_speaker(plan, reading, evidence)) continue;
     std::optional<Quote> quote = Scorer(plan, *reading.relevance, evidence).best();
-    if (!quote) continue;
+    if (!quote || quote->score < kLeastScore) continue;
     quote->index = i;
     out.push_back(std::move(*quote));
   }

@@ -282,6 +282,7 @@ class Finder {
   }
 
   bool read_time(const Parsed& parsed) {
+    if (!parsed.clock && parsed.value > 24) return false;
     int hour = parsed.clock ? parsed.hour : static_cast<int>(parsed.value);
     int minute = parsed.clock ? parsed.minute : 0;
     bool pm = parsed.suffix == "pm";

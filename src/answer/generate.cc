@@ -18,6 +18,9 @@ constexpr std::string_view kInstructions =
     "sentences.";
 constexpr std::string_view kChatInstructions = "You are Fathom, a helpful assistant. Answer briefly.";
 
+/// A fragment of fewer words says nothing that can be judged.
+constexpr size_t kFewestWords = 4;
+
 /// Below this many parameters a model is given few, short posts.
 constexpr uint64_t kSmallModel = 1'000'000'000;
 
@@ -146,6 +149,8 @@ class Gate {
   bool tells(std::string_view text) const {
     const std::vector<Word> words = split_words(text);
     const std::vector<Fact> facts = find_facts(text, words);
+    if (words.size() < kFewestWords || words.back().folded == "are" || words.back().folded == "is")
+      return false;
     if (!value_.empty()) {
       return std::ranges::any_of(facts, [&](const Fact& fact) { return fact.key == value_; });
     }

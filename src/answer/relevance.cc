@@ -115,19 +115,29 @@ bool Relevance::in_window(const Evidence& evidence) const {
                              [&](const std::string& key) { return evidence.known.contains(key); });
 }
 
-/// Of the telling terms one in three may lack; one in two where names tie the post to the question, but not all that
-/// is asked about the names.
+/// Of the telling terms one in three may lack; one in two where names tie the post to the question, but then the most
+/// telling of what is asked about the names must be there: "why did the mayor of Boston resign" needs "resign".
+/// A number, time or place of the kind that is asked for makes up for it.
 bool Relevance::has_most(const Evidence& evidence) const {
-  size_t strong = 0, lacking = 0, plain = 0, plain_lacking = 0;
+  size_t strong = 0, lacking = 0, plain = 0;
+  double rarest = 0;
+  bool has_rarest = true;
   for (size_t i = 0; i < weights_.size(); ++i) {
     if (plan_.terms[i].weak || (plan_.terms[i].carried && !plan_.terms[i].name)) continue;
     const bool lacks = match(i, evidence) == 0;
     ++strong;
     lacking += lacks ? 1 : 0;
-    plain += plan_.terms[i].name ? 0 : 1;
-    plain_lacking += lacks && !plan_.terms[i].name ? 1 : 0;
+    if (plan_.terms[i].name) continue;
+    ++plain;
+    if (weights_[i] <= rarest) continue;
+    rarest = weights_[i];
+    has_rarest = !lacks;
   }
-  if (strong > plain && plain > 0) return lacking <= strong / 2 && plain_lacking < plain;
+  if (strong > plain && plain > 0) {
+    const bool typed = plan_.ask == Ask::kHowMany || plan_.ask == Ask::kHowMuch || plan_.ask == Ask::kWhen ||
+                       plan_.ask == Ask::kWhere || plan_.ask == Ask::kYesNo;
+    return lacking <= strong / 2 && (typed ? lacking < plain || lacking == 0 : has_rarest);
+  }
   return lacking <= strong / 3;
 }
 

@@ -80,7 +80,7 @@ constexpr auto kRelated = std::to_array<std::string_view>({
     "explosion blast explosions blasts exploded explode bombing bomb bombs bombings",
     "crash crashed crashes derailed derailment derails derail collision accident",
     "collapse collapsed collapses",
-    "resign resigned resigns resignation quit quits",
+    "resign resigned resigns resignation resigning",
     "sacked dismissed layoffs fired",
     "launch launched launches launching release released releases unveiled announces announced unveils "
     "introduces",

@@ -289,6 +289,14 @@ TEST_F(AssistantTest, BadRequestsAreNamed) {
   EXPECT_EQ(code(request), ErrorCode::kInvalidArgument);
 }
 
+TEST_F(AssistantTest, PostsThatOnlyAskAreNoAnswer) {
+  const FakeStore store({make_post("1", "anna", "Anna", "2026-03-01T09:05:00Z", "how many injured??"),
+                         make_post("2", "bo", "Bo", "2026-03-01T09:06:00Z", "I pray. injured? lol")});
+  const Answer answer =
+      Assistant::create(store, nullptr, clock_)->answer(ask("What injured the visitors?"), {}, {});
+  EXPECT_FALSE(answer.found) << answer.text;
+}
+
 TEST_F(AssistantTest, PromptIsFittedToTheContext) {
   FakeEngine small("Maria Sol wins the election in Velis with 54% of the votes.", 500);
   Request request = ask("Who won the election in Velis?", Writer::kGenerate);
