@@ -67,7 +67,7 @@ describe('modules', { skip: skipWithoutChromium }, () => {
       return [html('One\nline\n\nTwo'), html('- a\n- **b**\n\n3. c\n4. d'), html('## Head\n> said\n```\n<x> **y**\n```'), html('5 * 3 * 2 and a*b*c and **open'), html('**plain**', false), html('')];
     });
     assert.deepEqual(result, [
-      '<p>One<br>line</p><p>Two</p>', '<ul><li>a</li><li><strong>b</strong></li></ul><ol start="3"><li>c</li><li>d</li></ol>',
+      '<p>One</p><p class="tight">line</p><p>Two</p>', '<ul><li>a</li><li><strong>b</strong></li></ul><ol start="3"><li>c</li><li>d</li></ol>',
       '<h3>Head</h3><blockquote>said</blockquote><pre><code>&lt;x&gt; **y**</code></pre>', '<p>5 * 3 * 2 and a*b*c and **open</p>', '<p>**plain**</p>', '',
     ]);
   });

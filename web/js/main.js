@@ -216,13 +216,18 @@ function drawSuggestions() {
   }, h('bdi', {}, question))));
 }
 
+function drawWelcome() {
+  const posts = Number(status.data?.store?.posts ?? 0);
+  const text = posts > 0 && clock.now !== null
+    ? `Answers from ${posts.toLocaleString('en')} posts, as of ${absolute(clock.now)}. Every claim points to the post that says it.`
+    : 'No posts have come in yet. As soon as they do, every claim in an answer points to the post that says it.';
+  if (byId('welcome-line').textContent !== text) byId('welcome-line').textContent = text;
+}
+
 // --- status, keys, notices ---
 
 function onStatus(data) {
-  const posts = Number(data?.store?.posts ?? 0);
-  byId('welcome-line').textContent = posts > 0
-    ? `Answers from ${posts.toLocaleString('en')} posts, as of ${absolute(clock.now)}. Every claim points to the post that says it.`
-    : 'No posts have come in yet. As soon as they do, every claim in an answer points to the post that says it.';
+  drawWelcome();
   byId('notice').hidden = status.reachable;
   if (!status.reachable) {
     byId('notice').className = 'notice error';
@@ -317,5 +322,9 @@ drawEmptiness();
 drawHistory();
 feed.start();
 status.refresh();
-setInterval(drawSuggestions, 1000);
+setInterval(() => {
+  if (views.length > 0) return;
+  drawSuggestions();
+  drawWelcome();
+}, 1000);
 if (!touch()) byId('question').focus({ preventScroll: true });

@@ -23,17 +23,18 @@ function classify(line) {
   if (FENCE.test(line.text)) return { type: 'fence' };
   for (const [type, pattern] of [['heading', HEADING], ['bullet', BULLET], ['number', NUMBER], ['quote', QUOTE]]) {
     const match = pattern.exec(line.text);
-    if (match) return { type, skip: match[0].length, level: match[1]?.length, first: Number(match[1]) };
+    if (match) return { type, skip: match[0].length, first: Number(match[1]) };
   }
   return { type: 'text' };
 }
 
-/// Blocks of `text` as {type, start, end, parts:[{start,end}], ...} in UTF-16 offsets; `start` and `end` say which text
+/// Blocks of `text`, each line of plain text one of its own, as {type, start, end, parts:[{start,end}], ...} in UTF-16 offsets; `start` and `end` say which text
 /// a block depends on, so that a streaming view redraws only what changed.
 export function parseBlocks(text) {
   const blocks = [];
   let open = null;
   let fenced = false;
+  let above = 'blank';  // what the line before was
   for (const line of linesOf(text)) {
     if (fenced) {
       open.end = line.end;
@@ -46,6 +47,8 @@ export function parseBlocks(text) {
       continue;
     }
     const kind = classify(line);
+    const tight = kind.type === 'text' && above === 'text';
+    above = kind.type;
     if (kind.type === 'blank') {
       if (open && open.type !== 'bullet' && open.type !== 'number') open = null;
       continue;
@@ -57,13 +60,13 @@ export function parseBlocks(text) {
       continue;
     }
     const part = { start: line.start + (kind.skip ?? 0), end: line.end };
-    const joins = open && open.type === kind.type && kind.type !== 'heading';
+    const joins = open && open.type === kind.type && kind.type !== 'heading' && kind.type !== 'text';
     if (joins) {
       open.parts.push(part);
       open.end = line.end;
       continue;
     }
-    open = { type: kind.type, level: kind.level, first: kind.first, start: line.start, end: line.end, parts: [part] };
+    open = { type: kind.type, tight, first: kind.first, start: line.start, end: line.end, parts: [part] };
     blocks.push(open);
   }
   return blocks;
@@ -131,6 +134,6 @@ export function renderBlock(text, block, options) {
     case 'number': return h('ol', { start: block.first }, block.parts.map((p) => h('li', { dir: 'auto' }, part(p))));
     case 'quote': return h('blockquote', { dir: 'auto' }, joined());
     case 'code': return h('pre', { tabindex: '0' }, h('code', {}, block.parts.map((p) => text.slice(p.start, p.end)).join('\n')));
-    default: return h('p', { dir: 'auto' }, joined());
+    default: return h('p', { dir: 'auto', class: block.tight ? 'tight' : null }, joined());
   }
 }

@@ -60,9 +60,9 @@ export function refreshTimes(root, now) {
   }
 }
 
-/// The post's own address, http(s) only, named by its host.
+/// The post's own address, http(s) only, named by its host. Names under .invalid (RFC 2606) lead nowhere: the sample world's.
 export function originalLink(post) {
   const url = safeUrl(post.url);
-  if (!url) return null;
+  if (!url || url.hostname.endsWith('.invalid')) return null;
   return outwardLink(url, h('span', { class: 'sr' }, 'Open on '), h('span', {}, url.hostname.replace(/^www\./, '')), icon('open'));
 }

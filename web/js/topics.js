@@ -51,6 +51,6 @@ export function topTopics(posts, limit = 4, authors = 3) {
 /// Questions to start with: the general one, then one a topic.
 export function suggestionsFor(posts) {
   if (posts.length === 0) return [];
-  const patterns = [(t) => `What is the latest on ${t}?`, (t) => `What are people saying about ${t}?`, (t) => `What happened with ${t}?`];
+  const patterns = [(t) => `What is the latest on ${t}?`, (t) => `What happened with ${t}?`, (t) => `What do we know about ${t}?`];
   return ['What is going on right now?', ...topTopics(posts, 3).map((topic, i) => patterns[i % patterns.length](topic))];
 }

@@ -142,7 +142,7 @@ export class TurnView {
     const keep = [];
     blocks.forEach((block, i) => {
       const cites = [...chips.keys()].filter((at) => at >= block.start && at < block.end).join();
-      const key = `${markup}|${block.start}|${block.end}|${cites}|${block.type}`;
+      const key = `${markup}|${block.tight}|${block.start}|${block.end}|${cites}|${block.type}`;
       const old = this.#blocks[i];
       if (old?.key === key) {
         keep.push(old);
