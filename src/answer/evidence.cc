@@ -29,12 +29,34 @@ void add_date(Time when, Evidence& out) {
 
 /// Phrases of somebody who does not know either, or who passes on what he heard.
 bool has_rumour_cue(std::string_view lower) {
-  static constexpr auto kCues = std::to_array<std::string_view>(
-      {"unconfirmed",     "rumor",        "rumour",     "hearing that",       "i heard",
-       "heard that",      "apparently",   "allegedly",  "can anyone confirm", "not confirmed",
-       "no confirmation", "someone said", "my cousin",  "friend says",        "pass it on",
-       "someone at",      "someone says", "heard from", "they say",           "is it true",
-       "any truth",       "supposedly",   "word is",    "people are saying"});
+  static constexpr auto kCues = std::to_array<std::string_view>({"unconfirmed",
+                                                                 "rumor",
+                                                                 "rumour",
+                                                                 "hearing that",
+                                                                 "i heard",
+                                                                 "heard that",
+                                                                 "apparently",
+                                                                 "allegedly",
+                                                                 "can anyone confirm",
+                                                                 "not confirmed",
+                                                                 "no confirmation",
+                                                                 "someone said",
+                                                                 "my cousin",
+                                                                 "friend says",
+                                                                 "pass it on",
+                                                                 "!!",
+                                                                 "gossip",
+                                                                 "reading that",
+                                                                 "are saying",
+                                                                 "someone at",
+                                                                 "someone says",
+                                                                 "heard from",
+                                                                 "they say",
+                                                                 "is it true",
+                                                                 "any truth",
+                                                                 "supposedly",
+                                                                 "word is",
+                                                                 "people are saying"});
   return std::ranges::any_of(kCues,
                              [&](std::string_view cue) { return lower.find(cue) != std::string_view::npos; });
 }
@@ -110,8 +132,12 @@ bool Evidence::has(const Word& word) const {
 
 bool Evidence::has_related(const Word& word) const { return has(word) || (groups & word.groups) != 0; }
 
+bool Evidence::is_by(const Word& word) const {
+  return word.folded.size() >= 4 && handle.find(word.folded) != std::string::npos;
+}
+
 bool Evidence::is_about(const Word& word) const {
-  return about.contains(word.stem) || about.contains(word.folded);
+  return about.contains(word.stem) || about.contains(word.folded) || is_by(word);
 }
 
 Evidence prepare(live::Post post) {
@@ -131,6 +157,7 @@ Evidence prepare(live::Post post) {
     const bool plain = word.kind == WordKind::kWord && is_content(word) && word.folded != "rt";
     if (plain || word.kind == WordKind::kNumber) out.shape += word.stem + ' ';
   }
+  out.handle = to_lower_ascii(out.post.author.handle);
   add_author(out.post.author, out);
   add_date(out.post.created_at, out);
   out.trust = trust_of(out);

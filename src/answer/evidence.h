@@ -24,6 +24,7 @@ struct Evidence {
   std::unordered_set<std::string> stems;  // of the text
   std::unordered_set<std::string> about;  // of the author's name and handle, and of the post's date
   std::string tags;     // hashtags and handles, run together between spaces: "#BostonMarathon" holds "boston"
+  std::string handle;   // the author's, in lower case
   uint64_t groups = 0;  // of related words, all of them
   std::string shape;    // content stems and numbers in order: equal for a post and its copies
   double text_score = 0;  // from the search, relative to the best hit
@@ -35,8 +36,10 @@ struct Evidence {
   bool has(const Word& word) const;
   /// Whether it has the word or one related to it.
   bool has_related(const Word& word) const;
-  /// Whether the word is the author's name or handle or the post's month or weekday.
+  /// Whether the word is the author's name or (part of) handle, or the post's month or weekday.
   bool is_about(const Word& word) const;
+  /// Whether the author bears the word as name: who speaks for the thing itself.
+  bool is_by(const Word& word) const;
 };
 
 /// Below this trust a post is never cited: advertising, rows of tags, orders to the reader's machine.

@@ -32,6 +32,13 @@ bool corrects(std::string_view lower) {
                            "was wrong",  "no truth",  "has now risen",  "rises to",     "now stands"});
 }
 
+bool denies(const Evidence& evidence, Span passage) {
+  return std::ranges::any_of(evidence.words, [&](const Word& word) {
+    return word.span.begin >= passage.begin && word.span.end <= passage.end &&
+           (is_negation(word.folded) || word.folded == "nothing");
+  });
+}
+
 /// Scores the passages of one post for one question.
 class Scorer {
  public:
@@ -74,6 +81,8 @@ class Scorer {
     const std::string lower = to_lower_ascii(slice(text_, passage));
     double score = 0.55 * part + 0.25 * whole + 0.1 * evidence_.text_score + typed(passage, quote);
     score -= 0.02 * static_cast<double>(count - 1);
+    if (relevance_.primary(evidence_)) score += plan_.ask == Ask::kYesNo ? 0.2 : 0.1;
+    if (plan_.ask == Ask::kYesNo && denies(evidence_, passage)) score += 0.1;
     score -= shape_penalty(passage, lower, !quote.value.empty());
     quote.score = score * (0.5 + 0.5 * evidence_.trust);
     if (part < 0.25 && whole > 0 && !plan_.terms.empty()) return std::nullopt;
@@ -377,13 +386,6 @@ class Scorer {
   const Evidence& evidence_;
   std::string_view text_;
 };
-
-bool denies(const Evidence& evidence, Span passage) {
-  return std::ranges::any_of(evidence.words, [&](const Word& word) {
-    return word.span.begin >= passage.begin && word.span.end <= passage.end &&
-           (is_negation(word.folded) || word.folded == "nothing");
-  });
-}
 
 bool by_speaker(const Plan& plan, const Reading& reading, const Evidence& evidence) {
   if (plan.speakers.empty() && plan.speaker_names.empty()) return true;

@@ -145,9 +145,17 @@ bool Relevance::named() const {
   return std::ranges::any_of(plan_.terms, [](const Term& term) { return term.name; });
 }
 
+bool Relevance::primary(const Evidence& evidence) const {
+  return std::ranges::any_of(plan_.terms,
+                             [&](const Term& term) { return term.name && evidence.is_by(term.word); });
+}
+
 bool Relevance::passes(const Evidence& evidence) const {
-  return evidence.trust >= kMinTrust && in_window(evidence) && has_names(evidence) && has_most(evidence) &&
-         coverage(evidence) >= (named() ? kMinMatchNamed : kMinMatch);
+  if (evidence.trust < kMinTrust || !in_window(evidence) || !has_names(evidence)) return false;
+  const double covered = coverage(evidence);
+  // Whoever denies something rarely repeats it: "our soup is here to stay".
+  if (plan_.ask == Ask::kYesNo && covered >= kMinMatchPrimary && primary(evidence)) return true;
+  return has_most(evidence) && covered >= (named() ? kMinMatchNamed : kMinMatch);
 }
 
 std::vector<size_t> Relevance::rarest() const {

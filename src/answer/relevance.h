@@ -17,6 +17,8 @@ namespace fathom::answer {
 inline constexpr double kMinMatch = 0.6;
 /// The same where the question has names, all of which the post must have besides.
 inline constexpr double kMinMatchNamed = 0.5;
+/// The same for a yes or no from the one in question.
+inline constexpr double kMinMatchPrimary = 0.35;
 
 class Relevance {
  public:
@@ -33,7 +35,10 @@ class Relevance {
   double coverage(const Evidence& evidence) const;
   double coverage(const Evidence& evidence, Span part) const;
 
-  /// Names all there, and enough of the rest.
+  /// Posted by whom the question is about: "will Brellin ...", answered by @BrellinFoods.
+  bool primary(const Evidence& evidence) const;
+
+  /// Names all there, and enough of the rest; less of it where the one in question answers yes or no.
   bool passes(const Evidence& evidence) const;
 
   /// Indices of the plan's terms, the most telling first.
