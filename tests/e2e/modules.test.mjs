@@ -115,6 +115,19 @@ describe('modules', { skip: skipWithoutChromium }, () => {
     assert.deepEqual(result, ['just now', '3 min ago', '2 h ago', 'in 2 h', '5 wk ago', '14 May 2031, 17:32', null, true, true, null, null]);
   });
 
+  test('time: in the zone of the reader, with UTC beside it where answers are checked', async () => {
+    const context = await browser.newContext({ timezoneId: 'Europe/Berlin' });
+    const other = await context.newPage();
+    await other.goto(server.url);
+    const result = await other.evaluate(async () => {
+      const { absolute } = await import('/js/time.js');
+      const time = Date.parse('2031-05-14T22:32:05Z');
+      return [absolute(time), absolute(time, { utc: true }), absolute(time, { seconds: true })];
+    });
+    await context.close();
+    assert.deepEqual(result, ['15 May 2031, 00:32', '15 May 2031, 00:32 (22:32 UTC)', '15 May 2031, 00:32:05']);
+  });
+
   test('addresses: http and https only', async () => {
     const result = await page.evaluate(async () => {
       const { safeUrl } = await import('/js/dom.js');

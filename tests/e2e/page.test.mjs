@@ -61,6 +61,37 @@ describe('the page', { skip: skipWithoutChromium }, () => {
     await expectQuiet(page);
   }));
 
+  test('the feed holds still under the pointer and goes on after it', () => onPage({}, async (page) => {
+    await page.locator('.post').first().hover();
+    await server.post([onePost('held-1', 'A third lamp is lit in Oster.')]);
+    await page.locator('#feed-new', { hasText: 'new post' }).waitFor();
+    assert.equal(await page.locator('.post', { hasText: 'A third lamp' }).count(), 0);
+    await page.mouse.move(300, 300);
+    await page.locator('.post', { hasText: 'A third lamp' }).waitFor();
+    await expectQuiet(page);
+  }));
+
+  test('a server without a post says that it waits for the first', async () => {
+    const fresh = await Server.start();
+    try {
+      await onPage({ url: fresh.url }, async (page) => {
+        assert.match(await page.locator('#status-toggle').textContent(), /Waiting for the first post/);
+        assert.match(await page.locator('#feed-state').textContent(), /No posts yet/);
+        assert.match(await page.locator('#welcome-line').textContent(), /No posts have come in yet/);
+        assert.equal(await page.locator('.suggestion').count(), 0);
+        await page.click('#status-toggle');
+        await expectAccessible(page, 'a server without a post');
+        await screenshot(page, 'first-start');
+        await fresh.post([onePost('first', 'The first post of all.')]);
+        await page.locator('.post', { hasText: 'The first post of all' }).waitFor();
+        assert.equal(await page.locator('#feed-state').isVisible(), false);
+        await expectQuiet(page);
+      });
+    } finally {
+      await fresh.stop();
+    }
+  });
+
   test('asking about a post fills the composer with it', () => onPage({}, async (page) => {
     const item = page.locator('.post', { hasText: 'Petrel rocket' });
     await item.waitFor();
@@ -109,6 +140,11 @@ describe('the page', { skip: skipWithoutChromium }, () => {
     await page.mouse.move(640, 5);
     await page.locator('#card').waitFor({ state: 'hidden' });
     assert.match(await page.locator('#announcer').textContent(), /98 km\/h/, 'read aloud in sentences');
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+    await turn.getByRole('button', { name: 'Copy' }).click();
+    await turn.getByText('Copied').waitFor();
+    const copied = await page.evaluate(() => navigator.clipboard.readText());
+    assert.match(copied, /98 km\/h[\s\S]*\[1\] @coastguard_north, .*https:\/\/posts\.example\.org\/coastguard_north\//);
     await expectQuiet(page);
   }));
 
@@ -242,6 +278,15 @@ describe('the page', { skip: skipWithoutChromium }, () => {
         assert.match(await page.locator('#status-panel').textContent(), /SmolLM2/i);
         await screenshot(page, 'generated');
         await expectQuiet(page);
+        await page.keyboard.press('Escape');
+        await page.selectOption('#writer', 'generate');
+        await page.fill('#question', GUST);
+        const sent = page.waitForRequest('**/v1/chat/completions');
+        await page.press('#question', 'Enter');
+        await sent;
+        await writer.end('SIGKILL');
+        await page.waitForSelector('.turn[data-state=error]');
+        assert.ok((await page.locator('.failure .notice-title').last().textContent()).length > 10);
       });
     } finally {
       await writer.stop();

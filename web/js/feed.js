@@ -203,7 +203,7 @@ export class FeedPane {
     this.#arrivals = this.#arrivals.filter((time) => time > now - WINDOW);
     const perSecond = this.#arrivals.length / (Math.min(WINDOW, Math.max(1000, now - this.#started - 1500)) / 1000);
     const rate = byId('feed-rate');
-    const text = perSecond === 0 ? '' : perSecond >= 1 ? `${perSecond < 10 ? perSecond.toFixed(1) : Math.round(perSecond)} posts/s` : `${Math.round(perSecond * 60)} posts/min`;
+    const text = perSecond === 0 ? '' : perSecond >= 1 ? `${perSecond < 10 ? Math.round(perSecond * 10) / 10 : Math.round(perSecond)} posts/s` : `${Math.round(perSecond * 60)} posts/min`;
     const state = this.#paused ? 'paused' : this.#held && this.#reading ? 'held while you read' : text;
     if (rate.textContent !== state) rate.textContent = state;
     if (now % 5000 < 1000) refreshTimes(this.#list, this.#clock.now);

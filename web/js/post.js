@@ -48,14 +48,14 @@ export function badges(post) {
 /// '3 min ago', with the absolute time as its title and for machines; `refreshTimes` keeps it current.
 export function timeElement(time, now, { long = false } = {}) {
   if (time === null) return null;
-  const text = long ? `${ago(time, now)}, ${absolute(time)}` : ago(time, now);
-  return h('time', { datetime: new Date(time).toISOString(), title: absolute(time, true), 'data-long': long }, text);
+  const text = long ? `${ago(time, now)}, ${absolute(time, { utc: true })}` : ago(time, now);
+  return h('time', { datetime: new Date(time).toISOString(), title: absolute(time, { seconds: true, utc: true }), 'data-long': long }, text);
 }
 
 export function refreshTimes(root, now) {
   for (const element of root.querySelectorAll('time[datetime]')) {
     const time = parseTime(element.getAttribute('datetime'));
-    const text = element.hasAttribute('data-long') ? `${ago(time, now)}, ${absolute(time)}` : ago(time, now);
+    const text = element.hasAttribute('data-long') ? `${ago(time, now)}, ${absolute(time, { utc: true })}` : ago(time, now);
     if (element.textContent !== text) element.textContent = text;
   }
 }

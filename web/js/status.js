@@ -130,7 +130,7 @@ export class Status {
   #drawPanel() {
     const { data } = this;
     const now = this.#clock.now;
-    const row = (name, ...value) => h('div', { class: 'panel-row' }, h('dt', {}, name), h('dd', {}, ...value));
+    const row = (name, ...value) => h('div', { class: 'panel-row' }, h('dt', {}, name), h('dd', {}, value));
     const sources = (data?.sources ?? []).map((source) => {
       const [dot, words] = this.#stateOf(source);
       const rate = source.per_second > 0 ? `, ${source.per_second >= 10 ? Math.round(source.per_second) : source.per_second.toFixed(1)} a second` : '';
@@ -142,11 +142,12 @@ export class Status {
     byId('status-panel').replaceChildren(
       this.#reachable ? '' : h('p', { class: 'notice error' }, icon('warn'), 'The server does not answer. Start it with fathom serve; this page comes back by itself.'),
       h('dl', {},
-        row('Feed clock', now === null ? 'no post yet' : absolute(now, true), h('p', { class: 'quiet' }, now === null ? 'It starts with the first post.'
+        row('Feed clock', now === null ? 'no post yet' : absolute(now, { seconds: true, utc: true }), h('p', { class: 'quiet' }, now === null ? 'It starts with the first post.'
           : this.#clock.replayed ? `The time of the newest post. 'Now' in questions and answers means this moment; on your wall it is ${absolute(Date.now())}.`
             : `The newest post is from ${ago(this.#clock.newest, Date.now())}.`)),
         row('Posts', data ? Number(data.store?.posts ?? 0).toLocaleString('en') : 'unknown'),
-        row('Sources', sources.length > 0 ? h('ul', { class: 'panel-sources' }, sources) : 'None is read. Posts come over POST /v1/posts.'),
+        row('Sources', sources.length > 0 ? h('ul', { class: 'panel-sources' }, sources) : [
+          'None is read. Start Fathom with ', h('code', {}, '--source hackernews'), ' or ', h('code', {}, '--source world'), ', or send posts to ', h('code', {}, 'POST /v1/posts'), '.']),
         row('Model', this.hasModel ? h('strong', {}, data.model.name) : 'None. Answers are quotations from posts.',
           this.hasModel && data.model.context ? h('p', { class: 'quiet' }, [data.model.quantisation, `${plural(data.model.context, 'token')} of context`].filter(Boolean).join(', ')) : null,
           this.hasModel ? null : h('p', {}, h('button', { type: 'button', class: 'text-button', onclick: () => byId('model-dialog').showModal() }, 'How to add a model'))),

@@ -67,8 +67,12 @@ export function ago(time, now) {
 const DAY = { day: 'numeric', month: 'short', year: 'numeric' };
 const CLOCK = { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' };
 
-/// '14 May 2031, 17:32' in the reader's time zone.
-export function absolute(time, seconds = false) {
+/// '14 May 2031, 17:32' in the reader's time zone; `utc` adds '(15:32 UTC)', the zone of the times that answers name.
+export function absolute(time, { seconds = false, utc = false } = {}) {
   if (time === null) return '';
-  return new Date(time).toLocaleString('en-GB', { ...DAY, ...CLOCK, ...(seconds ? { second: '2-digit' } : {}) });
+  const date = new Date(time);
+  const clock = seconds ? { ...CLOCK, second: '2-digit' } : CLOCK;
+  const local = date.toLocaleString('en-GB', { ...DAY, ...clock });
+  if (!utc || date.getTimezoneOffset() === 0) return local;
+  return `${local} (${date.toLocaleTimeString('en-GB', { ...CLOCK, timeZone: 'UTC' })} UTC)`;
 }

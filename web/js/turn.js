@@ -104,7 +104,7 @@ export class TurnView {
       this.#parts.steps.replaceChildren();
     } else {
       const taken = searches.reduce((sum, step) => sum + step.read, 0);
-      const title = searches.length === 1 ? `Searched once: ${plural(searches[0].found, 'post')} found, ${taken} read`
+      const title = searches.length === 1 ? `Searched once: ${plural(searches[0].found, 'post')} found, ${taken.toLocaleString('en')} read`
         : `Searched ${searches.length} times: ${plural(taken, 'post')} read`;
       this.#parts.steps.replaceChildren(h('details', {}, h('summary', {}, title), h('ol', { class: 'steps-list' }, items)));
     }
@@ -197,7 +197,7 @@ export class TurnView {
     const { asOf, writer, finish, state, text, fiction } = this.#turn;
     const time = parseTime(asOf);
     const facts = [
-      time ? h('span', { class: 'as-of' }, 'As of ', h('strong', {}, absolute(time, true))) : null,
+      time ? h('span', { class: 'as-of' }, 'As of ', h('strong', {}, absolute(time, { seconds: true, utc: true }))) : null,
       writer ? h('span', {}, WRITERS[writer] ?? writer) : null,
       finish === 'length' ? h('span', {}, 'Cut off at the longest length') : null,
       fiction ? h('span', { class: 'badge fiction' }, 'Fiction: from the sample world') : null,
@@ -246,7 +246,7 @@ export class TurnView {
     const list = [...sources].sort(([a], [b]) => a - b)
       .map(([number, post]) => `[${number}] @${post.handle}${post.time ? `, ${absolute(post.time)}` : ''}${post.url ? `, ${post.url}` : ''}`);
     const asOfTime = parseTime(asOf);
-    const whole = [question, '', text.trim(), '', ...list, asOfTime ? `As of ${absolute(asOfTime, true)}` : ''].join('\n').trim();
+    const whole = [question, '', text.trim(), '', ...list, asOfTime ? `As of ${absolute(asOfTime, { seconds: true, utc: true })}` : ''].join('\n').trim();
     const label = button.querySelector('span');
     try {
       await navigator.clipboard.writeText(whole);
