@@ -126,7 +126,8 @@ LocalEngine::LocalEngine(const std::filesystem::path& path, const model::GgufFil
       template_(load_template(file)),
       weights_(config_, file, true, pool),
       transformer_(config_, weights_, context_, pool),
-      most_caches_(std::clamp<size_t>(kCacheBytes / KvCache::bytes(config_, context_), 1, kMostCaches)),
+      most_caches_(std::clamp<size_t>(kCacheBytes / KvCache::bytes(config_, context_, weights_.cache_dtype()),
+                                      1, kMostCaches)),
       logits_(config_.vocab) {
   if (tokenizer_.size() > config_.vocab)
     throw Error(ErrorCode::kCorrupt,
@@ -191,7 +192,8 @@ KvCache& LocalEngine::choose_cache(std::span<const int32_t> prompt) {
   const bool reuse = common > 0 && common * 2 >= caches_[best]->tokens().size();
   if (!reuse) {
     const KvCache* source = common > 0 ? caches_[best].get() : nullptr;
-    if (caches_.size() < most_caches_) caches_.push_back(std::make_unique<KvCache>(config_, context_));
+    if (caches_.size() < most_caches_)
+      caches_.push_back(std::make_unique<KvCache>(config_, context_, weights_.cache_dtype()));
     best = caches_.size() - 1;  // the least recently used
     if (source != nullptr && source != caches_[best].get()) caches_[best]->copy_prefix(*source, common);
   }
@@ -262,7 +264,7 @@ GenerateResult LocalEngine::generate(const GenerateRequest& request, const TextS
 std::vector<float> LocalEngine::logits(const std::vector<int32_t>& tokens) {
   check(tokens);
   const auto turn = turnstile_.enter({});
-  KvCache cache(config_, context_);
+  KvCache cache(config_, context_, weights_.cache_dtype());
   std::vector<float> out(tokens.size() * config_.vocab);
   for (size_t at = 0; at < tokens.size(); at += Transformer::kChunk) {
     const size_t n = std::min(Transformer::kChunk, tokens.size() - at);

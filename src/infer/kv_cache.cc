@@ -11,22 +11,23 @@ size_t round_up(size_t n) { return (n + tensor::kGroupRows - 1) / tensor::kGroup
 
 }  // namespace
 
-size_t KvCache::bytes(const model::ModelConfig& c, size_t capacity) {
+size_t KvCache::bytes(const model::ModelConfig& c, size_t capacity, tensor::DType dtype) {
   const size_t padded = round_up(capacity);
   const size_t elements = tensor::KvLayer::k_elements(padded, c.kv_heads, c.head_dim) +
                           tensor::KvLayer::v_elements(padded, c.kv_heads, c.head_dim);
-  return c.layers * elements * sizeof(uint16_t);
+  return c.layers * elements * tensor::block_bytes(dtype);
 }
 
-KvCache::KvCache(const model::ModelConfig& c, size_t capacity)
-    : capacity_(capacity), memory_(bytes(c, capacity)) {
+KvCache::KvCache(const model::ModelConfig& c, size_t capacity, tensor::DType dtype)
+    : capacity_(capacity), memory_(bytes(c, capacity, dtype)) {
   const size_t padded = round_up(capacity);
-  auto* next = memory_.as<uint16_t>();
+  const size_t element = tensor::block_bytes(dtype);
+  auto* next = memory_.as<std::byte>();
   for (size_t l = 0; l < c.layers; ++l) {
-    uint16_t* k = next;
-    uint16_t* v = k + tensor::KvLayer::k_elements(padded, c.kv_heads, c.head_dim);
-    layers_.push_back({k, v, padded, c.kv_heads, c.head_dim});
-    next = v + tensor::KvLayer::v_elements(padded, c.kv_heads, c.head_dim);
+    std::byte* k = next;
+    std::byte* v = k + tensor::KvLayer::k_elements(padded, c.kv_heads, c.head_dim) * element;
+    layers_.push_back({dtype, k, v, padded, c.kv_heads, c.head_dim});
+    next = v + tensor::KvLayer::v_elements(padded, c.kv_heads, c.head_dim) * element;
   }
   tokens_.reserve(capacity);
 }

@@ -16,10 +16,11 @@ namespace fathom::infer {
 
 class KvCache {
  public:
-  KvCache(const model::ModelConfig& config, size_t capacity);
+  /// Keys and values are kept in `dtype`, F16 or F32.
+  KvCache(const model::ModelConfig& config, size_t capacity, tensor::DType dtype);
 
-  /// Bytes that a cache of this capacity reserves.
-  static size_t bytes(const model::ModelConfig& config, size_t capacity);
+  /// Bytes that such a cache reserves.
+  static size_t bytes(const model::ModelConfig& config, size_t capacity, tensor::DType dtype);
 
   const tensor::KvLayer& layer(size_t index) const { return layers_[index]; }
   size_t capacity() const { return capacity_; }
@@ -30,7 +31,7 @@ class KvCache {
   size_t common_prefix(std::span<const int32_t> prompt) const;
   /// Forgets positions from `count` on.
   void truncate(size_t count);
-  /// Takes over the first `count` positions of another cache of the same model and capacity.
+  /// Takes over the first `count` positions of another cache of the same model, capacity and format.
   void copy_prefix(const KvCache& from, size_t count);
   /// Records that the positions after the last hold these tokens.
   void extend(std::span<const int32_t> tokens);

@@ -159,7 +159,7 @@ void Transformer::attend_one(const tensor::KvLayer& layer, size_t position) {
   const size_t groups = (positions + kGroupRows - 1) / kGroupRows;
   const size_t stride = groups * kGroupRows;
   const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
-  tensor::round_row(tensor::ActivationForm::kF16, q_, rounded_, c.q_dim());
+  tensor::round_row(tensor::activation_form(layer.dtype), q_, rounded_, c.q_dim());
   const auto scores = [&](size_t begin, size_t end) {
     for (size_t h = 0; h < c.kv_heads; ++h)
       tensor::attention_scores(layer, h, rounded_ + h * group * c.head_dim, group, begin, end,
@@ -173,7 +173,8 @@ void Transformer::attend_one(const tensor::KvLayer& layer, size_t position) {
     for (size_t h = begin / parts; h * parts < end; ++h) {
       float* weights = team_[thread]->attention;  // the scores are others' too
       std::copy_n(scores_ + h * group * stride, group * stride, weights);
-      for (size_t r = 0; r < group; ++r) tensor::softmax_f16(weights + r * stride, positions, stride, scale);
+      for (size_t r = 0; r < group; ++r)
+        tensor::softmax(weights + r * stride, positions, stride, scale, layer.dtype);
       tensor::attention_values(layer, h, weights, stride, group, positions,
                                std::max(begin, h * parts) - h * parts, std::min(end - h * parts, parts),
                                mixed_ + h * group * c.head_dim, c.head_dim);

@@ -45,6 +45,7 @@ class Weights::Loader {
     const size_t rows = t.shape.size() > 1 ? t.shape[1] : 1;
     std::byte* packed = take(t);
     const tensor::DType dtype = *t.dtype;
+    exact_ = exact_ && dtype == tensor::DType::kF32;
     pool_.parallel_for((rows + tensor::kGroupRows - 1) / tensor::kGroupRows, 1,
                        [&](size_t begin, size_t end) {
                          tensor::pack_groups(dtype, t.data.data(), rows, cols, begin, end, packed);
@@ -67,6 +68,9 @@ class Weights::Loader {
     return out;
   }
 
+  /// Whether all matrices so far are F32.
+  bool exact() const { return exact_; }
+
  private:
   std::byte* take(const model::GgufTensor& t) {
     std::byte* at = next_;
@@ -78,6 +82,7 @@ class Weights::Loader {
   bool mapped_;
   ThreadPool& pool_;
   std::byte* next_ = nullptr;
+  bool exact_ = true;
 };
 
 Weights::Weights(const model::ModelConfig& c, const model::GgufFile& file, bool mapped, ThreadPool& pool) {
@@ -105,6 +110,7 @@ Weights::Weights(const model::ModelConfig& c, const model::GgufFile& file, bool 
   output_norm_ = loader.vector("output_norm.weight");
   output_ = c.tied_output ? embedding_ : loader.matrix("output.weight");
   if (c.rope.frequency_factors) rope_factors_ = {loader.vector("rope_freqs.weight"), c.rope.dims / 2};
+  if (loader.exact()) cache_dtype_ = tensor::DType::kF32;
 }
 
 }  // namespace fathom::infer

@@ -40,6 +40,9 @@ class Weights {
   std::span<const float> rope_factors() const { return rope_factors_; }
   const LayerWeights& layer(size_t index) const { return layers_[index]; }
   size_t bytes() const { return memory_.bytes(); }
+  /// What keys and values are kept in: F32 where every matrix is, so that nothing is less precise than the weights; else
+  /// F16.
+  tensor::DType cache_dtype() const { return cache_dtype_; }
 
  private:
   class Loader;
@@ -50,6 +53,7 @@ class Weights {
   const float* output_norm_ = nullptr;
   std::span<const float> rope_factors_;
   std::vector<LayerWeights> layers_;
+  tensor::DType cache_dtype_ = tensor::DType::kF16;
 };
 
 }  // namespace fathom::infer

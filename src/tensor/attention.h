@@ -1,24 +1,24 @@
-// Attention of a layer over its keys and values in f16, which are kept as packed matrices so that scores and weighted sums
-// are the same products as those of f16 weights (tensor/matmul.h).
+// Attention of a layer over its keys and values in F16 or F32, which are kept as packed matrices so that scores and weighted
+// sums are the same products as those of weights (tensor/matmul.h).
 //
 // Keys of a kv head are a matrix [positions, head_dim], packed in groups of 16 positions; values are its transposed matrix
-// [head_dim, positions], packed in groups of 16 dimensions. Numbers are ggml's without flash attention: queries and
-// probabilities are rounded to f16, products and sums are float.
+// [head_dim, positions], packed in groups of 16 dimensions. Queries and probabilities are rounded to the
+// format of keys and values; products and sums are float. In F16 these are ggml's numbers without flash attention.
 //
 // A KvLayer is a view; memory is the caller's and starts zeroed. Nothing is allocated. Appending excludes reading.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 
 #include "tensor/packed.h"
 
 namespace fathom::tensor {
 
 struct KvLayer {
-  uint16_t* k = nullptr;
-  uint16_t* v = nullptr;
-  size_t capacity = 0;  // positions, a multiple of 16
+  DType dtype = DType::kF16;  // or F32
+  std::byte* k = nullptr;     // k_elements, aligned for packed matrices
+  std::byte* v = nullptr;     // v_elements, likewise
+  size_t capacity = 0;        // positions, a multiple of 16
   size_t kv_heads = 0;
   size_t head_dim = 0;
 
@@ -28,6 +28,7 @@ struct KvLayer {
   static size_t v_elements(size_t capacity, size_t kv_heads, size_t head_dim) {
     return kv_heads * ((head_dim + kGroupRows - 1) / kGroupRows) * kGroupRows * capacity;
   }
+  size_t element_bytes() const { return block_bytes(dtype); }
   size_t dim_groups() const { return (head_dim + kGroupRows - 1) / kGroupRows; }
 };
 
@@ -38,7 +39,7 @@ void append_kv(const KvLayer& layer, size_t position, const float* k, const floa
 void copy_kv(const KvLayer& from, const KvLayer& to, size_t count);
 
 /// scores[r * stride + p] = q[r] . k[p] for positions of groups [group_begin, group_end) (16 positions each).
-/// q: [rows, head_dim], rounded to f16.
+/// q: [rows, head_dim], rounded to the layer's format.
 void attention_scores(const KvLayer& layer, size_t kv_head, const float* q, size_t rows, size_t group_begin,
                       size_t group_end, float* scores, size_t stride);
 

@@ -65,7 +65,7 @@ void RmsNorm(const float* x, const float* weight, float eps, float* out, size_t 
 
 HWY_INLINE VF exp_of(VF x) { return hn::Exp(DF(), x); }
 
-void SoftmaxF16(float* scores, size_t visible, size_t total, float scale) {
+void Softmax(float* scores, size_t visible, size_t total, float scale, bool half) {
   const DF df;
   const VF s = hn::Set(df, scale);
   VF top = hn::Set(df, hwy::LowestValue<float>());
@@ -95,7 +95,10 @@ void SoftmaxF16(float* scores, size_t visible, size_t total, float scale) {
         sum = hn::Add(sum, load_some(scores + i, left, 0.0f));
       });
   const VF inverse = hn::Set(df, 1.0f / hn::GetLane(hn::SumOfLanes(df, sum)));
-  const auto finish = [&](VF e) HWY_ATTR { return round_half(df, hn::Mul(e, inverse)); };
+  const auto finish = [&](VF e) HWY_ATTR {
+    const VF share = hn::Mul(e, inverse);
+    return half ? round_half(df, share) : share;
+  };
   each(
       visible, [&](size_t i) HWY_ATTR { hn::StoreU(finish(hn::LoadU(df, scores + i)), df, scores + i); },
       [&](size_t i, size_t left)
@@ -175,7 +178,7 @@ HWY_AFTER_NAMESPACE();
 namespace fathom::tensor {
 
 HWY_EXPORT(RmsNorm);
-HWY_EXPORT(SoftmaxF16);
+HWY_EXPORT(Softmax);
 HWY_EXPORT(SiluMul);
 HWY_EXPORT(Add);
 HWY_EXPORT(Argmax);
@@ -215,9 +218,9 @@ void rope(float* x, size_t heads, size_t head_dim, size_t dims, bool halves, con
   }
 }
 
-void softmax_f16(float* scores, size_t visible, size_t total, float scale) {
-  FATHOM_CHECK(visible > 0 && visible <= total);
-  HWY_DYNAMIC_DISPATCH(SoftmaxF16)(scores, visible, total, scale);
+void softmax(float* scores, size_t visible, size_t total, float scale, DType precision) {
+  FATHOM_CHECK(visible > 0 && visible <= total && (precision == DType::kF32 || precision == DType::kF16));
+  HWY_DYNAMIC_DISPATCH(Softmax)(scores, visible, total, scale, precision == DType::kF16);
 }
 
 void silu_mul(const float* gate, const float* up, float* out, size_t n) {

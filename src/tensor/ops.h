@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <span>
 
+#include "tensor/dtype.h"
+
 namespace fathom::tensor {
 
 /// out[i] = x[i] / sqrt(mean of x^2 + eps) * weight[i] (Zhang and Sennrich, 2019). In place allowed.
@@ -23,9 +25,9 @@ void rope_angles(size_t position, size_t dims, float base, float scale, std::spa
 /// or with `halves` (i, i + dims / 2).
 void rope(float* x, size_t heads, size_t head_dim, size_t dims, bool halves, const float* cos_sin);
 
-/// scores[0..visible) = softmax(scores * scale), rounded to f16; scores[visible..total) = 0. In place.
-/// REQUIRES: 0 < visible <= total.
-void softmax_f16(float* scores, size_t visible, size_t total, float scale);
+/// scores[0..visible) = softmax(scores * scale), rounded to `precision`; scores[visible..total) = 0. In place.
+/// REQUIRES: 0 < visible <= total; precision is F32 or F16.
+void softmax(float* scores, size_t visible, size_t total, float scale, DType precision);
 
 /// out[i] = silu(gate[i]) * up[i], silu(x) = x / (1 + exp(-x)) (Shazeer, 2020). In place allowed.
 void silu_mul(const float* gate, const float* up, float* out, size_t n);

@@ -129,7 +129,7 @@ void rope(float* x, size_t heads, size_t head_dim, size_t dims, bool halves, siz
   }
 }
 
-void softmax_f16(float* scores, size_t visible, size_t total, float scale) {
+void softmax(float* scores, size_t visible, size_t total, float scale, DType precision) {
   double max = -INFINITY;
   for (size_t i = 0; i < visible; ++i)
     max = std::max(max, static_cast<double>(scores[i]) * static_cast<double>(scale));
@@ -138,7 +138,7 @@ void softmax_f16(float* scores, size_t visible, size_t total, float scale) {
     sum += std::exp(static_cast<double>(scores[i]) * static_cast<double>(scale) - max);
   for (size_t i = 0; i < total; ++i) {
     const double e = std::exp(static_cast<double>(scores[i]) * static_cast<double>(scale) - max);
-    scores[i] = i < visible ? via_f16(static_cast<float>(e / sum)) : 0.0f;
+    scores[i] = i < visible ? rounded_for(precision, static_cast<float>(e / sum)) : 0.0f;
   }
 }
 
@@ -150,20 +150,21 @@ void silu_mul(const float* gate, const float* up, float* out, size_t n) {
 }
 
 void attend(std::span<const float> q, std::span<const float> k, std::span<const float> v, size_t positions,
-            float scale, float* out) {
+            float scale, DType precision, float* out) {
   const size_t dim = q.size();
   std::vector<float> scores(positions);
   for (size_t p = 0; p < positions; ++p) {
     double sum = 0;
     for (size_t d = 0; d < dim; ++d)
-      sum += static_cast<double>(via_f16(q[d])) * static_cast<double>(via_f16(k[p * dim + d]));
+      sum += static_cast<double>(rounded_for(precision, q[d])) *
+             static_cast<double>(rounded_for(precision, k[p * dim + d]));
     scores[p] = static_cast<float>(sum);
   }
-  softmax_f16(scores.data(), positions, positions, scale);
+  softmax(scores.data(), positions, positions, scale, precision);
   for (size_t d = 0; d < dim; ++d) {
     double sum = 0;
     for (size_t p = 0; p < positions; ++p)
-      sum += static_cast<double>(scores[p]) * static_cast<double>(via_f16(v[p * dim + d]));
+      sum += static_cast<double>(scores[p]) * static_cast<double>(rounded_for(precision, v[p * dim + d]));
     out[d] = static_cast<float>(sum);
   }
 }

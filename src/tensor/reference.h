@@ -30,11 +30,12 @@ std::vector<float> matmul(DType dtype, std::span<const std::byte> weights, size_
 void rms_norm(const float* x, const float* weight, float eps, float* out, size_t n);
 void rope(float* x, size_t heads, size_t head_dim, size_t dims, bool halves, size_t position, float base,
           float scale, std::span<const float> factors);
-void softmax_f16(float* scores, size_t visible, size_t total, float scale);
+void softmax(float* scores, size_t visible, size_t total, float scale, DType precision);
 void silu_mul(const float* gate, const float* up, float* out, size_t n);
 
-/// Causal attention of one query head over k, v [positions, head_dim], all rounded to f16 as attention.h says; out [head_dim].
+/// Causal attention of one query head over k, v [positions, head_dim], all rounded to `precision` as attention.h says; out
+/// [head_dim].
 void attend(std::span<const float> q, std::span<const float> k, std::span<const float> v, size_t positions,
-            float scale, float* out);
+            float scale, DType precision, float* out);
 
 }  // namespace fathom::tensor::reference

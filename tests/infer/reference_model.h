@@ -7,7 +7,8 @@
 //               h = rmsnorm(x) * g2;  x += Wd (silu(Wg h + bg) * (Wu h + bu)) + bd
 //   logits = W (rmsnorm(x) * g)
 //
-// With `half_attention` keys, values, queries and probabilities are rounded to f16, as an f16 cache does; all else is exact.
+// With `half_attention` keys, values, queries and probabilities are rounded to f16, as an f16 cache does; all else is
+// exact (in double), and without it everything is.
 #pragma once
 
 #include <cmath>

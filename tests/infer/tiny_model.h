@@ -26,7 +26,8 @@ struct TinyModel {
   bool tied = true;
   bool biases = false;
   bool rope_factors = false;
-  float poison = 0;  // not 0: stands in place of one weight of the last norm
+  double logits = 1;  // their root mean square, about
+  float poison = 0;   // not 0: stands in place of one weight of the last norm
   uint64_t seed = 1;
 };
 
@@ -101,9 +102,9 @@ class TinyWriter {
   }
 
   void matrix(const std::string& stem, uint64_t in, uint64_t out, bool bias) {
-    // As trained models have it: logits of about 1, each matrix a little below keeping its input's size.
+    // As trained models have it: each matrix a little below keeping its input's size.
     const bool table = stem == "token_embd" || stem == "output";
-    const double scale = (table ? 1.0 : 0.8) / std::sqrt(static_cast<double>(in));
+    const double scale = (table ? spec_.logits : 0.8) / std::sqrt(static_cast<double>(in));
     add(stem + ".weight", spec_.dtype, {in, out}, scale, 0.0, 0);
     if (bias) vector(stem + ".bias", out, 0.0);
   }

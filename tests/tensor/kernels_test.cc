@@ -258,17 +258,22 @@ TEST_P(Kernels, Rope) {
   }
 }
 
+/// How far two roundings of about the same number may lie apart, relative to it.
+double step(DType precision) { return precision == DType::kF16 ? 1.0 / 1024 : 1e-6; }
+
 TEST_P(Kernels, Softmax) {
-  for (const size_t visible : {1u, 5u, 16u, 31u, 500u}) {
-    auto got = random_floats(random_, visible + 9, 10.0);
-    auto expected = got;
-    softmax_f16(got.data(), visible, got.size(), 0.7f);
-    reference::softmax_f16(expected.data(), visible, expected.size(), 0.7f);
-    EXPECT_LT(distance(got, expected), 1.0 / 1024) << visible;
-    double sum = 0;
-    for (const float v : got) sum += static_cast<double>(v);
-    EXPECT_NEAR(sum, 1.0, 2e-3);
-    for (size_t i = visible; i < got.size(); ++i) EXPECT_EQ(got[i], 0.0f);
+  for (const DType dtype : {DType::kF16, DType::kF32}) {
+    for (const size_t visible : {1u, 5u, 16u, 31u, 500u}) {
+      auto got = random_floats(random_, visible + 9, 10.0);
+      auto expected = got;
+      softmax(got.data(), visible, got.size(), 0.7f, dtype);
+      reference::softmax(expected.data(), visible, expected.size(), 0.7f, dtype);
+      EXPECT_LT(distance(got, expected), step(dtype)) << visible;
+      double sum = 0;
+      for (const float v : got) sum += static_cast<double>(v);
+      EXPECT_NEAR(sum, 1.0, 2 * step(dtype));
+      for (size_t i = visible; i < got.size(); ++i) EXPECT_EQ(got[i], 0.0f);
+    }
   }
 }
 
@@ -306,47 +311,80 @@ TEST_P(Kernels, AddArgmaxAndFinite) {
   }
 }
 
-TEST_P(Kernels, Attention) {
-  for (const size_t head_dim : {8u, 24u, 64u}) {
-    const size_t kv_heads = 2, group = 3, heads = 6, positions = 41, capacity = 64;
-    std::vector<uint16_t> k_memory(KvLayer::k_elements(capacity, kv_heads, head_dim));
-    std::vector<uint16_t> v_memory(KvLayer::v_elements(capacity, kv_heads, head_dim));
-    const KvLayer layer{k_memory.data(), v_memory.data(), capacity, kv_heads, head_dim};
-    const auto k = random_floats(random_, positions * kv_heads * head_dim);
-    const auto v = random_floats(random_, positions * kv_heads * head_dim);
-    const auto q = random_floats(random_, positions * heads * head_dim);
-    for (size_t p = 0; p < positions; ++p)
-      append_kv(layer, p, k.data() + p * kv_heads * head_dim, v.data() + p * kv_heads * head_dim);
-    const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-    std::vector<float> got(q.size());
-    std::vector<float> scratch(attend_scratch(5, group, head_dim, capacity));
-    for (size_t first = 0; first < positions; first += 5) {
-      for (size_t h = 0; h < kv_heads; ++h) {
-        const size_t at = first * heads * head_dim + h * group * head_dim;
+/// Memory of a KvLayer.
+struct KvMemory {
+  KvMemory(DType dtype, size_t capacity, size_t kv_heads, size_t head_dim)
+      : k(KvLayer::k_elements(capacity, kv_heads, head_dim) * block_bytes(dtype)),
+        v(KvLayer::v_elements(capacity, kv_heads, head_dim) * block_bytes(dtype)),
+        layer{dtype, k.data(), v.data(), capacity, kv_heads, head_dim} {}
+  std::vector<std::byte> k, v;
+  KvLayer layer;
+};
+
+/// Random queries, keys and values, [positions, heads or kv_heads, head_dim].
+struct AttentionCase {
+  static constexpr size_t kKvHeads = 2, kGroup = 3, kHeads = 6, kPositions = 41, kCapacity = 64;
+
+  AttentionCase(Random& random, size_t dim)
+      : head_dim(dim),
+        scale(1.0f / std::sqrt(static_cast<float>(dim))),
+        q(random_floats(random, kPositions * kHeads * dim)),
+        k(random_floats(random, kPositions * kKvHeads * dim)),
+        v(random_floats(random, kPositions * kKvHeads * dim)) {}
+
+  /// Five tokens at a time.
+  std::vector<float> fast(const KvLayer& layer) const {
+    for (size_t p = 0; p < kPositions; ++p)
+      append_kv(layer, p, k.data() + p * kKvHeads * head_dim, v.data() + p * kKvHeads * head_dim);
+    std::vector<float> out(q.size());
+    std::vector<float> scratch(attend_scratch(5, kGroup, head_dim, kCapacity));
+    const size_t stride = kHeads * head_dim;
+    for (size_t first = 0; first < kPositions; first += 5) {
+      for (size_t h = 0; h < kKvHeads; ++h) {
+        const size_t at = first * stride + h * kGroup * head_dim;
         attend(layer,
-               {h, group, q.data() + at, heads * head_dim, std::min<size_t>(5, positions - first), first,
-                scale, got.data() + at, heads * head_dim},
+               {h, kGroup, q.data() + at, stride, std::min<size_t>(5, kPositions - first), first, scale,
+                out.data() + at, stride},
                scratch.data());
       }
     }
-    std::vector<float> expected(q.size());
-    for (size_t h = 0; h < heads; ++h) {
+    return out;
+  }
+
+  std::vector<float> plain(DType precision) const {
+    std::vector<float> out(q.size());
+    for (size_t h = 0; h < kHeads; ++h) {
       std::vector<float> kh, vh;
-      for (size_t p = 0; p < positions; ++p) {
-        const auto at = static_cast<ptrdiff_t>((p * kv_heads + h / group) * head_dim);
+      for (size_t p = 0; p < kPositions; ++p) {
+        const auto at = static_cast<ptrdiff_t>((p * kKvHeads + h / kGroup) * head_dim);
         kh.insert(kh.end(), k.begin() + at, k.begin() + at + static_cast<ptrdiff_t>(head_dim));
         vh.insert(vh.end(), v.begin() + at, v.begin() + at + static_cast<ptrdiff_t>(head_dim));
-        const size_t qat = (p * heads + h) * head_dim;
-        reference::attend(std::span(q).subspan(qat, head_dim), kh, vh, p + 1, scale, expected.data() + qat);
+        const size_t qat = (p * kHeads + h) * head_dim;
+        reference::attend(std::span(q).subspan(qat, head_dim), kh, vh, p + 1, scale, precision,
+                          out.data() + qat);
       }
     }
-    EXPECT_LT(distance(got, expected), 1e-3) << head_dim;
+    return out;
+  }
 
-    std::vector<uint16_t> k_copy(k_memory.size()), v_copy(v_memory.size());
-    const KvLayer copy{k_copy.data(), v_copy.data(), capacity, kv_heads, head_dim};
-    copy_kv(layer, copy, positions);
-    EXPECT_EQ(k_copy, k_memory);
-    EXPECT_EQ(v_copy, v_memory);
+  size_t head_dim;
+  float scale;
+  std::vector<float> q, k, v;
+};
+
+TEST_P(Kernels, AttentionInEveryFormatOfTheCache) {
+  for (const DType dtype : {DType::kF16, DType::kF32}) {
+    for (const size_t head_dim : {6u, 8u, 24u, 64u, 80u}) {
+      const AttentionCase c(random_, head_dim);
+      const KvMemory memory(dtype, c.kCapacity, c.kKvHeads, head_dim);
+      EXPECT_LT(distance(c.fast(memory.layer), c.plain(dtype)), step(dtype))
+          << name(dtype) << " " << head_dim;
+
+      const KvMemory copy(dtype, c.kCapacity, c.kKvHeads, head_dim);
+      copy_kv(memory.layer, copy.layer, c.kPositions);
+      EXPECT_EQ(copy.k, memory.k);
+      EXPECT_EQ(copy.v, memory.v);
+    }
   }
 }
 
