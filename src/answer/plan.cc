@@ -35,22 +35,24 @@ const Set& asking_words() {
       "world",     "everyone",   "everybody", "interesting", "important",   "main",       "biggest",
       "events",    "event",      "day",       "finally",     "already",     "officially", "originally",
       "initially", "use",        "used",      "called",      "become",      "became",     "came",
-      "come",      "happenings", "made",      "make",        "makes",       "went",       "kind",
-      "type",      "sort",       "different", "been",        "announce",    "announced",  "confirmed",
-      "confirm",   "expected",   "supposed",  "claim",       "claimed",     "kinds"};
+      "come",      "happenings", "stand",     "stands",      "reason",      "made",       "make",
+      "makes",     "went",       "kind",      "type",        "sort",        "different",  "been",
+      "announce",  "announced",  "confirmed", "confirm",     "expected",    "supposed",   "claim",
+      "claimed",   "kinds"};
   return words;
 }
 
 /// Nouns that a question names but an answer need not: "15 dead" answers "how many people died".
 const Set& weak_words() {
-  static const Set words = {
-      "people",  "person", "persons",  "number",    "amount",  "time",    "date",    "year",       "city",
-      "country", "town",   "place",    "name",      "total",   "count",   "much",    "state",      "men",
-      "women",   "man",    "woman",    "days",      "hours",   "minutes", "percent", "percentage", "money",
-      "size",    "level",  "official", "officials", "victims", "others",  "company", "firm",       "first",
-      "last",    "next",   "big",      "large",     "high",    "old",     "fast",    "deep",       "wide",
-      "heavy",   "strong", "tall",     "hour",      "minute",  "week",    "month",   "location",   "figure",
-      "side",    "group",  "team",     "members"};
+  static const Set words = {"people",    "person",   "persons",    "number",  "amount", "time",   "date",
+                            "year",      "city",     "country",    "town",    "place",  "name",   "highest",
+                            "strongest", "biggest",  "largest",    "top",     "total",  "count",  "much",
+                            "state",     "men",      "women",      "man",     "woman",  "days",   "hours",
+                            "minutes",   "percent",  "percentage", "money",   "size",   "level",  "official",
+                            "officials", "victims",  "others",     "company", "firm",   "first",  "last",
+                            "next",      "big",      "large",      "high",    "old",    "fast",   "deep",
+                            "wide",      "heavy",    "strong",     "tall",    "hour",   "minute", "week",
+                            "month",     "location", "figure",     "side",    "group",  "team",   "members"};
   return words;
 }
 
@@ -276,6 +278,7 @@ class Planner {
       ++noun;
     }
     const std::string_view word = folded(noun);
+    if (word == "reason" || word == "cause") return set(Ask::kWhy, words_.size());
     if (word == "toll" || word == "casualties" || folded(noun + 1) == "toll") return set(Ask::kHowMany, noun);
     if (among(kAmountNouns, word)) return set(Ask::kHowMuch, noun);
     if (among(kAmountNouns, folded(noun + 1)) || among(kAmountNouns, folded(noun + 2)))
@@ -287,7 +290,7 @@ class Planner {
 
   Unit find_unit() const {
     if (has({"percent", "percentage", "turnout", "share"})) return Unit::kPercent;
-    if (has({"fast", "speed", "winds"})) return Unit::kSpeed;
+    if (has({"fast", "speed", "winds", "gust", "gusts"})) return Unit::kSpeed;
     if (has({"magnitude", "richter"})) return Unit::kMagnitude;
     if (has({"old", "age"})) return Unit::kAge;
     if (has({"high", "level"}) &&
@@ -302,9 +305,10 @@ class Planner {
         has({"take", "last", "lasted", "until", "wait", "closed", "delay", "delayed", "ago", "time"})) {
       return Unit::kDuration;
     }
-    const bool paid = has({"cost",  "price",     "revenue", "fee",  "salary", "paid",   "pay",
-                           "worth", "valuation", "budget",  "eps",  "raise",  "raised", "money",
-                           "spend", "spent",     "fined",   "earn", "earned", "donate", "donated"});
+    const bool paid =
+        has({"cost",   "price",  "revenue", "fee",    "salary",   "paid",       "pay",   "worth", "valuation",
+             "budget", "eps",    "raise",   "raised", "money",    "spend",      "spent", "fined", "earn",
+             "earned", "donate", "donated", "reward", "withdraw", "withdrawal", "offer", "refund"});
     return paid ? Unit::kMoney : Unit::kNone;
   }
 

@@ -126,14 +126,15 @@ bool Relevance::has_most(const Evidence& evidence) const {
     if (plan_.terms[i].weak || (plan_.terms[i].carried && !plan_.terms[i].name)) continue;
     const bool lacks = match(i, evidence) == 0;
     ++strong;
+    if (plan_.terms[i].name) continue;  // has_names has judged those
     lacking += lacks ? 1 : 0;
-    if (plan_.terms[i].name) continue;
     ++plain;
     if (weights_[i] <= rarest) continue;
     rarest = weights_[i];
     has_rarest = !lacks;
   }
-  if (strong > plain && plain > 0) {
+  if (strong > plain) {
+    if (plain == 0) return true;
     const bool typed = plan_.ask == Ask::kHowMany || plan_.ask == Ask::kHowMuch || plan_.ask == Ask::kWhen ||
                        plan_.ask == Ask::kWhere || plan_.ask == Ask::kYesNo;
     return lacking <= strong / 2 && (typed ? lacking < plain || lacking == 0 : has_rarest);

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "answer/check.h"
 #include "answer/fakes.h"
 #include "base/error.h"
@@ -287,6 +289,22 @@ TEST_F(AssistantTest, BadRequestsAreNamed) {
   Request request = ask("Who won?");
   request.search.max_results = 51;
   EXPECT_EQ(code(request), ErrorCode::kInvalidArgument);
+}
+
+TEST_F(AssistantTest, ManyThreadsAskAtOnce) {
+  const auto assistant = Assistant::create(store_, nullptr, clock_);
+  const std::string expected = assistant->answer(ask("Who won the election in Velis?"), {}, {}).text;
+  std::vector<std::string> texts(4);
+  {
+    std::vector<std::jthread> threads;
+    for (std::string& text : texts) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 5; ++i)
+          text = assistant->answer(ask("Who won the election in Velis?"), {}, {}).text;
+      });
+    }
+  }
+  for (const std::string& text : texts) EXPECT_EQ(text, expected);
 }
 
 TEST_F(AssistantTest, PostsThatOnlyAskAreNoAnswer) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <mutex>
 #include <set>
 #include <string>
 #include <utility>
@@ -42,8 +43,11 @@ class FakeStore final : public live::Store {
   }
 
   live::SearchResult search(const live::Query& query) const override {
-    ++searches;
-    last_query = query;
+    {
+      const std::scoped_lock lock(mutex_);
+      ++searches;
+      last_query = query;
+    }
     live::SearchResult result;
     std::set<std::string> terms;
     for (const Word& word : split_words(query.text)) terms.insert(word.stem);
@@ -119,6 +123,7 @@ class FakeStore final : public live::Store {
   }
 
   std::vector<live::Post> posts_;
+  mutable std::mutex mutex_;
 };
 
 /// Says what it is told to, piece by piece; a token is a byte.
