@@ -28,9 +28,10 @@ struct Profile {
   size_t posts;      // in the prompt
   size_t bytes;      // of each
   size_t sentences;  // that are let through
+  size_t tokens;     // written at most: a small model that does not stop by then repeats itself
 };
 Profile profile_of(const infer::Engine& engine) {
-  return engine.info().parameters < kSmallModel ? Profile{4, 240, 2} : Profile{12, 1200, 6};
+  return engine.info().parameters < kSmallModel ? Profile{4, 240, 2, 96} : Profile{12, 1200, 6, 1024};
 }
 
 /// One line, without anything that looks like a mark of ours.
@@ -240,7 +241,7 @@ size_t write_generated(infer::Engine& engine, const Request& request, const Plan
   const Profile profile = profile_of(engine);
   std::vector<const Evidence*> posts = choose_posts(plan, reading, quotes, profile.posts);
   const size_t context = engine.info().context;
-  const size_t wanted = std::min(request.max_tokens, context / 2);
+  const size_t wanted = std::min({request.max_tokens, profile.tokens, context / 2});
   infer::GenerateRequest generation;
   while (true) {
     generation.prompt = engine.tokenize_chat(grounded_prompt(plan, posts, reading.as_of));
