@@ -267,7 +267,9 @@ size_t write_generated(infer::Engine& engine, const Request& request, const Plan
   if (!satisfied && !stop.stop_requested()) gate.finish();
   count(result, answer);
   answer.dropped_sentences += gate.dropped();
-  answer.finish = satisfied && !out.cancelled() ? infer::FinishReason::kStop : result.finish;
+  // Ending at our own bound is an end; only the caller's limit cuts an answer short.
+  const bool bounded = result.finish == infer::FinishReason::kLength && wanted < request.max_tokens;
+  answer.finish = (satisfied && !out.cancelled()) || bounded ? infer::FinishReason::kStop : result.finish;
   return gate.passed();
 }
 
