@@ -52,10 +52,10 @@ void note(const json& fathom, Told& told) {
 void show_sources(const Told& told) {
   std::vector<std::string> shown;
   for (const auto& citation : told.citations) {
-    const std::string line = for_terminal(
-        fmt::format("  [{}] @{}, {}  {}", citation.value("number", 0),
-                    citation.value("author", json::object()).value("handle", ""),
-                    citation.value("created_at", ""), citation.value("url", "")));
+    const std::string line =
+        for_terminal(fmt::format("  [{}] @{}, {}  {}", citation.value("number", 0),
+                                 citation.value("author", json::object()).value("handle", ""),
+                                 citation.value("created_at", ""), citation.value("url", "")));
     if (std::find(shown.begin(), shown.end(), line) == shown.end()) shown.push_back(line);
   }
   if (!shown.empty()) std::cout << "\n";

@@ -67,7 +67,8 @@ void Index::add(const PreparedPost& post, uint64_t sequence) {
   document.likes = post.likes;
   document.length = post.length;
   document.flags = post.flags;
-  by_source_.grow(std::min<size_t>(sources_.size(), Names::kOther));  // before a new name is there to be counted
+  by_source_.grow(
+      std::min<size_t>(sources_.size(), Names::kOther));  // before a new name is there to be counted
   document.source = sources_.intern(post.source);
   document.lang = langs_.intern(post.lang);
   count(document, 1);

@@ -84,15 +84,16 @@ TEST(HackerNewsItem, RefusesWhatIsNoItem) {
 }
 
 TEST(HackerNewsItem, HostileValuesAreHeldInBounds) {
-  const Post post = post_of(R"({"id":5,"parent":9,"time":999999999999999999,"score":-4,"descendants":-1,"title":"t",
+  const Post post =
+      post_of(R"({"id":5,"parent":9,"time":999999999999999999,"score":-4,"descendants":-1,"title":"t",
       "url":"javascript:void","type":"story"})");
   EXPECT_EQ(post.reply_to, "");  // a parent that is younger than its reply would make a loop
-EXPECT_EQ(format_time(post.created_at), "9999-12-31T23:59:59Z");
-EXPECT_FALSE(post.metrics.likes.has_value());
-EXPECT_EQ(post.metrics.replies, 0);
-EXPECT_TRUE(post.links.empty());
-const Post large = post_of(json{{"id", 5}, {"title", "t"}, {"text", std::string(300000, 'x')}}.dump());
-EXPECT_LE(large.text.size(), kMaxTextBytes);
+  EXPECT_EQ(format_time(post.created_at), "9999-12-31T23:59:59Z");
+  EXPECT_FALSE(post.metrics.likes.has_value());
+  EXPECT_EQ(post.metrics.replies, 0);
+  EXPECT_TRUE(post.links.empty());
+  const Post large = post_of(json{{"id", 5}, {"title", "t"}, {"text", std::string(300000, 'x')}}.dump());
+  EXPECT_LE(large.text.size(), kMaxTextBytes);
 }
 
 TEST(HackerNewsItem, ReadsListsInAllTheirForms) {
