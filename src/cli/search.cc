@@ -31,7 +31,8 @@ int search(const Options& options) {
     return 0;
   }
   for (const auto& hit : result.at("hits")) show_post(hit.contains("post") ? hit["post"] : hit);
-  std::cout << fmt::format("{} posts matched, as of {} by the feed's clock\n", result.value("matched", 0),
+  std::cout << fmt::format("{}{} posts matched, as of {} by the feed's clock\n",
+                           result.value("matched_exact", true) ? "" : "at least ", result.value("matched", 0),
                            result.value("as_of", ""));
   return 0;
 }

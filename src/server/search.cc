@@ -63,6 +63,7 @@ void add_search_routes(Router& router, const Context& context) {
     reply->send(json_response({{"query", query.text},
                                {"as_of", format_time(result.as_of)},
                                {"matched", result.matched},
+                               {"matched_exact", result.matched_exact},
                                {"terms", std::move(terms)},
                                {"hits", std::move(hits)}}));
   };
