@@ -1,10 +1,11 @@
 // How fast and how large the engine is on a given model: load time, memory, prefill and decode rates, and the share of
 // the memory's read bandwidth that decoding reaches (every weight is read once a token, so bandwidth is its limit).
 //
-//   infer_bench --model MODEL.gguf [--threads N] [--prompt 512] [--tokens 128] [--runs 5] [--json]
+//   infer_bench --model MODEL.gguf [--threads N] [--prompt 512] [--tokens 128] [--runs 5] [--target AVX2] [--json]
 //
-// Medians over the runs; bandwidth is measured in the same process on the same threads.
+// --target runs the kernels of another instruction set than the best one that the processor has. Medians over the runs; bandwidth is measured in the same process on the same threads.
 #include <fmt/format.h>
+#include <hwy/targets.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -33,6 +34,7 @@ struct Options {
   size_t prompt = 512;
   size_t tokens = 128;
   size_t runs = 5;
+  std::string target;  // empty: the best
   bool json = false;
 };
 
@@ -84,6 +86,18 @@ infer::GenerateRequest greedy(std::vector<int32_t> prompt, size_t tokens) {
   return request;
 }
 
+/// Restricts the kernels to one instruction set.
+void choose_target(const std::string& name) {
+  std::string names;
+  for (int64_t left = hwy::SupportedTargets(); left != 0; left &= left - 1) {
+    const int64_t target = left & -left;
+    if (hwy::TargetName(target) == name) return hwy::SetSupportedTargetsForTest(target);
+    names += (names.empty() ? "" : ", ") + std::string(hwy::TargetName(target));
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("{} is not an instruction set of this processor; it has {}", name, names));
+}
+
 nlohmann::ordered_json measure(const Options& options) {
   ThreadPool pool(options.threads);
   const double before = seconds();
@@ -111,6 +125,7 @@ nlohmann::ordered_json measure(const Options& options) {
   const double bandwidth = read_bandwidth(pool);
   return {{"model", engine->info().name},
           {"quantisation", engine->info().quantisation},
+          {"target", options.target.empty() ? "best" : options.target},
           {"threads", options.threads},
           {"load_seconds", load},
           {"rss_mib_after_load", rss},
@@ -141,9 +156,11 @@ int run(int argc, char** argv) {
   app.add_option("--tokens", options.tokens, "tokens to generate")
       ->check(CLI::Range(size_t{2}, size_t{1} << 20));
   app.add_option("--runs", options.runs, "runs, of which the median counts")->check(CLI::PositiveNumber);
+  app.add_option("--target", options.target, "instruction set: AVX3_DL, AVX3, AVX2, SSE4, NEON");
   app.add_flag("--json", options.json, "print JSON");
   CLI11_PARSE(app, argc, argv);
   try {
+    if (!options.target.empty()) choose_target(options.target);
     const auto result = measure(options);
     if (options.json)
       fmt::print("{}\n", result.dump());

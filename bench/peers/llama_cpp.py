@@ -1,8 +1,9 @@
 """Compares infer_bench with llama-cpp-python on one model, on the same machine at the same time.
 
-usage: llama_cpp.py INFER_BENCH MODEL.gguf [--threads 2] [--rounds 5] [--prompt 512] [--tokens 128]
+usage: llama_cpp.py INFER_BENCH MODEL.gguf [--threads 2] [--rounds 5] [--prompt 512] [--tokens 128] [--target AVX2]
 
-Runs take turns, so that whatever else the machine does falls on both; medians and their ratio are printed.
+Runs take turns, so that whatever else the machine does falls on both; medians and their ratio are printed. --target restricts
+our kernels, never the peer, to an instruction set.
 """
 import argparse
 import json
@@ -52,11 +53,13 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--target", help="instruction set of infer_bench; without it the best of the processor")
     a = parser.parse_args()
+    target = ["--target", a.target] if a.target else []
     ours, peer = [], []
     for _ in range(a.rounds):
         ours.append(last_json([a.bench, "--model", a.model, "--threads", str(a.threads), "--prompt", str(a.prompt), "--tokens", str(a.tokens),
-                               "--runs", "1", "--json"]))
+                               "--runs", "1", "--json", *target]))
         peer.append(last_json([sys.executable, "-c", PEER, a.model, str(a.threads), str(a.prompt), str(a.tokens)]))
         time.sleep(0.5)
     print(f"llama-cpp-python {peer[0]['version']}, {a.threads} threads, {a.rounds} rounds, medians")

@@ -73,7 +73,7 @@ class LocalEngine final : public Engine {
   std::optional<int32_t> bos() const override {
     return tokenizer_.add_bos() ? tokenizer_.bos() : std::nullopt;
   }
-  std::vector<float> logits(const std::vector<int32_t>& tokens) override;
+  std::vector<float> logits(const std::vector<int32_t>& tokens, size_t first) override;
 
  private:
   /// One generation under way.
@@ -261,22 +261,30 @@ GenerateResult LocalEngine::generate(const GenerateRequest& request, const TextS
   return run.result;
 }
 
-std::vector<float> LocalEngine::logits(const std::vector<int32_t>& tokens) {
+std::vector<float> LocalEngine::logits(const std::vector<int32_t>& tokens, size_t first) {
   check(tokens);
+  if (first >= tokens.size())
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("logits from token {} on were asked for, but there are only {} tokens", first,
+                            tokens.size()));
   const auto turn = turnstile_.enter({});
   KvCache cache(config_, context_, weights_.cache_dtype());
-  std::vector<float> out(tokens.size() * config_.vocab);
-  for (size_t at = 0; at < tokens.size(); at += Transformer::kChunk) {
-    const size_t n = std::min(Transformer::kChunk, tokens.size() - at);
-    transformer_.forward(cache, std::span(tokens).subspan(at, n),
-                         std::span(out).subspan(at * config_.vocab, n * config_.vocab));
+  std::vector<float> out((tokens.size() - first) * config_.vocab);
+  for (size_t at = 0; at < tokens.size();) {
+    const size_t end = std::min(at + Transformer::kChunk, at < first ? first : tokens.size());
+    const auto chunk = std::span(tokens).subspan(at, end - at);
+    std::span<float> wanted;
+    if (at >= first)
+      wanted = std::span(out).subspan((at - first) * config_.vocab, chunk.size() * config_.vocab);
+    transformer_.forward(cache, chunk, wanted);
+    at = end;
   }
   return out;
 }
 
 }  // namespace
 
-std::vector<float> Engine::logits(const std::vector<int32_t>&) {
+std::vector<float> Engine::logits(const std::vector<int32_t>&, size_t) {
   throw Error(ErrorCode::kUnsupported, "this engine does not give logits");
 }
 

@@ -99,9 +99,10 @@ class Engine {
   /// The token that a plain text to complete begins with, where the model wants one. `tokenize_chat` has seen to it.
   virtual std::optional<int32_t> bos() const { return std::nullopt; }
 
-  /// The logits after each of the tokens, [tokens, vocabulary], computed without the cache: for tests and perplexity.
-  /// Errors: as `generate`; kUnsupported for an engine that has none to give.
-  virtual std::vector<float> logits(const std::vector<int32_t>& tokens);
+  /// The logits after each of the tokens from index `first` on, [tokens.size() - first, vocabulary], computed without the
+  /// cache: for tests and perplexity. Errors: as `generate`; kInvalidArgument where no token is left; kUnsupported for an
+  /// engine that has none to give.
+  virtual std::vector<float> logits(const std::vector<int32_t>& tokens, size_t first);
 };
 
 }  // namespace fathom::infer

@@ -1,12 +1,11 @@
 // The engine as its callers see it: loading, generating, the prefix cache, concurrency, cancellation, errors. On random
-// small models, and on the real stories260K and SmolLM2 where they are.
+// small models, and on the real stories260K where it is.
 #include "infer/engine.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <atomic>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
 #include <vector>
@@ -230,6 +229,19 @@ TEST(EngineTest, TheContextIsALimit) {
             ErrorCode::kInvalidArgument);
 }
 
+TEST(EngineTest, LogitsAreThoseAfterEachToken) {
+  Loaded model{TinyModel{}};
+  const auto tokens = text_tokens("some text");
+  const size_t vocab = model.engine->info().vocabulary;
+  const auto all = model.engine->logits(tokens, 0);
+  ASSERT_EQ(all.size(), tokens.size() * vocab);
+  for (const size_t first : {1u, 8u})
+    EXPECT_EQ(model.engine->logits(tokens, first),
+              std::vector<float>(all.begin() + static_cast<ptrdiff_t>(first * vocab), all.end()));
+  EXPECT_EQ(code_of([&] { model.engine->logits(tokens, 9); }), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code_of([&] { model.engine->logits({}, 0); }), ErrorCode::kInvalidArgument);
+}
+
 TEST(EngineTest, BadRequestsAreRefused) {
   Loaded model{TinyModel{}};
   const auto refuse = [&](const GenerateRequest& request) {
@@ -277,109 +289,6 @@ TEST(Stories260K, TellsItsStory) {
       "Once upon a time, there was a little girl named Lily. She loved to play outside in the park";
   const size_t from = result.text.find_first_not_of(' ');
   EXPECT_EQ(result.text.substr(from == std::string::npos ? 0 : from, story.size()), story);
-}
-
-// ------------------------------------------------------------------ SmolLM2 against the recording of llama.cpp
-
-// llama.cpp does not agree with itself beyond this: evaluating the prompt in smaller batches, or with flash attention,
-// moves the lead of its best token by 0.3 to 1.1 ("noise" of each case of the recording), because last bits of float sums
-// tip the rounding of activations to 8 bits. A lead below this is a near tie, where either token may come.
-constexpr float kNearTie = 0.25f;
-
-/// How the engine's choice at each recorded step, after the recorded tokens before it, compares with the recording.
-struct Agreement {
-  size_t steps = 0;
-  size_t others = 0;       // steps where the engine takes another token
-  std::string difference;  // the first of them that is no near tie and where llama.cpp agrees with itself
-};
-
-Agreement compare(Engine& engine, const nlohmann::json& item) {
-  const auto prompt = item["prompt"].get<std::vector<int32_t>>();
-  const auto tokens = item["tokens"].get<std::vector<int32_t>>();
-  const auto leads = item["leads"].get<std::vector<float>>();
-  std::vector<int32_t> all = prompt;
-  all.insert(all.end(), tokens.begin(), tokens.end());
-  const auto logits = engine.logits(all);
-  const size_t vocab = engine.info().vocabulary;
-  Agreement out;
-  out.steps = tokens.size();
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    const float* row = logits.data() + (prompt.size() + i - 1) * vocab;
-    const auto best = std::max_element(row, row + vocab) - row;
-    if (best == tokens[i]) continue;
-    const float gap = row[best] - row[tokens[i]];
-    ++out.others;
-    const bool near_tie = leads[i] < kNearTie && gap < kNearTie;
-    if (!near_tie && i < item["stable"].get<size_t>() && out.difference.empty()) {
-      out.difference = "at token " + std::to_string(i) + ": " + std::to_string(best) + " instead of " +
-                       std::to_string(tokens[i]) + ", ahead of it by " + std::to_string(gap) +
-                       "; recorded lead " + std::to_string(leads[i]);
-    }
-  }
-  return out;
-}
-
-class Recorded : public testing::Test {
- protected:
-  void SetUp() override {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    GTEST_SKIP() << "a real model takes too long under a sanitizer; the small ones run the same code";
-#endif
-    const auto path = test::smollm2_path();
-    if (!path) GTEST_SKIP() << "SmolLM2 is not there; set FATHOM_TEST_MODEL to its GGUF file";
-    pool_ = std::make_unique<ThreadPool>(2);
-    EngineOptions options;
-    options.context = 2048;
-    engine_ = Engine::load(*path, options, *pool_);
-    recording_ = nlohmann::json::parse(read_file(std::filesystem::path(FATHOM_SOURCE_DIR) /
-                                                 "tests/infer/testdata/greedy_smollm2_q4_1.json"));
-  }
-
-  /// The whole way from prompt to text, step by step on the engine's own tokens.
-  void expect_same_text(const nlohmann::json& item) {
-    const auto tokens = item["tokens"].get<std::vector<int32_t>>();
-    const auto result =
-        engine_->generate(greedy(item["prompt"].get<std::vector<int32_t>>(), tokens.size()), nullptr, {});
-    const auto end =
-        std::find_if(tokens.begin(), tokens.end(), [](int32_t t) { return t == 0 || t == 2 || t == 4; });
-    const std::vector<int32_t> spoken(tokens.begin(), end);
-    EXPECT_EQ(result.text, engine_->detokenize(spoken)) << item["name"];
-    EXPECT_EQ(result.completion_tokens, spoken.size());
-    EXPECT_EQ(result.finish, end == tokens.end() ? FinishReason::kLength : FinishReason::kStop);
-  }
-
-  std::unique_ptr<ThreadPool> pool_;
-  std::unique_ptr<Engine> engine_;
-  nlohmann::json recording_;
-};
-
-TEST_F(Recorded, GreedyTokensEqualThoseOfLlamaCpp) {
-  size_t steps = 0, others = 0, exact = 0;
-  for (const auto& item : recording_["cases"]) {
-    const Agreement agreement = compare(*engine_, item);
-    EXPECT_EQ(agreement.difference, "") << item["name"];
-    steps += agreement.steps;
-    others += agreement.others;
-    if (agreement.others > 0) continue;
-    ++exact;
-    expect_same_text(item);
-  }
-  RecordProperty("steps", std::to_string(steps));
-  RecordProperty("others", std::to_string(others));
-  RecordProperty("exact_cases", std::to_string(exact));
-  EXPECT_GE(exact, 12u);
-  EXPECT_LE(others * 50, steps) << "at more than one step in fifty another token was taken";
-}
-
-TEST_F(Recorded, PromptsHaveTheSameTokens) {
-  for (const auto& item : recording_["cases"]) {
-    std::vector<ChatMessage> messages;
-    for (const auto& m : item.value("messages", nlohmann::json::array()))
-      messages.push_back({m["role"], m["content"]});
-    const auto tokens = messages.empty() ? engine_->tokenize(item["text"].get<std::string>())
-                                         : engine_->tokenize_chat(messages);
-    EXPECT_EQ(tokens, item["prompt"].get<std::vector<int32_t>>()) << item["name"];
-  }
 }
 
 }  // namespace
