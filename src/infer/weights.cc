@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <string>
 
@@ -46,16 +48,24 @@ class Weights::Loader {
     std::byte* packed = take(t);
     const tensor::DType dtype = *t.dtype;
     exact_ = exact_ && dtype == tensor::DType::kF32;
+    std::atomic<bool> finite{true};
     pool_.parallel_for((rows + tensor::kGroupRows - 1) / tensor::kGroupRows, 1,
                        [&](size_t begin, size_t end) {
                          tensor::pack_groups(dtype, t.data.data(), rows, cols, begin, end, packed);
+                         const size_t first = begin * tensor::kGroupRows;
+                         const size_t count = std::min(end * tensor::kGroupRows, rows) - first;
+                         const size_t bytes = tensor::row_bytes(dtype, cols);
+                         if (!tensor::row_is_finite(dtype, t.data.data() + first * bytes, count * cols))
+                           finite.store(false, std::memory_order_relaxed);
                        });
+    require_finite(t, finite);
     if (mapped_) give_back(t.data);
     return {dtype, rows, cols, tensor::packed_group_bytes(dtype, cols), packed};
   }
 
   const float* vector(const std::string& name) {
     const model::GgufTensor& t = file_.tensor(name);
+    require_finite(t, tensor::row_is_finite(*t.dtype, t.data.data(), t.elements));
     auto* out = reinterpret_cast<float*>(take(t));
     tensor::dequantize_row(*t.dtype, t.data.data(), out, t.elements);
     return out;
@@ -72,6 +82,15 @@ class Weights::Loader {
   bool exact() const { return exact_; }
 
  private:
+  /// One number that is not finite would spread, or hide in the rounding of activations and change what is said.
+  void require_finite(const model::GgufTensor& t, bool finite) const {
+    if (finite) return;
+    throw Error(
+        ErrorCode::kCorrupt,
+        fmt::format("{}: tensor {} holds a number that is not finite; the file is damaged, get it again",
+                    file_.name(), t.name));
+  }
+
   std::byte* take(const model::GgufTensor& t) {
     std::byte* at = next_;
     next_ += stored_bytes(t);

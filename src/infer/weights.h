@@ -32,6 +32,7 @@ class Weights {
  public:
   /// Packs every tensor on all threads of `pool`. The tensors have been checked (ModelConfig::from_gguf). `mapped`: the
   /// file is a map of its own (GgufFile::open), whose pages are given back as they have been read.
+  /// Errors: kCorrupt, naming the tensor, for a number that is not finite; kResourceExhausted.
   Weights(const model::ModelConfig& config, const model::GgufFile& file, bool mapped, ThreadPool& pool);
 
   const tensor::PackedMatrix& embedding() const { return embedding_; }  // [vocab, d_model]

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 
 #include "base/error.h"
@@ -126,6 +127,18 @@ void narrow(const float* values, std::byte* row, size_t n) {
   }
 }
 
+/// Whether none of `count` numbers, each `step` bytes after the last, has all bits of its exponent set.
+template <class Bits, Bits kExponent>
+bool no_exponent_is(const std::byte* at, size_t count, size_t step) {
+  bool any = false;
+  for (size_t i = 0; i < count; ++i, at += step) {
+    Bits bits;
+    std::memcpy(&bits, at, sizeof bits);
+    any |= (bits & kExponent) == kExponent;
+  }
+  return !any;
+}
+
 }  // namespace
 
 std::string_view name(DType dtype) { return traits(dtype).name; }
@@ -196,6 +209,23 @@ void dequantize_row(DType dtype, const std::byte* row, float* out, size_t n) {
     case DType::kQ4_0: return dequantize_blocks<BlockQ4_0>(row, out, n);
     case DType::kQ4_1: return dequantize_blocks<BlockQ4_1>(row, out, n);
   }
+}
+
+bool row_is_finite(DType dtype, const std::byte* row, size_t n) {
+  FATHOM_CHECK(n % block_size(dtype) == 0, "a row is whole blocks");
+  const size_t count = n / block_size(dtype);
+  const size_t step = block_bytes(dtype);
+  switch (dtype) {
+    case DType::kF32: return no_exponent_is<uint32_t, 0x7F800000>(row, count, step);
+    case DType::kBF16: return no_exponent_is<uint16_t, 0x7F80>(row, count, step);
+    case DType::kF16:
+    case DType::kQ8_0:
+    case DType::kQ4_0: return no_exponent_is<uint16_t, 0x7C00>(row, count, step);
+    case DType::kQ4_1:
+      return no_exponent_is<uint16_t, 0x7C00>(row + offsetof(BlockQ4_1, d), count, step) &&
+             no_exponent_is<uint16_t, 0x7C00>(row + offsetof(BlockQ4_1, m), count, step);
+  }
+  return false;
 }
 
 void quantize_row(DType dtype, const float* values, std::byte* row, size_t n) {

@@ -59,6 +59,8 @@ uint16_t f32_to_bf16(float value);
 
 /// The reference conversions. REQUIRES: n is a multiple of block_size(dtype), row_bytes(dtype, n) bytes at `row`.
 void dequantize_row(DType dtype, const std::byte* row, float* out, size_t n);
+/// Whether none of the row's numbers is infinite or not a number (what dequantize_row gives then is finite).
+bool row_is_finite(DType dtype, const std::byte* row, size_t n);
 /// Quantises with the scale that covers each block's range, values rounded to nearest. Inputs are finite.
 void quantize_row(DType dtype, const float* values, std::byte* row, size_t n);
 

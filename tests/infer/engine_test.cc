@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <string>
 #include <thread>
 #include <vector>
@@ -255,20 +256,73 @@ TEST(EngineTest, BadRequestsAreRefused) {
   refuse(hot);
 }
 
-TEST(EngineTest, NumbersThatAreNotFiniteAreAnError) {
-  for (const float poison : {NAN, INFINITY}) {
-    TinyModel spec;
-    spec.poison = poison;
-    Loaded model(spec);
-    EXPECT_EQ(code_of([&] { model.engine->generate(greedy(text_tokens("x"), 5), nullptr, {}); }),
-              ErrorCode::kCorrupt);
+TEST(EngineTest, ATensorThatIsNotFiniteIsNamed) {
+  for (const tensor::DType dtype : tensor::kAllDTypes) {
+    for (const std::string name :
+         {"token_embd.weight", "blk.1.attn_v.weight", "blk.0.ffn_up.weight", "output_norm.weight"}) {
+      for (const float poison : {NAN, INFINITY, -INFINITY}) {
+        TinyModel spec;
+        spec.dtype = dtype;
+        spec.poisoned = name;
+        spec.poison = poison;
+        std::string sentence;
+        EXPECT_EQ(code_of([&] { Loaded model(spec); }, &sentence), ErrorCode::kCorrupt);
+        EXPECT_NE(sentence.find("tensor " + name + " holds a number that is not finite"), std::string::npos)
+            << sentence;
+      }
+    }
+  }
+}
+
+TEST(EngineTest, ComputingWhatIsNotFiniteIsAnError) {
+  TinyModel spec;
+  spec.poisoned = "output_norm.weight";
+  spec.poison = 3e38f;  // finite, but its product with a large activation is not
+  spec.logits = 100;
+  Loaded model(spec);
+  std::string sentence;
+  EXPECT_EQ(code_of([&] { model.engine->generate(greedy(text_tokens("x"), 5), nullptr, {}); }, &sentence),
+            ErrorCode::kCorrupt);
+  EXPECT_NE(sentence.find("not finite"), std::string::npos) << sentence;
+  // What was computed is not kept for the next caller as if it were good.
+  EXPECT_EQ(code_of([&] { model.engine->generate(greedy(text_tokens("x"), 5), nullptr, {}); }),
+            ErrorCode::kCorrupt);
+}
+
+TEST(EngineTest, TheSmallestRequests) {
+  const std::string gguf = test::tiny_gguf(TinyModel{});
+  Loaded one(gguf, EngineOptions{.context = 1});
+  const auto full = one.engine->generate(greedy({70}, 5), nullptr, {});
+  EXPECT_EQ(full.completion_tokens, 0u);
+  EXPECT_EQ(full.finish, FinishReason::kLength);
+  EXPECT_EQ(full.text, "");
+  std::string sentence;
+  EXPECT_EQ(code_of(
+                [&] {
+                  one.engine->generate(greedy({70, 71}, 5), nullptr, {});
+                },
+                &sentence),
+            ErrorCode::kResourceExhausted);
+  EXPECT_NE(sentence.find("the context holds 1"), std::string::npos) << sentence;
+
+  Loaded model(gguf, EngineOptions{.context = 17});
+  for (const size_t prompt : {1u, 16u, 17u}) {
+    const auto none = model.engine->generate(greedy(std::vector<int32_t>(prompt, 70), 0), nullptr, {});
+    EXPECT_EQ(none.completion_tokens, 0u);
+    EXPECT_EQ(none.finish, FinishReason::kLength);
+    auto request = greedy(std::vector<int32_t>(prompt, 70), SIZE_MAX);
+    request.sampling.temperature = 5.0f;
+    EXPECT_LE(model.engine->generate(request, nullptr, {}).completion_tokens, 17 - prompt);
   }
 }
 
 TEST(EngineTest, ABrokenFileGetsASentence) {
   const std::string good = test::tiny_gguf(TinyModel{});
-  for (const size_t size : {size_t{0}, size_t{3}, size_t{40}, good.size() / 2, good.size() - 1})
-    EXPECT_EQ(code_of([&] { Loaded(good.substr(0, size)); }), ErrorCode::kCorrupt) << size;
+  for (const size_t size : {size_t{0}, size_t{3}, size_t{40}, good.size() / 2, good.size() - 1}) {
+    std::string sentence;
+    EXPECT_EQ(code_of([&] { Loaded(good.substr(0, size)); }, &sentence), ErrorCode::kCorrupt) << size;
+    EXPECT_NE(sentence.find("model.gguf"), std::string::npos) << sentence;
+  }
   ThreadPool pool(1);
   EXPECT_EQ(code_of([&] { Engine::load("/nowhere/model.gguf", {}, pool); }), ErrorCode::kNotFound);
 }

@@ -26,8 +26,9 @@ struct TinyModel {
   bool tied = true;
   bool biases = false;
   bool rope_factors = false;
-  double logits = 1;  // their root mean square, about
-  float poison = 0;   // not 0: stands in place of one weight of the last norm
+  double logits = 1;     // their root mean square, about
+  std::string poisoned;  // the tensor whose first number (or first block's scale) is `poison`
+  float poison = 0;
   uint64_t seed = 1;
 };
 
@@ -54,7 +55,7 @@ class TinyWriter {
       matrix(block + "ffn_up", s.d_model, s.ffn, s.biases);
       matrix(block + "ffn_down", s.ffn, s.d_model, s.biases);
     }
-    vector("output_norm.weight", s.d_model, 1.0, s.poison);
+    vector("output_norm.weight", s.d_model, 1.0);
     if (!s.tied) matrix("output", s.d_model, s.vocab, false);
     if (s.rope_factors) vector("rope_freqs.weight", s.head_dim / 2, 2.0);
     return writer_.serialise();
@@ -105,26 +106,31 @@ class TinyWriter {
     // As trained models have it: each matrix a little below keeping its input's size.
     const bool table = stem == "token_embd" || stem == "output";
     const double scale = (table ? spec_.logits : 0.8) / std::sqrt(static_cast<double>(in));
-    add(stem + ".weight", spec_.dtype, {in, out}, scale, 0.0, 0);
+    add(stem + ".weight", spec_.dtype, {in, out}, scale, 0.0);
     if (bias) vector(stem + ".bias", out, 0.0);
   }
 
-  void vector(const std::string& name, uint64_t n, double mean, float poison = 0) {
-    add(name, tensor::DType::kF32, {n}, 0.2, mean, poison);
+  void vector(const std::string& name, uint64_t n, double mean) {
+    add(name, tensor::DType::kF32, {n}, 0.2, mean);
   }
 
   void add(const std::string& name, tensor::DType dtype, const std::vector<uint64_t>& shape, double scale,
-           double mean, float poison) {
+           double mean) {
     const size_t cols = shape[0];
     const size_t rows = shape.size() > 1 ? shape[1] : 1;
     std::vector<float> row(cols);
     auto& data = kept_.emplace_back(rows * tensor::row_bytes(dtype, cols));
     for (size_t r = 0; r < rows; ++r) {
       for (float& v : row) v = static_cast<float>(mean + scale * random_.normal());
-      if (poison != 0) row[0] = poison;
       tensor::quantize_row(dtype, row.data(), data.data() + r * tensor::row_bytes(dtype, cols), cols);
     }
+    if (name == spec_.poisoned) store_poison(dtype, data.data());
     writer_.add_tensor(name, dtype, shape, data);
+  }
+
+  void store_poison(tensor::DType dtype, std::byte* at) const {
+    const bool plain = tensor::block_size(dtype) == 1;  // a block format begins with an F16
+    tensor::quantize_row(plain ? dtype : tensor::DType::kF16, &spec_.poison, at, 1);
   }
 
   TinyModel spec_;

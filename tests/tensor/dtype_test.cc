@@ -138,6 +138,29 @@ TEST(Blocks, QuantisingErrsByAtMostHalfAStep) {
   }
 }
 
+TEST(Blocks, WhatIsNotFiniteIsFound) {
+  for (const DType dtype : kAllDTypes) {
+    const size_t n = 96;
+    std::vector<float> values(n);
+    for (size_t i = 0; i < n; ++i) values[i] = static_cast<float>(i) * 1000.0f - 40000.0f;
+    std::vector<std::byte> row(row_bytes(dtype, n) + 1);
+    quantize_row(dtype, values.data(), row.data() + 1, n);
+    EXPECT_TRUE(row_is_finite(dtype, row.data() + 1, n)) << name(dtype);
+    const uint32_t one = dtype == DType::kF32 ? 0x7F800000 : dtype == DType::kBF16 ? 0x7F80 : 0x7C00;
+    const size_t bytes = dtype == DType::kF32 ? 4 : 2;
+    for (const uint32_t bits : {one, one | 1, one | (bytes == 4 ? 0x80000000 : 0x8000)}) {
+      for (const size_t at : {size_t{0}, row_bytes(dtype, n) - block_bytes(dtype)}) {
+        for (const size_t field : {0u, 2u}) {
+          if (field == 2 && dtype != DType::kQ4_1) continue;
+          auto bad = row;
+          std::memcpy(bad.data() + 1 + at + field, &bits, bytes);
+          EXPECT_FALSE(row_is_finite(dtype, bad.data() + 1, n)) << name(dtype) << " at " << at + field;
+        }
+      }
+    }
+  }
+}
+
 TEST(Blocks, ExtremesStayFinite) {
   for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1})
     for (const float extreme : {0.0f, 1e-40f, 1e-8f, 3e38f, -3e38f}) {
