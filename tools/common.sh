@@ -84,14 +84,22 @@ fetch_model() {
   fi
 }
 
-# configure_and_build PRESET [TARGET...]: builds with as many jobs as there are cores.
-configure_and_build() {
+# configure PRESET TESTS: makes the build folder; TESTS is ON or OFF. A folder that was made with tests stays so.
+configure() {
+  local preset=$1 tests=$2 cache=build/$1/CMakeCache.txt log
+  [ -e "build/$preset/build.ninja" ] && { [ "$tests" = OFF ] || grep -q '^FATHOM_TESTS:BOOL=ON' "$cache"; } && return 0
+  log=$(mktemp)
+  cmake --preset "$preset" -DFATHOM_TESTS="$tests" > "$log" 2>&1 || {
+    cat "$log" >&2
+    rm -f "$log"
+    die "The build could not be configured; the lines above say why."
+  }
+  rm -f "$log"
+}
+
+# build PRESET [TARGET...]: with as many jobs as there are cores.
+build() {
   local preset=$1
   shift
-  [ -e "build/$preset/build.ninja" ] || cmake --preset "$preset" > "build-$preset.log" 2>&1 || {
-    cat "build-$preset.log" >&2
-    die "The build could not be configured."
-  }
-  rm -f "build-$preset.log"
   cmake --build --preset "$preset" ${1:+--target "$@"}
 }

@@ -7,7 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 seconds=${1:-60} only=${2:-}
 ensure_packages run test check
-configure_and_build asan fuzzers > /dev/null
+configure asan ON
+build asan fuzzers > /dev/null
 passed=0
 for program in build/asan/tests/fuzz/*_fuzz; do
   name=$(basename "$program" _fuzz)

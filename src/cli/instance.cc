@@ -106,6 +106,9 @@ Feed make_feed(const InstanceOptions& options, Transport& transport, const Clock
                   fmt::format("--source '{}' is not one of auto, hackernews, world, file:PATH, none", spec));
     }
   }
+  if (feed.fiction && feed.sources.size() > 1)
+    throw Error(ErrorCode::kInvalidArgument,
+                "--source world stands alone: fiction and real posts are never searched together");
   return feed;
 }
 

@@ -58,6 +58,10 @@ int main_checked(int argc, char** argv) {
   add_models(app, run);
   add_world(app, run);
 
+  if (argc > 1 && argv[1][0] != '-' && app.get_subcommand_no_throw(argv[1]) == nullptr) {
+    std::fprintf(stderr, "fathom: there is no command '%s'; 'fathom --help' lists them\n", argv[1]);
+    return 2;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& asked_for_help) {
