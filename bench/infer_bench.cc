@@ -89,8 +89,8 @@ infer::GenerateRequest greedy(std::vector<int32_t> prompt, size_t tokens) {
 /// Restricts the kernels to one instruction set.
 void choose_target(const std::string& name) {
   std::string names;
-  for (int64_t left = hwy::SupportedTargets(); left != 0; left &= left - 1) {
-    const int64_t target = left & -left;
+  for (const int64_t target : {HWY_AVX3_DL, HWY_AVX3, HWY_AVX2, HWY_SSE4, HWY_NEON}) {  // tensor/simd.h
+    if ((hwy::SupportedTargets() & target) == 0) continue;
     if (hwy::TargetName(target) == name) return hwy::SetSupportedTargetsForTest(target);
     names += (names.empty() ? "" : ", ") + std::string(hwy::TargetName(target));
   }
