@@ -57,9 +57,10 @@ struct Citation {
 };
 
 struct Step {
-  std::string query;  // as searched
-  size_t found = 0;   // posts matched
-  size_t read = 0;    // of them, new and kept
+  std::string query;        // as searched
+  size_t found = 0;         // posts matched
+  size_t read = 0;          // of them, new and kept
+  bool found_exact = true;  // false: at least so many
 };
 
 struct Answer {

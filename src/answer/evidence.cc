@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "answer/cues.h"
 #include "base/text.h"
 
 namespace fathom::answer {
@@ -116,7 +117,7 @@ double trust_of(const Evidence& evidence) {
   const std::string lower = to_lower_ascii(evidence.post.text);
   double trust = 1;
   if (has_rumour_cue(lower)) trust *= 0.6;
-  if (has_injection_cue(lower) || has_selling_cue(lower)) trust *= 0.2;
+  if (has_injection_cue(lower) || has_selling_cue(lower) || advertises(lower)) trust *= 0.2;
   const Noise noise = noise_of(evidence);
   if (noise == Noise::kSpam) trust *= 0.25;
   if (noise == Noise::kLoud) trust *= 0.5;

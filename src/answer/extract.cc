@@ -8,6 +8,8 @@
 #include <optional>
 #include <unordered_set>
 
+#include "answer/burst.h"
+#include "answer/cues.h"
 #include "base/text.h"
 
 namespace fathom::answer {
@@ -18,26 +20,6 @@ constexpr double kLeastScore = 0.2;    // below it a sentence is about something
 constexpr size_t kNear = 5;            // words between a number and what it counts
 
 bool asks_number(Ask ask) { return ask == Ask::kHowMany || ask == Ask::kHowMuch; }
-
-bool holds_any(std::string_view lower, std::initializer_list<std::string_view> cues) {
-  return std::ranges::any_of(cues,
-                             [&](std::string_view cue) { return lower.find(cue) != std::string_view::npos; });
-}
-
-bool corrects(std::string_view lower) {
-  return holds_any(lower, {"correction", "corrected", "revised",        "not poisoned", "there was no",
-                           "rumour",     "rumor",     "earlier report", "not true",     "false",
-                           "denied",     "denies",    "debunk",         "clarif",       "contrary to",
-                           "retract",    "updated",   "update:",        "in fact",      "is wrong",
-                           "was wrong",  "no truth",  "has now risen",  "rises to",     "now stands"});
-}
-
-bool denies(const Evidence& evidence, Span passage) {
-  return std::ranges::any_of(evidence.words, [&](const Word& word) {
-    return word.span.begin >= passage.begin && word.span.end <= passage.end &&
-           (is_negation(word.folded) || word.folded == "nothing");
-  });
-}
 
 /// Scores the passages of one post for one question.
 class Scorer {
@@ -83,6 +65,7 @@ class Scorer {
     score -= 0.02 * static_cast<double>(count - 1);
     if (relevance_.primary(evidence_)) score += plan_.ask == Ask::kYesNo ? 0.2 : 0.1;
     if (plan_.ask == Ask::kYesNo && denies(evidence_, passage)) score += 0.1;
+    if (!quote.value.empty()) quote.answers = true;
     score -= shape_penalty(passage, lower, !quote.value.empty());
     quote.score = score * (0.5 + 0.5 * evidence_.trust);
     if (part < 0.25 && whole > 0 && !plan_.terms.empty()) return std::nullopt;
@@ -119,7 +102,8 @@ class Scorer {
     if (content < 3 && !tells) penalty += 0.3;
     if (plain < 4 && !tells) penalty += 0.15;
     if (first_person > 0) penalty += 0.15;
-    if (holds_any(lower, {"http://", "https://"})) penalty += 0.03;
+    if (lower.find("http://") != std::string::npos || lower.find("https://") != std::string::npos)
+      penalty += 0.03;
     if (lower.ends_with("...") || lower.ends_with("\xE2\x80\xA6")) penalty += 0.05;
     return penalty;
   }
@@ -133,15 +117,12 @@ class Scorer {
     switch (plan_.ask) {
       case Ask::kHowMany:
       case Ask::kHowMuch: return number_bonus(passage, quote);
-      case Ask::kWhen: return states_time(passage, quote) ? (quote.value.empty() ? 0.15 : 0.3) : 0;
-      case Ask::kWhere: return states_place(passage) ? 0.25 : -0.05;
-      case Ask::kWho: return person_bonus(passage);
+      case Ask::kWhen: return time_bonus(passage, quote);
+      case Ask::kWhere: return (quote.answers = states_place(passage)) ? 0.25 : -0.05;
+      case Ask::kWho: return person_bonus(passage, quote);
       case Ask::kWhy:
-        return holds_any(lower,
-                         {"because", "due to", "after ", "caused", "cause of", "following", "amid", "blame",
-                          "reason", "thanks to", " as ", "over ", "triggered", "sparked", "led to"})
-                   ? 0.25
-                   : 0;
+        quote.answers = explains(lower) || may_explain(lower);
+        return explains(lower) ? 0.3 : quote.answers ? 0.1 : 0;
       default: return news_bonus(passage);
     }
   }
@@ -158,29 +139,53 @@ class Scorer {
     return 0.02 * static_cast<double>(std::min<size_t>(fresh, 6)) + (name ? 0.06 : 0);
   }
 
-  bool states_time(Span passage, Quote& quote) const {
+  /// A time of day at which the post itself was written: "Count at 07:05", posted at 07:06.
+  bool is_stamp(const Fact& fact) const {
+    if (fact.kind != FactKind::kTime || plan_.past) return false;
+    using std::chrono::minutes;
+    const auto day = std::chrono::floor<std::chrono::days>(evidence_.post.created_at);
+    const auto late = evidence_.post.created_at - (day + minutes{static_cast<int>(fact.value)});
+    return late >= minutes{-2} && late <= minutes{20};
+  }
+
+  /// How near a word is to one of the question's that is no name: 0..0.15.
+  double near_asked(size_t at, Span passage) const {
+    double near = 0;
+    for (size_t i = 0; i < evidence_.words.size(); ++i) {
+      const size_t distance = i > at ? i - at : at - i;
+      if (distance == 0 || distance > 2 * kNear || !inside(evidence_.words[i].span, passage)) continue;
+      const bool asked = std::ranges::any_of(plan_.terms, [&](const Term& term) {
+        return !term.name && !term.weak && related(term.word, evidence_.words[i]);
+      });
+      if (asked) near = std::max(near, 0.15 - 0.012 * static_cast<double>(distance));
+    }
+    return near;
+  }
+
+  /// A time or date, best near what is asked about.
+  double time_bonus(Span passage, Quote& quote) const {
+    static const std::unordered_set<std::string_view> kWhen = {
+        "today",   "tomorrow", "tonight",  "yesterday", "morning", "afternoon",
+        "evening", "noon",     "midnight", "weekend",   "ago"};
+    double best = 0;
+    const auto offer = [&](double bonus, std::string value) {
+      if (bonus <= best) return;
+      best = bonus;
+      quote.value = std::move(value);
+    };
     for (const Fact& fact : evidence_.facts) {
       const bool time =
           fact.kind == FactKind::kTime || fact.kind == FactKind::kDate || fact.kind == FactKind::kYear;
-      if (!time || !inside(fact.span, passage)) continue;
-      quote.value = fact.key;
-      return true;
+      if (!time || !inside(fact.span, passage) || is_stamp(fact)) continue;
+      offer((fact.kind == FactKind::kYear ? 0.2 : 0.3) + near_asked(fact.word, passage), fact.key);
     }
-    for (const Word& word : evidence_.words) {
+    for (size_t i = 0; i < evidence_.words.size(); ++i) {
+      const Word& word = evidence_.words[i];
       if (!inside(word.span, passage) || word.kind != WordKind::kWord) continue;
-      if (weekday_number(word.folded) > 0 || (word.capital && month_number(word.folded) > 0)) {
-        quote.value = "w:" + word.folded;
-        return true;
-      }
-      static const std::unordered_set<std::string_view> kWhen = {
-          "today", "tomorrow", "tonight", "yesterday", "morning", "afternoon", "evening",
-          "noon",  "midnight", "weekend", "minutes",   "hours",   "ago"};
-      if (kWhen.contains(word.folded)) {
-        quote.value = "w:" + word.folded;
-        return true;
-      }
+      const bool named = weekday_number(word.folded) > 0 || (word.capital && month_number(word.folded) > 0);
+      if (named || kWhen.contains(word.folded)) offer(0.22 + near_asked(i, passage), "w:" + word.folded);
     }
-    return false;
+    return best;
   }
 
   bool states_place(Span passage) const {
@@ -210,13 +215,15 @@ class Scorer {
     return next != evidence_.words.end() && next->capital && next->span.begin <= word.span.end + 2;
   }
 
-  /// A name that the question does not have, best beside one of its words: "TSA officer Ann Lee".
-  double person_bonus(Span passage) const {
+  /// A name that the question does not have, best beside one of its words: "TSA officer Ann Lee". A result tells who won.
+  double person_bonus(Span passage, Quote& quote) const {
     size_t run = 0, longest = 0, capitals = 0, plain = 0, since_term = 100;
-    bool handle = false, beside = false;
-    for (const Word& word : evidence_.words) {
+    bool handle = false, beside = false, told = !has_verb();
+    for (size_t i = 0; i < evidence_.words.size(); ++i) {
+      const Word& word = evidence_.words[i];
       if (!inside(word.span, passage)) continue;
       const bool asked = in_question(word);
+      told = told || is_asked_verb(word);
       handle = handle || (word.kind == WordKind::kHandle && !asked);
       plain += word.kind == WordKind::kWord && !is_stop_word(word.folded) ? 1 : 0;
       capitals += word.kind == WordKind::kWord && word.capital && !is_stop_word(word.folded) ? 1 : 0;
@@ -225,21 +232,61 @@ class Scorer {
                         month_number(word.folded) == 0 && weekday_number(word.folded) == 0;
       run = name ? run + 1 : 0;
       longest = std::max(longest, run);
-      beside =
-          beside || (run >= 2 && since_term <= 3) || (asked && run == 0 && longest >= 2 && since_term > 3);
-      since_term = asked ? 0 : since_term + 1;
+      beside = beside || (run >= 2 && since_term <= 3) ||
+               ((asked || is_asked_verb(word)) && run == 0 && longest >= 2 && since_term > 3);
+      since_term = asked || is_asked_verb(word) ? 0 : since_term + 1;
     }
     // In a headline every word has a capital: it tells nothing.
     const bool headline = plain >= 4 && capitals * 10 >= plain * 7;
+    if (asks_winner() && has_score(passage)) return quote.answers = true, 0.25;
+    quote.answers = told && (longest >= 1 || handle || doer_before_verb(passage));
     if (longest >= 2) return (headline ? 0.1 : 0.2) + (beside && !headline ? 0.15 : 0);
-    return longest == 1 || handle ? 0.1 : -0.1;
+    return longest == 1 || handle ? 0.1 : quote.answers ? 0.05 : -0.1;
+  }
+
+  bool has_verb() const {
+    return std::ranges::any_of(plan_.terms, [](const Term& term) { return !term.name && !term.weak; });
+  }
+  bool is_asked_verb(const Word& word) const {
+    return std::ranges::any_of(
+        plan_.terms, [&](const Term& term) { return !term.name && !term.weak && related(term.word, word); });
+  }
+
+  bool asks_winner() const {
+    static const Word kWin = split_words("won").front();
+    return std::ranges::any_of(plan_.terms,
+                               [](const Term& term) { return !term.name && related(term.word, kWin); });
+  }
+  bool has_score(Span passage) const {
+    const std::vector<Fact> scores = find_scores(text_, evidence_.words);
+    return std::ranges::any_of(scores, [&](const Fact& fact) { return inside(fact.span, passage); });
+  }
+
+  /// "The organist found ...", "found by a cleaner": a doer without a name.
+  bool doer_before_verb(Span passage) const {
+    const auto verb = std::ranges::find_if(plan_.terms, [](const Term& t) { return !t.name && !t.weak; });
+    if (verb == plan_.terms.end()) return false;
+    const std::vector<Word>& words = evidence_.words;
+    for (size_t i = 0; i < words.size(); ++i) {
+      if (!inside(words[i].span, passage) || !related(verb->word, words[i])) continue;
+      const auto doer = [&](size_t k) {
+        return k < words.size() && inside(words[k].span, passage) && words[k].kind == WordKind::kWord &&
+               is_content(words[k]) && !in_question(words[k]);
+      };
+      const bool led = i >= 2 && (words[i - 2].folded == "the" || words[i - 2].folded == "a") && doer(i - 1);
+      const bool by = i + 3 < words.size() && words[i + 1].folded == "by" && doer(i + 3);
+      if (led || by) return true;
+    }
+    return false;
   }
 
   /// A number that the question does not have, near what is counted.
   double number_bonus(Span passage, Quote& quote) const {
+    if (plan_.unit == Unit::kScore) return score_bonus(passage, quote);
     double best = -0.4;
     for (const Fact& fact : evidence_.facts) {
       if (!inside(fact.span, passage) || !is_quantity(fact) || stated_in_question(fact)) continue;
+      if (is_total(fact)) continue;
       const bool fits = fits_unit(fact);
       const double near = tie(fact.word, passage);
       if (plan_.unit != Unit::kNone ? !fits : near < 0.15) continue;
@@ -252,8 +299,54 @@ class Scorer {
     return best;
   }
 
+  /// The result of a match, but not the time at which it is told.
+  double score_bonus(Span passage, Quote& quote) const {
+    for (const Fact& fact : find_scores(text_, evidence_.words)) {
+      if (!inside(fact.span, passage)) continue;
+      const bool clock = std::ranges::any_of(
+          evidence_.facts, [&](const Fact& other) { return other.span == fact.span && is_stamp(other); });
+      if (clock) continue;
+      quote.value = fact.key;
+      return 0.5;
+    }
+    return -0.4;
+  }
+
+  /// The 9,000 of "3,200 of 9,000": what there are in all.
+  bool is_total(const Fact& fact) const {
+    if (fact.word < 2 || evidence_.words[fact.word - 1].folded != "of") return false;
+    return std::ranges::any_of(evidence_.facts, [&](const Fact& other) {
+      const size_t after = other.word + 1;
+      return &other != &fact && other.span.end <= evidence_.words[fact.word - 1].span.begin &&
+             is_quantity(other) &&
+             (after == fact.word - 1 || (after == fact.word - 2 && evidence_.words[after].folded == "out"));
+    });
+  }
+
+  /// "no tickets left" is a number; "half of all trains" and "1 in 5" are shares.
+  double worded_bonus(Span passage, Quote& quote) const {
+    static const std::unordered_set<std::string_view> kShares = {"half", "third", "thirds", "quarter",
+                                                                 "quarters"};
+    const std::vector<Word>& words = evidence_.words;
+    for (size_t i = 0; i + 1 < words.size(); ++i) {
+      if (!inside(words[i].span, passage) || !inside(words[i + 1].span, passage)) continue;
+      const bool focus = std::ranges::any_of(
+          plan_.terms, [&](const Term& t) { return t.focus && !t.name && related(t.word, words[i + 1]); });
+      if (words[i].folded == "no" && focus && plan_.ask == Ask::kHowMany) return quote.value = "n:0", 0.35;
+      if (plan_.unit != Unit::kPercent) continue;
+      const bool one_in = i + 2 < words.size() && words[i + 1].folded == "in" &&
+                          words[i].folded.size() <= 3 && words[i + 2].kind == WordKind::kNumber &&
+                          (words[i].kind == WordKind::kNumber || words[i].folded == "one");
+      if (!one_in && !kShares.contains(words[i].folded)) continue;
+      quote.value = "v:" + words[i].folded + (one_in ? words[i + 2].folded : "");
+      return 0.3 + tie(i, passage);
+    }
+    return 0;
+  }
+
   /// "dozens of", "hundreds", "nobody": an answer, but a poor one.
   double vague_bonus(Span passage, Quote& quote) const {
+    if (const double worded = worded_bonus(passage, quote); worded > 0) return worded;
     static const std::unordered_set<std::string_view> kVague = {"dozens", "hundreds", "thousands", "millions",
                                                                 "nobody", "none",     "scores"};
     for (size_t i = 0; i < evidence_.words.size() && plan_.unit == Unit::kNone; ++i) {
@@ -270,7 +363,7 @@ class Scorer {
     for (size_t i = 0; i < evidence_.words.size(); ++i) {
       const size_t distance = i > at ? i - at : at - i;
       if (distance == 0 || distance > kNear || !inside(evidence_.words[i].span, passage)) continue;
-      near = std::max(near, counted(evidence_.words[i]) - 0.02 * static_cast<double>(distance));
+      near = std::max(near, counted(evidence_.words[i], i > at) - 0.02 * static_cast<double>(distance));
     }
     return near;
   }
@@ -324,9 +417,9 @@ class Scorer {
     using Words = std::unordered_set<std::string_view>;
     static const Words kSpeed = {"mph",   "kph",        "kmh",        "km",   "knots",
                                  "miles", "kilometers", "kilometres", "kmph", "mi"};
-    static const Words kLength = {"feet",  "ft", "foot",       "metres",     "meters",  "metre",
-                                  "meter", "m",  "cm",         "inches",     "inch",    "miles",
-                                  "mile",  "km", "kilometres", "kilometers", "stories", "storeys"};
+    static const Words kLength = {"feet", "ft",         "foot",       "metres",  "meters", "metre", "meter",
+                                  "m",    "cm",         "inches",     "inch",    "miles",  "light", "mile",
+                                  "km",   "kilometres", "kilometers", "stories", "storeys"};
     static const Words kDuration = {"minutes", "minute", "mins",    "hours", "hour",   "hrs",
                                     "days",    "day",    "weeks",   "week",  "months", "month",
                                     "years",   "year",   "seconds", "secs"};
@@ -350,6 +443,7 @@ class Scorer {
       case Unit::kDegrees: return in(kDegrees);
       case Unit::kWeight: return in(kWeight);
       case Unit::kAge: return in(kAge) || own == "aged";
+      case Unit::kScore: return false;  // score_bonus
       case Unit::kMagnitude:
         return fact.kind == FactKind::kNumber && fact.value >= 1 && fact.value < 10 && near_magnitude(fact);
     }
@@ -369,14 +463,15 @@ class Scorer {
   }
 
   /// How strongly a word near a number ties it to the question: the counted noun and the verb do, a name does little.
-  double counted(const Word& word) const {
+  double counted(const Word& word, bool follows) const {
     double best = 0;
     for (const Term& term : plan_.terms) {
       if (!related(term.word, word)) continue;
       best = std::max(best, term.focus && !term.name     ? 0.3
                             : term.name                  ? 0.06
-                            : plan_.ask == Ask::kHowMany ? 0.1
-                                                         : 0.25);
+                            : plan_.ask != Ask::kHowMany ? 0.25
+                            : follows                    ? 0.19
+                                                         : 0.1);
     }
     return best;
   }
@@ -409,7 +504,8 @@ class Chooser {
   std::vector<ChosenQuote> run() {
     candidates_ = rank_quotes(plan_, reading_);
     if (candidates_.empty()) return {};
-    pool_ = pool(asks_number(plan_.ask) || plan_.ask == Ask::kWhen ? 0.75 : 0.8);
+    pool_ = pool(plan_.overview ? 0.6 : asks_number(plan_.ask) || plan_.ask == Ask::kWhen ? 0.75 : 0.8);
+    if (plan_.overview) burst_.emplace(plan_, reading_);
     const Quote lead = pick_lead();
     add(lead, QuoteRole::kAnswer);
     if ((asks_number(plan_.ask) || plan_.ask == Ask::kWhen) && !lead.value.empty()) {
@@ -431,13 +527,22 @@ class Chooser {
 
   std::vector<Quote> pool(double share) const {
     std::vector<Quote> out;
-    const double least = candidates_.front().score * share;  // scores are above kLeastScore
+    const double front = candidates_.front().score;
+    const double least = std::min(front, front * share);  // a denied premise may score below zero
     for (const Quote& quote : candidates_) {
       const bool number =
           !asks_number(plan_.ask) || !quote.value.empty() || candidates_.front().value.empty();
-      if (quote.score >= least && number) out.push_back(quote);
+      if ((quote.score >= least || answers_rumour(quote)) && number) out.push_back(quote);
     }
     return out;
+  }
+
+  /// Whether it is so: a post that can be trusted says no, or that all is well, in whatever words.
+  bool answers_rumour(const Quote& quote) const {
+    if (plan_.ask != Ask::kYesNo || evidence(quote).trust < 1) return false;
+    const std::string lower = to_lower_ascii(evidence(quote).post.text);
+    return lower.find('?') == std::string::npos &&
+           (refutes(lower) || reassures(lower) || denies_asked(plan_, evidence(quote), quote.passage));
   }
 
   size_t agreeing(const Quote& quote) const {
@@ -494,6 +599,8 @@ class Chooser {
       score += 0.06 * std::min(std::log2(static_cast<double>(agreeing(quote))), 3.0);
       if (corrects(to_lower_ascii(evidence(quote).post.text)) && !plan_.earliest) score += 0.2;
       if (plan_.ask == Ask::kYesNo && denies(evidence(quote), quote.passage)) score += 0.15;
+      if (answers_rumour(quote)) score += reading_.relevance->primary(evidence(quote)) ? 0.45 : 0.25;
+      if (burst_) score += 0.8 * burst_->share(evidence(quote));
       score += 0.02 * std::log10(1 + static_cast<double>(evidence(quote).post.author.followers.value_or(0)));
       score *= 0.4 + 0.6 * evidence(quote).trust;
       if (best == nullptr || score > best_score) {
@@ -515,11 +622,11 @@ class Chooser {
 
   /// A figure that differs: an earlier one that was overtaken, or one that stands beside it.
   void add_other(const Quote& lead) {
-    const std::vector<Quote> others = pool(0.72);
+    const std::vector<Quote> others = pool(0.65);
     const Quote* best = nullptr;
     for (const Quote& quote : others) {
       if (quote.value == lead.value || quote.value.empty() || evidence(quote).trust < 0.9) continue;
-      if (overlap(lead, quote) < 0.25) continue;
+      if (overlap(lead, quote) < 0.25 || !same_matter(lead, quote)) continue;
       if (best == nullptr || time(quote) > time(*best)) best = &quote;
     }
     if (best == nullptr) return;
@@ -527,25 +634,45 @@ class Chooser {
     add(*best, earlier ? QuoteRole::kEarlier : QuoteRole::kDiffers);
   }
 
+  /// Two figures can be compared only if they are of one kind, near in time, and both posts count what is asked for.
+  bool same_matter(const Quote& a, const Quote& b) const {
+    const auto kind = [](const Quote& q) { return q.value.substr(0, q.value.find(':')); };
+    const bool dates = plan_.ask == Ask::kWhen;
+    if (!dates && kind(a) != kind(b)) return false;
+    const auto apart = time(a) > time(b) ? time(a) - time(b) : time(b) - time(a);
+    if (apart > std::chrono::hours{24 * 7}) return false;
+    return std::ranges::all_of(plan_.terms, [&](const Term& term) {
+      const auto has = [&](const Quote& q) {
+        return evidence(q).has(term.word) || (evidence(q).groups & term.word.groups) != 0;
+      };
+      return !(term.name || term.focus) || term.weak || !has(a) || has(b);
+    });
+  }
+
   /// A later post that denies or corrects what the answer says.
   void add_denial(const Quote& lead) {
     if (corrects(to_lower_ascii(evidence(lead).post.text))) return;
     for (const Quote& quote : candidates_) {
       if (quote.index == lead.index || quote.score < 0.7 * lead.score || time(quote) <= time(lead)) continue;
-      if (!holds_any(to_lower_ascii(slice(evidence(quote).post.text, quote.passage)),
-                     {"correction", "not true", "false", "denied", "denies", "debunk", "no truth", "retract",
-                      "hoax"})) {
-        continue;
-      }
+      if (!refutes(to_lower_ascii(slice(evidence(quote).post.text, quote.passage)))) continue;
       return add(quote, QuoteRole::kDiffers);
     }
   }
 
+  /// Candidates in the order in which they are told: what most posts tell first, for an overview.
+  std::vector<Quote> told_order() const {
+    std::vector<Quote> order = candidates_;
+    if (!burst_) return order;
+    for (Quote& quote : order) quote.score *= 0.6 + 0.8 * burst_->share(evidence(quote));
+    std::ranges::stable_sort(order, [](const Quote& a, const Quote& b) { return a.score > b.score; });
+    return order;
+  }
+
   void add_more(size_t limit) {
-    for (const Quote& quote : candidates_) {
+    const std::vector<Quote> order = told_order();
+    for (const Quote& quote : order) {
       if (chosen_.size() >= limit) return;
-      if (quote.score < (plan_.overview ? 0.65 : 0.8) * candidates_.front().score ||
-          evidence(quote).trust < 0.9)
+      if (quote.score < (plan_.overview ? 0.65 : 0.8) * order.front().score || evidence(quote).trust < 0.9)
         continue;
       const bool fresh = std::ranges::all_of(chosen_, [&](const ChosenQuote& chosen) {
         return chosen.quote.index != quote.index && overlap(chosen.quote, quote) < 0.6;
@@ -558,33 +685,52 @@ class Chooser {
   const Reading& reading_;
   std::vector<Quote> candidates_;
   std::vector<Quote> pool_;
+  std::optional<Burst> burst_;
   std::vector<ChosenQuote> chosen_;
 };
 
 }  // namespace
 
-std::vector<Quote> rank_quotes(const Plan& plan, const Reading& reading) {
+namespace {
+
+std::vector<Quote> score_posts(const Plan& plan, const Reading& reading, bool premise) {
   std::vector<Quote> out;
   for (size_t i = 0; i < reading.evidence.size(); ++i) {
     const Evidence& evidence = reading.evidence[i];
-    if (!reading.relevance->passes(evidence) || !by_speaker(plan, reading, evidence)) continue;
+    const bool passes =
+        premise ? reading.relevance->denies_premise(evidence) : reading.relevance->passes(evidence);
+    if (!passes || !by_speaker(plan, reading, evidence)) continue;
     std::optional<Quote> quote = Scorer(plan, *reading.relevance, evidence).best();
-    if (!quote || quote->score < kLeastScore) continue;
+    if (!quote || (!premise && quote->score < kLeastScore)) continue;
     quote->index = i;
     out.push_back(std::move(*quote));
   }
-  if (plan.ask == Ask::kWhen && !plan.past &&
-      std::ranges::any_of(out, [](const Quote& q) { return !q.value.empty(); })) {
-    std::erase_if(out, [](const Quote& q) { return q.value.empty(); });
-  }
-  if (asks_number(plan.ask)) {
-    // Without a number it is no answer; but a "result" or a "level" may be told in words, and a false premise is denied.
-    const bool valued = std::ranges::any_of(out, [](const Quote& q) { return !q.value.empty(); });
-    const bool strict = plan.ask == Ask::kHowMany || plan.unit != Unit::kNone;
-    std::erase_if(out, [&](const Quote& q) {
-      return q.value.empty() && (valued || (strict && !denies(reading.evidence[q.index], q.passage)));
-    });
-  }
+  return out;
+}
+
+/// Leaves out what has not the kind of thing that is asked for, where something else has it; who did something must be
+/// named in any case.
+void keep_answers(const Plan& plan, const Reading& reading, std::vector<Quote>& quotes) {
+  const bool any = std::ranges::any_of(quotes, [](const Quote& q) { return q.answers; });
+  const bool picky = plan.ask == Ask::kWho || (plan.ask == Ask::kWhen && !plan.past) ||
+                     (any && (plan.ask == Ask::kWhen || plan.ask == Ask::kWhere || plan.ask == Ask::kWhy));
+  if (picky) std::erase_if(quotes, [](const Quote& q) { return !q.answers; });
+  if (!asks_number(plan.ask)) return;
+  // Without a number it is no answer; but a "level" may be told in words, and a false premise is denied.
+  std::erase_if(quotes, [&](const Quote& q) {
+    return q.value.empty() &&
+           (any || (plan.strict && !denies_asked(plan, reading.evidence[q.index], q.passage)));
+  });
+}
+
+}  // namespace
+
+std::vector<Quote> rank_quotes(const Plan& plan, const Reading& reading) {
+  std::vector<Quote> out = score_posts(plan, reading, false);
+  keep_answers(plan, reading, out);
+  const bool presumes = plan.ask == Ask::kHowMany || plan.ask == Ask::kWhy || plan.ask == Ask::kWhere ||
+                        plan.ask == Ask::kYesNo;
+  if (out.empty() && presumes) out = score_posts(plan, reading, true);
   std::ranges::stable_sort(out, [](const Quote& a, const Quote& b) { return a.score > b.score; });
   return out;
 }

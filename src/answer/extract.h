@@ -18,6 +18,8 @@ struct Quote {
   Span passage;      // cleaned: no "RT @x:", no trailing addresses
   double score = 0;
   std::string value;  // the number that answers (its key), for questions that ask for one
+  bool answers =
+      false;  // it has the kind of thing that is asked for: a name, a place, a cause, a time, a number
 };
 
 enum class QuoteRole { kAnswer, kSame, kEarlier, kDiffers, kMore };

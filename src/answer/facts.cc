@@ -385,4 +385,38 @@ std::unordered_set<std::string> known_facts(const std::vector<Fact>& facts, Time
   return known;
 }
 
+std::vector<Fact> find_scores(std::string_view text, const std::vector<Word>& words) {
+  const auto points = [](std::string_view digits) -> std::optional<int> {
+    if (digits.size() > 3) return std::nullopt;
+    return to_int(digits);
+  };
+  std::vector<Fact> out;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (words[i].kind != WordKind::kNumber) continue;
+    const std::string& folded = words[i].folded;
+    if (const size_t colon = folded.find(':'); colon != std::string::npos) {
+      const auto home = points(folded.substr(0, colon)), away = points(folded.substr(colon + 1));
+      if (home && away)
+        out.push_back({FactKind::kNumber, fmt::format("s:{}-{}", *home, *away), words[i].span, i, 0});
+      continue;
+    }
+    if (i + 1 >= words.size() || words[i + 1].kind != WordKind::kNumber) continue;
+    const std::string_view gap =
+        trim(text.substr(words[i].span.end, words[i + 1].span.begin - words[i].span.end));
+    if (gap != "-" && gap != "\xE2\x80\x93") continue;
+    const auto home = points(folded), away = points(words[i + 1].folded);
+    const bool dated =
+        i + 2 < words.size() && words[i + 2].kind == WordKind::kNumber &&  // 12-05-2031
+        trim(text.substr(words[i + 1].span.end, words[i + 2].span.begin - words[i + 1].span.end)) == "-";
+    if (!home || !away || dated) continue;
+    out.push_back({FactKind::kNumber,
+                   fmt::format("s:{}-{}", *home, *away),
+                   {words[i].span.begin, words[i + 1].span.end},
+                   i,
+                   0});
+    ++i;
+  }
+  return out;
+}
+
 }  // namespace fathom::answer

@@ -27,6 +27,9 @@ struct Fact {
 /// The facts of a text, in order. "one" alone is no number here. `words` is split_words(text).
 std::vector<Fact> find_facts(std::string_view text, const std::vector<Word>& words);
 
+/// Results of matches: "2-2", "27:29", "3 - 1"; key "s:2-2". They are no part of find_facts: "20:18" may be a time of day.
+std::vector<Fact> find_scores(std::string_view text, const std::vector<Word>& words);
+
 /// Everything that a post with these facts, written at `when`, may be said to state: also the bare number of an amount, the
 /// date and time of the post itself.
 std::unordered_set<std::string> known_facts(const std::vector<Fact>& facts, Time when);

@@ -44,15 +44,16 @@ const Set& asking_words() {
 
 /// Nouns that a question names but an answer need not: "15 dead" answers "how many people died".
 const Set& weak_words() {
-  static const Set words = {"people",    "person",   "persons",    "number",  "amount", "time",   "date",
-                            "year",      "city",     "country",    "town",    "place",  "name",   "highest",
-                            "strongest", "biggest",  "largest",    "top",     "total",  "count",  "much",
-                            "state",     "men",      "women",      "man",     "woman",  "days",   "hours",
-                            "minutes",   "percent",  "percentage", "money",   "size",   "level",  "official",
-                            "officials", "victims",  "others",     "company", "firm",   "first",  "last",
-                            "next",      "big",      "large",      "high",    "old",    "fast",   "deep",
-                            "wide",      "heavy",    "strong",     "tall",    "hour",   "minute", "week",
-                            "month",     "location", "figure",     "side",    "group",  "team",   "members"};
+  static const Set words = {
+      "people",    "person",      "persons",  "number",    "amount",  "time",    "date",       "year",
+      "city",      "country",     "town",     "place",     "name",    "highest", "strongest",  "biggest",
+      "largest",   "top",         "total",    "count",     "much",    "state",   "men",        "women",
+      "man",       "woman",       "days",     "hours",     "minutes", "percent", "percentage", "money",
+      "size",      "level",       "official", "officials", "victims", "others",  "company",    "firm",
+      "first",     "last",        "next",     "big",       "large",   "high",    "old",        "fast",
+      "deep",      "wide",        "heavy",    "strong",    "tall",    "hour",    "minute",     "week",
+      "residents", "inhabitants", "names",    "reason",    "exact",   "month",   "location",   "figure",
+      "side",      "group",       "team",     "members"};
   return words;
 }
 
@@ -67,7 +68,18 @@ constexpr auto kMeasureNouns = std::to_array<std::string_view>(
     {"speed",   "wind",    "winds",   "top",     "price",      "cost",   "worth",  "length", "temperature",
      "maximum", "minimum", "highest", "lowest",  "measured",   "value",  "level",  "depth",  "height",
      "tall",    "pay",     "paid",    "turnout", "visibility", "share",  "longer", "extra",  "see",
-     "allowed", "current", "average", "total",   "expensive",  "raised", "money",  "reach"});
+     "allowed", "current", "average", "total",   "expensive",  "raised", "money",  "reach",  "delay",
+     "delayed", "wait",    "gust",    "gusts",   "hot",        "cold",   "warm",   "score",  "result",
+     "stand",   "long",    "planned", "hottest", "coldest"});
+/// What a name is the name of, when it stands beside the name: "the dog Buttons", "the Vesper telescope".
+constexpr auto kClassNouns = std::to_array<std::string_view>(
+    {"satellite", "telescope", "festival", "airport",  "station",    "museum",   "dog",       "cat",
+     "river",     "bridge",    "company",  "bank",     "app",        "phone",    "team",      "club",
+     "band",      "ship",      "ferry",    "rocket",   "coin",       "storm",    "hurricane", "typhoon",
+     "mayor",     "president", "senator",  "minister", "actor",      "singer",   "player",    "island",
+     "islands",   "village",   "hotel",    "school",   "university", "hospital", "platform",  "website",
+     "plane",     "train",     "song",     "film",     "movie",      "album",    "book",      "game",
+     "firm",      "maker",     "startup",  "giant",    "union",      "party"});
 constexpr auto kTimeNouns =
     std::to_array<std::string_view>({"time", "date", "day", "year", "month", "hour", "o'clock", "weekday"});
 constexpr auto kPlaceNouns =
@@ -124,12 +136,24 @@ bool is_greeting(const std::vector<Word>& words, std::string_view lower) {
          std::ranges::any_of(words, [](const Word& word) { return among(kWords, word.folded); });
 }
 
+bool is_letter_or_digit(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+         static_cast<unsigned char>(c) >= 0x80;
+}
+
 std::vector<std::string> quoted_phrases(std::string_view text) {
   std::vector<std::string> out;
   std::string plain;
+  bool single = false;  // inside '...'
   for (size_t at = 0; at < text.size();) {
+    const char before = plain.empty() ? ' ' : plain.back();
     const char32_t c = decode_utf8(text, at);
-    if (c == 0x201C || c == 0x201D) {
+    const char after = at < text.size() ? text[at] : ' ';
+    const bool mark = c == '\'' || c == 0x2018 || c == 0x2019;
+    const bool opens = mark && !single && (before == ' ' || before == '(') && is_letter_or_digit(after);
+    const bool closes = mark && single && !is_letter_or_digit(after);
+    if (opens || closes) single = opens;
+    if (c == 0x201C || c == 0x201D || opens || closes) {
       plain.push_back('"');
     } else {
       append_utf8(plain, c);
@@ -163,7 +187,8 @@ class Planner {
       plan_.ask = Ask::kSmallTalk;
       return std::move(plan_);
     }
-    plan_.latest = has({"latest", "current", "currently", "now", "newest", "recent", "far", "still"});
+    plan_.latest =
+        has({"latest", "current", "currently", "now", "newest", "recent", "far", "still", "status", "state"});
     plan_.earliest = has({"initially", "originally", "initial"});
     plan_.overview =
         lower.find("happen") != std::string::npos || lower.find("going on") != std::string::npos ||
@@ -172,8 +197,11 @@ class Planner {
     find_speaker();
     classify();
     plan_.overview = plan_.overview && plan_.ask == Ask::kWhat;
-    if (plan_.ask == Ask::kHowMuch) plan_.unit = find_unit();
+    if (asks_score()) plan_.ask = Ask::kHowMuch;
+    if (plan_.ask == Ask::kHowMuch) plan_.unit = asks_score() ? Unit::kScore : find_unit();
     if (plan_.ask == Ask::kHowMany && has({"percent", "%"})) plan_.unit = Unit::kPercent;
+    plan_.strict = plan_.ask == Ask::kHowMany || plan_.unit != Unit::kNone ||
+                   (plan_.ask == Ask::kHowMuch && lower.find("how much") != std::string::npos);
     collect_terms();
     if (plan_.terms.empty() && plan_.speakers.empty() && plan_.speaker_names.empty())
       plan_.ask = Ask::kDigest;
@@ -186,6 +214,14 @@ class Planner {
   bool has(std::initializer_list<std::string_view> list) const {
     return std::ranges::any_of(
         lower_, [&](const std::string& word) { return std::ranges::find(list, word) != list.end(); });
+  }
+
+  /// Two numbers of a match: "what is the score", "how does it stand in the final".
+  bool asks_score() const {
+    if (plan_.ask != Ask::kHowMuch && plan_.ask != Ask::kWhat) return false;
+    if (has({"score", "scoreline"}) && !has({"who", "record", "credit"})) return true;
+    return has({"stand", "stands", "result"}) &&
+           has({"match", "game", "final", "semi", "semifinal", "cup", "against", "v", "vs", "derby"});
   }
 
   /// "what did X say about ...", "according to X"
@@ -259,7 +295,9 @@ class Planner {
       if (word == "where") return set(Ask::kWhere, words_.size());
       if (word == "why") return set(Ask::kWhy, words_.size());
       if (word == "who" || word == "whom" || word == "whose" || word == "who's") {
-        const bool said = among(kSayVerbs, next) && next != "call";
+        const bool made = next == "wrote" || next == "write" || next == "call" || next == "called";
+        const bool said =
+            among(kSayVerbs, next) && (!made || folded(k + 2) == "that" || !plan_.phrases.empty());
         return set(said ? Ask::kWhoSaid : Ask::kWho, words_.size());
       }
       if (plan_.ask == Ask::kYesNo && k == i) {
@@ -278,7 +316,9 @@ class Planner {
       ++noun;
     }
     const std::string_view word = folded(noun);
-    if (word == "reason" || word == "cause") return set(Ask::kWhy, words_.size());
+    if (word == "reason" || word == "cause" || word == "caused" || word == "triggered" || word == "sparked")
+      return set(Ask::kWhy, words_.size());
+    if (word == "name" || word == "names") return set(Ask::kWho, words_.size());
     if (word == "toll" || word == "casualties" || folded(noun + 1) == "toll") return set(Ask::kHowMany, noun);
     if (among(kAmountNouns, word)) return set(Ask::kHowMuch, noun);
     if (among(kAmountNouns, folded(noun + 1)) || among(kAmountNouns, folded(noun + 2)))
@@ -305,6 +345,11 @@ class Planner {
         has({"take", "last", "lasted", "until", "wait", "closed", "delay", "delayed", "ago", "time"})) {
       return Unit::kDuration;
     }
+    for (size_t i = 0; i + 2 < words_.size(); ++i) {  // "how much is the bridge"
+      if (folded(i) != "how" || folded(i + 1) != "much") continue;
+      if (among(kAux, folded(i + 2))) return Unit::kMoney;
+      if (folded(i + 2) == "of") return Unit::kPercent;
+    }
     const bool paid =
         has({"cost",   "price",  "revenue", "fee",    "salary",   "paid",       "pay",   "worth", "valuation",
              "budget", "eps",    "raise",   "raised", "money",    "spend",      "spent", "fined", "earn",
@@ -329,9 +374,9 @@ class Planner {
         words_, [](const Word& w) { return w.kind != WordKind::kWord || w.all_caps || w.folded.size() < 2; });
     for (size_t i = 0; i < words_.size(); ++i) {
       const Word& word = words_[i];
-      const bool skipped =
-          time_.used[i] || !is_content(word) || is_speaker(i) ||
-          (asking_words().contains(word.folded) && !(word.capital && !word.opens && !shouting));
+      const bool skipped = time_.used[i] || !is_content(word) || is_speaker(i) ||
+                           (asking_words().contains(word.folded) && !word.phrased &&
+                            !(word.capital && !word.opens && !shouting));
       if (skipped) {
         in_run = false;
         continue;
@@ -344,7 +389,15 @@ class Planner {
       if (weekday_number(word.folded) > 0 || (word.capital && month_number(word.folded) > 0))
         term.name = false;
       term.weak = !term.name && (weak_words().contains(word.folded) || weekday_number(word.folded) > 0 ||
-                                 (plan_.unit != Unit::kNone && among(kMeasureNouns, word.folded)));
+                                 (plan_.unit != Unit::kNone && among(kMeasureNouns, word.folded)) ||
+                                 (among(kClassNouns, word.folded) && beside_name(i)));
+      // "Storm Halvorne" and "Mayor Brisk" are Halvorne and Brisk.
+      term.weak = term.weak || (term.name && among(kClassNouns, word.folded) && i + 1 < words_.size() &&
+                                is_name(words_[i + 1]) && adjoins(i + 1));
+      // "the men's race" is not the women's.
+      const bool possessive = word.kind == WordKind::kWord && word.span.size() > word.folded.size() &&
+                              slice(text_, word.span).back() == 's';
+      if (possessive && !term.name) term.weak = false;
       if (term.name) {
         if (!in_run || !adjoins(i)) ++run;
         term.run = run;
@@ -354,6 +407,15 @@ class Planner {
           std::ranges::any_of(plan_.terms, [&](const Term& t) { return t.word.stem == word.stem; });
       if (!known && plan_.terms.size() < 16) plan_.terms.push_back(std::move(term));
     }
+  }
+
+  /// A capital right before it, or right behind it after nothing but an article: "mayor Brisk", "the Vesper telescope".
+  bool beside_name(size_t i) const {
+    const auto named = [&](size_t k) {
+      return k < words_.size() && !time_.used[k] &&
+             (is_name(words_[k]) || words_[k].kind == WordKind::kNumber);
+    };
+    return (named(i + 1) && adjoins(i + 1)) || (i > 0 && named(i - 1) && adjoins(i));
   }
 
   bool adjoins(size_t i) const {

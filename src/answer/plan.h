@@ -30,7 +30,19 @@ enum class Ask {
 };
 
 /// The unit of the number that is asked for; kNone for counts and for what cannot be told.
-enum class Unit { kNone, kMoney, kPercent, kSpeed, kLength, kDuration, kDegrees, kWeight, kAge, kMagnitude };
+enum class Unit {
+  kNone,
+  kMoney,
+  kPercent,
+  kSpeed,
+  kLength,
+  kDuration,
+  kDegrees,
+  kWeight,
+  kAge,
+  kMagnitude,
+  kScore
+};
 
 struct Term {
   Word word;
@@ -59,6 +71,7 @@ struct Plan {
   std::vector<Word> speaker_names;    // or names, where no handle was given
   Window window;
   Unit unit = Unit::kNone;
+  bool strict = false;    // only a number answers: "how many", "how much", or a unit is asked for
   bool past = false;      // "when did", "who was"
   bool latest = false;    // "latest", "currently", "so far"
   bool earliest = false;  // "first", "initially", "originally"

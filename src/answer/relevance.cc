@@ -5,8 +5,14 @@
 #include <map>
 #include <numeric>
 
+#include "answer/cues.h"
+#include "base/text.h"
+
 namespace fathom::answer {
 namespace {
+
+/// A surname stands for the name where it tells nearly as much as the first name.
+constexpr double kSurnameWeight = 0.6;
 
 double frequency_of(const Word& word, const std::vector<std::pair<std::string, size_t>>& frequencies,
                     size_t posts) {
@@ -82,6 +88,8 @@ bool Relevance::has_names(const Evidence& evidence) const {
     double all = 0, had = 0, rarest = 0;
     bool has_rarest = false;
     bool has_numbers = true;  // "Llama 3" is not any llama
+    double last = 0;          // "Haldane Brisk" is called "Brisk"
+    bool has_last = false;
     size_t words = 0;
   };
   std::map<int, Run> runs;
@@ -93,6 +101,8 @@ bool Relevance::has_names(const Evidence& evidence) const {
     run.had += had ? weights_[i] : 0;
     ++run.words;
     if (plan_.terms[i].word.kind == WordKind::kNumber && !had) run.has_numbers = false;
+    run.last = weights_[i];
+    run.has_last = had && plan_.terms[i].word.kind == WordKind::kWord;
     if (weights_[i] > run.rarest) {
       run.rarest = weights_[i];
       run.has_rarest = had;
@@ -100,7 +110,9 @@ bool Relevance::has_names(const Evidence& evidence) const {
   }
   size_t lacking = 0;
   for (const auto& [id, run] : runs) {
-    const bool enough = run.had >= 0.5 * run.all && run.has_numbers && (run.has_rarest || run.words >= 3);
+    const bool surname = run.words == 2 && run.has_last && run.last >= kSurnameWeight * run.rarest;
+    const bool whole = run.had >= 0.5 * run.all && (run.has_rarest || run.words >= 3);
+    const bool enough = run.has_numbers && (whole || surname);
     if (!enough) ++lacking;
   }
   return lacking == 0 || (lacking == 1 && runs.size() >= 4);
@@ -151,11 +163,46 @@ bool Relevance::primary(const Evidence& evidence) const {
                              [&](const Term& term) { return term.name && evidence.is_by(term.word); });
 }
 
+/// Yes or no, or a cause, from the one in question; a no also from others.
+bool Relevance::speaks_for_itself(const Evidence& evidence) const {
+  if (plan_.ask == Ask::kWhy) return primary(evidence) && explains(to_lower_ascii(evidence.post.text));
+  if (plan_.ask != Ask::kYesNo) return false;
+  if (primary(evidence)) return true;
+  if (!named() || evidence.trust < 1) return false;
+  const std::string lower = to_lower_ascii(evidence.post.text);
+  return refutes(lower) || reassures(lower);
+}
+
+bool Relevance::has_phrase(const Evidence& evidence) const {
+  if (plan_.phrases.empty()) return false;
+  const std::string lower = to_lower_ascii(evidence.post.text);
+  return std::ranges::any_of(plan_.phrases, [&](const std::string& phrase) {
+    return lower.find(to_lower_ascii(phrase)) != std::string::npos;
+  });
+}
+
+bool Relevance::denies_premise(const Evidence& evidence) const {
+  if (!named() || evidence.trust < 1 || !in_window(evidence) || !has_names(evidence)) return false;
+  const std::string lower = to_lower_ascii(evidence.post.text);
+  if (lower.find('?') != std::string::npos) return false;
+  const Span all{0, evidence.post.text.size()};
+  if (denies_asked(plan_, evidence, all)) return true;
+  if (!reassures(lower)) return false;
+  // "All is well" answers only about what is asked for.
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    if (!plan_.terms[i].name && match(i, evidence) > 0)
+      return primary(evidence) || coverage(evidence) >= kMinMatchNamed;
+  }
+  return false;
+}
+
 bool Relevance::passes(const Evidence& evidence) const {
-  if (evidence.trust < kMinTrust || !in_window(evidence) || !has_names(evidence)) return false;
+  if (evidence.trust < kMinTrust || !in_window(evidence)) return false;
+  if (has_phrase(evidence)) return true;  // who is quoted need not name what the question names
+  if (!has_names(evidence)) return false;
   const double covered = coverage(evidence);
   // Whoever denies something rarely repeats it: "our soup is here to stay".
-  if (plan_.ask == Ask::kYesNo && covered >= kMinMatchPrimary && primary(evidence)) return true;
+  if (covered >= kMinMatchPrimary && speaks_for_itself(evidence)) return true;
   return has_most(evidence) && covered >= (named() ? kMinMatchNamed : kMinMatch);
 }
 

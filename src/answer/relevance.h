@@ -41,12 +41,17 @@ class Relevance {
   /// Names all there, and enough of the rest; less of it where the one in question answers yes or no.
   bool passes(const Evidence& evidence) const;
 
+  /// For a question that nothing answers: about its names, and it says that what the question takes for granted is not so.
+  bool denies_premise(const Evidence& evidence) const;
+
   /// Indices of the plan's terms, the most telling first.
   std::vector<size_t> rarest() const;
 
  private:
   bool has_names(const Evidence& evidence) const;
   bool named() const;
+  bool speaks_for_itself(const Evidence& evidence) const;
+  bool has_phrase(const Evidence& evidence) const;
   bool has_most(const Evidence& evidence) const;
   bool in_window(const Evidence& evidence) const;
 

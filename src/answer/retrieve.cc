@@ -130,7 +130,7 @@ class Reader {
     query.text = words(strong_);
     for (const std::string& phrase : plan_.phrases) query.text += " \"" + phrase + "\"";
     query.require_all = true;
-    query.limit = 50;
+    query.limit = plan_.overview ? 120 : 50;
     all_matched_ = search(std::move(query), true);
   }
 
@@ -138,13 +138,18 @@ class Reader {
   void search_newest() {
     if (strong_.empty()) return;
     std::vector<const Word*> names;
+    const bool counts = plan_.ask == Ask::kHowMany || plan_.ask == Ask::kHowMuch;
     for (const Term& term : plan_.terms) {
       if (term.name) names.push_back(&term.word);
     }
-    for (const size_t i : reading_.relevance->rarest()) {
-      if (names.size() >= 2) break;
-      const Term& term = plan_.terms[i];
-      if (!term.name && !term.weak) names.push_back(&term.word);
+    for (const bool focus : {true, false}) {  // what is counted tells more than what happened to it
+      for (const size_t i : reading_.relevance->rarest()) {
+        if (names.size() >= 2) break;
+        const Term& term = plan_.terms[i];
+        const bool measured = counts && term.focus && plan_.unit != Unit::kNone && plan_.unit != Unit::kScore;
+        if (!term.name && (!term.weak || measured) && (!focus || (counts && term.focus)))
+          names.push_back(&term.word);
+      }
     }
     if (all_matched_ > 50) names = strong_;
     if (names.empty()) return;
@@ -152,7 +157,7 @@ class Reader {
     query.text = words(names);
     query.require_all = true;
     query.order = live::Query::Order::kNewest;
-    query.limit = 40;
+    query.limit = 60;
     search(std::move(query), true);
   }
 
@@ -169,7 +174,7 @@ class Reader {
       }
       if (term.weak) query.text += " " + query_word(term.word);
     }
-    query.limit = 80;
+    query.limit = 160;
     search(std::move(query), true);
   }
 
@@ -211,12 +216,24 @@ class Reader {
     Step step;
     step.query = text.empty() && !query.authors.empty() ? "from:" + query.authors.front() : text;
     step.found = result.matched;
+    step.found_exact = result.matched_exact;
     double best = 0;
     for (const live::Hit& hit : result.hits) best = std::max(best, hit.text_score);
     for (const live::Hit& hit : result.hits) step.read += keep(hit, best) ? 1 : 0;
+    report(std::move(step));
+    return result.matched;
+  }
+
+  /// A search for the same words in another order is one step with the first.
+  void report(Step step) {
+    const auto same =
+        std::ranges::find_if(reading_.steps, [&](const Step& s) { return s.query == step.query; });
+    if (same != reading_.steps.end()) {
+      same->read += step.read;
+      return;
+    }
     reading_.steps.push_back(step);
     if (on_step_) on_step_(step);
-    return result.matched;
   }
 
   bool keep(const live::Hit& hit, double best) {
@@ -309,6 +326,7 @@ Reading read_newest(const live::Store& store, const Plan& plan, const SearchPara
     step.query = "newest";
     if (query.since) step.query += " since:" + format_time(*query.since);
     step.found = result.matched;
+    step.found_exact = result.matched_exact;
     reading.evidence.clear();
     for (const live::Hit& hit : result.hits) {
       reading.evidence.push_back(prepare(hit.post));

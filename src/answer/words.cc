@@ -59,19 +59,22 @@ const Words& negations() {
   return words;
 }
 
-// Words of news that stand for one another in a question and its answer. Stemmed at first use.
+// Words of news that stand for one another in a question and its answer, for searching and for the gate alike. Stemmed
+// at first use.
 constexpr auto kRelated = std::to_array<std::string_view>({
-    "die died dead death deaths killed kill kills killing fatality fatalities fatal deadly toll casualties",
-    "injured injure injuring injuries injury hurt wounded wounds casualties",
+    "die died dead death deaths killed kill kills killing fatality fatalities fatal deadly toll casualties "
+    "perished drowned victims",
+    "injured injure injuring injuries injury hurt wounded wounds casualties hospitalised hospitalized "
+    "stretcher",
     "missing unaccounted",
     "win won wins winner winning victory beat beats defeated champion champions",
     "lose loses loser losing defeat defeated lost",
-    "cost costs price prices priced fee",
+    "cost costs price prices priced fee worth trades trading valued",
     "start starts started begin begins began begun kicks kickoff underway",
-    "end ends ended finish finishes finished conclude concluded",
+    "end ends ended finish finishes finished conclude concluded until",
     "buy buys buying bought purchase purchased acquire acquires acquired acquiring acquisition takeover",
-    "sell sold sells sale sales selling",
-    "cause caused causes causing reason blamed blame",
+    "sell sold sells sale sales selling shops",
+    "cause caused causes causing reason blamed blame trigger triggered sparked",
     "quake earthquake quakes tremor earthquakes",
     "shooter gunman shooting",
     "shooting shot shots gunfire gunman shootings",
@@ -79,39 +82,39 @@ constexpr auto kRelated = std::to_array<std::string_view>({
     "fire blaze fires wildfire flames wildfires bushfire bushfires",
     "explosion blast explosions blasts exploded explode bombing bomb bombs bombings",
     "crash crashed crashes derailed derailment derails derail collision accident",
-    "collapse collapsed collapses",
-    "resign resigned resigns resignation resigning",
+    "collapse collapsed collapses fall fallen fell topple toppled",
+    "resign resigned resigns resignation resigning quit quits",
     "sacked dismissed layoffs fired",
     "launch launched launches launching release released releases unveiled announces announced unveils "
-    "introduces",
+    "introduces presented shown showed",
+    "launch launches launching liftoff lift",
     "name named names called",
-    "arrest arrested detained custody arrests charged",
-    "evacuate evacuated evacuation evacuations evacuees",
+    "arrest arrested detained custody arrests charged jailed prison",
+    "evacuate evacuated evacuation evacuations evacuees displaced shelter shelters",
     "magnitude richter",
     "earnings profit eps",
     "revenue revenues",
     "rise rises rose risen climbs climbed jump jumped increase increased gains",
     "fall falls fell fallen drop dropped drops decrease decreased declines",
-    "close closed closes closing shut shuts closure",
-    "open opens opened opening reopened reopens reopen reopening",
-    "delay delayed postponed postpone rescheduled delays hold",
-    "cancel cancelled canceled scrapped",
+    "close closed closes closing shut shuts closure reopen reopened reopens resume resumes",
+    "open opens opened opening reopened reopens reopen reopening resume resumes resumed restart",
+    "delay delayed postponed postpone rescheduled delays hold holding",
+    "cancel cancelled canceled scrapped discontinued discontinue axed",
     "location venue site",
     "found discovered discover find finds",
     "strike strikes walkout",
-    "vote votes voted ballot ballots referendum",
-    "elect elected election elections",
-    "boss chief ceo",
+    "vote votes voted voting voters ballot ballots referendum poll polls elect elected election elections",
+    "boss chief ceo head",
     "score scored scores goal goals",
     "police officers cops officer",
     "film movie",
     "storm hurricane typhoon cyclone",
-    "speed winds wind mph kmh",
+    "speed winds wind mph kmh gust gusts",
     "power electricity outage outages blackout",
     "rescue rescued rescuers saved",
     "home homes house houses household households",
-    "steal stolen theft thieves stole taken leaked leak breach",
-    "customer customers accounts users subscribers clients",
+    "steal stolen theft thieves stole taken took leaked leak breach robbery",
+    "customer customers accounts users subscribers clients homes households",
     "queue queues queuing queueing line",
     "affect affected affects hit hits impacted",
     "bid bids bidding bidder offer offers",
@@ -120,6 +123,45 @@ constexpr auto kRelated = std::to_array<std::string_view>({
     "appoint appointed appoints appointment",
     "damage damaged damages",
     "ban banned bans",
+    "ill sick sickened infected infections cases patients patient treated",
+    "piece pieces object objects item items artefacts artifacts",
+    "visitor visitors attendees attendance crowd spectators fans",
+    "people residents inhabitants persons locals villagers",
+    "repeat repeated resit rerun replay",
+    "cold heat hot temperature degrees",
+});
+
+// Phrases of which no single word would tell; each belongs to the group of its last field.
+struct Phrase {
+  std::string_view words;
+  std::string_view group;  // any word of it
+};
+constexpr auto kPhrases = std::to_array<Phrase>({
+    {"called off", "cancelled"},
+    {"call off", "cancelled"},
+    {"pushed back", "postponed"},
+    {"put off", "postponed"},
+    {"stepped down", "resigned"},
+    {"steps down", "resigned"},
+    {"step down", "resigned"},
+    {"had to leave", "evacuated"},
+    {"leave their homes", "evacuated"},
+    {"forced from their", "evacuated"},
+    {"cut off", "outage"},
+    {"without power", "outage"},
+    {"without electricity", "outage"},
+    {"power cut", "outage"},
+    {"in the dark", "outage"},
+    {"carried off", "injured"},
+    {"lost their lives", "died"},
+    {"lift off", "liftoff"},
+    {"lifted off", "liftoff"},
+    {"go on sale", "sold"},
+    {"goes on sale", "sold"},
+    {"out of office", "resigned"},
+    {"set off", "triggered"},
+    {"fallen ill", "sick"},
+    {"box office", "sales"},
 });
 
 static_assert(kRelated.size() <= 64, "a group is a bit of Word::groups");
@@ -134,6 +176,41 @@ uint64_t groups_of(const std::string& stem) {
   }();
   const auto found = groups.find(stem);
   return found == groups.end() ? 0 : found->second;
+}
+
+struct StemmedPhrase {
+  std::vector<std::string> words;
+  uint64_t groups = 0;
+};
+
+const std::vector<StemmedPhrase>& stemmed_phrases() {
+  static const auto phrases = [] {
+    std::vector<StemmedPhrase> out;
+    for (const Phrase& phrase : kPhrases) {
+      StemmedPhrase& added = out.emplace_back();
+      for (const std::string_view word : split(phrase.words, ' ')) added.words.emplace_back(word);
+      added.groups = groups_of(stem_word(phrase.group));
+    }
+    return out;
+  }();
+  return phrases;
+}
+
+/// Gives the first telling word of each phrase the phrase's groups.
+void mark_phrases(std::vector<Word>& words) {
+  for (size_t i = 0; i + 1 < words.size(); ++i) {
+    if (words[i].kind != WordKind::kWord) continue;
+    for (const StemmedPhrase& phrase : stemmed_phrases()) {
+      if (words[i].folded != phrase.words[0] || i + phrase.words.size() > words.size()) continue;
+      bool same = true;
+      for (size_t k = 1; k < phrase.words.size(); ++k) same = same && words[i + k].folded == phrase.words[k];
+      if (!same) continue;
+      size_t telling = i;
+      while (telling + 1 < i + phrase.words.size() && is_stop_word(words[telling].folded)) ++telling;
+      words[telling].groups |= phrase.groups;
+      words[telling].phrased = true;
+    }
+  }
 }
 
 bool is_letter(char32_t c) {
@@ -188,6 +265,7 @@ class Splitter {
 
   std::vector<Word> run() {
     while (at_ < text_.size()) step();
+    mark_phrases(words_);
     return std::move(words_);
   }
 

@@ -34,6 +34,7 @@ struct Word {
   bool capital = false;   // begins with an upper-case letter
   bool all_caps = false;  // two letters or more, none of them lower-case
   bool opens = false;     // the first word of a sentence or of a quotation
+  bool phrased = false;   // tells of a phrase that stands for one of the groups: "called off", "stepped down"
 
   bool has_digit() const;
 };
