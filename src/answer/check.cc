@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "answer/check_roles.h"
 #include "base/text.h"
 
 namespace fathom::answer {
@@ -113,7 +114,12 @@ class Binding {
  public:
   Binding(const std::vector<Word>& words, const std::vector<Fact>& facts, Span sentence,
           const Evidence& evidence)
-      : words_(words), facts_(facts), sentence_(sentence), evidence_(evidence) {}
+      : words_(words), facts_(facts), sentence_(sentence), evidence_(evidence) {
+    for (const Fact& fact : evidence.facts) {
+      const bool claimed = std::ranges::any_of(facts, [&](const Fact& f) { return f.key == fact.key; });
+      if (claimed || !set_aside(fact)) holding_.push_back(fact);
+    }
+  }
 
   bool holds() const {
     int agree = 0, differ = 0;
@@ -137,7 +143,7 @@ class Binding {
         const Word& other = evidence_.words[i];
         if (other.span.begin < sentence.begin || other.span.end > sentence.end) continue;
         if (!related(word, other)) continue;
-        const size_t fact = fact_of(i, evidence_.facts, evidence_.words, sentence, kReach);
+        const size_t fact = fact_of(i, holding_, evidence_.words, sentence, kReach);
         if (fact == kNone) continue;
         if (same_fact(fact, key)) return 1;
         verdict = -1;
@@ -148,17 +154,28 @@ class Binding {
 
   /// A fact with two readings ("40kg" is a name and a number) stands twice on the same word.
   bool same_fact(size_t fact, const std::string& key) const {
-    const size_t word = evidence_.facts[fact].word;
+    const size_t word = holding_[fact].word;
     return std::ranges::any_of(evidence_.facts, [&](const Fact& f) {
       return f.word == word && (f.key == key || (f.kind == FactKind::kMoney && key.starts_with("n:") &&
                                                  f.key.substr(f.key.find(':')) == key.substr(1)));
     });
   }
 
+  /// "of 9,000", "from 4", "not 91": a number that the words around it do not belong to.
+  bool set_aside(const Fact& fact) const {
+    size_t at = fact.word;
+    while (at > 0 && (evidence_.words[at - 1].folded == "the" || evidence_.words[at - 1].folded == "all"))
+      --at;
+    if (at == 0) return false;
+    const std::string& before = evidence_.words[at - 1].folded;
+    return before == "of" || before == "from" || before == "not" || before == "earlier";
+  }
+
   const std::vector<Word>& words_;
   const std::vector<Fact>& facts_;
   Span sentence_;
   const Evidence& evidence_;
+  std::vector<Fact> holding_;  // of the post, but for those that are set aside
 };
 
 /// Verbs whose subject and object cannot be exchanged.
@@ -198,10 +215,6 @@ bool direction_holds(const std::vector<Word>& words, const Evidence& evidence) {
     if ((a < b) == reversed) return false;
   }
   return true;
-}
-
-bool denies(std::string_view text) {
-  return std::ranges::any_of(split_words(text), [](const Word& word) { return is_negation(word.folded); });
 }
 
 /// How much of a sentence each sentence of the post has, to find the passage.
@@ -316,8 +329,7 @@ Support check_support(std::string_view sentence, const Evidence& evidence) {
     return refuse("a number belongs to something else");
   if (!direction_holds(words, evidence)) return refuse("who did it to whom is the other way round");
   const Span passage = find_passage(words, facts, evidence);
-  if (denies(text) != denies(slice(evidence.post.text, passage)))
-    return refuse("one denies what the other says");
+  if (const std::string_view why = misread(text, words, facts, evidence); !why.empty()) return refuse(why);
   return {true, covered, passage, {}};
 }
 

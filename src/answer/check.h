@@ -7,7 +7,8 @@
 //  (3) every quotation in it stands in the post letter for letter (white space aside),
 //  (4) most of its other content words are in the post (stemmed; related words count somewhat less),
 //  (5) the passage denies where the sentence denies, and does not where it does not,
-//  (6) who beat, bought or sued whom stands in the same order.
+//  (6) who beat, bought or sued whom stands in the same order,
+//  (7) one sentence of the post says it in the same roles and with the same certainty (check_roles.h).
 #pragma once
 
 #include <cstddef>
