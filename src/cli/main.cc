@@ -58,7 +58,8 @@ int main_checked(int argc, char** argv) {
   add_models(app, run);
   add_world(app, run);
 
-  if (argc > 1 && argv[1][0] != '-' && app.get_subcommand_no_throw(argv[1]) == nullptr) {
+  const auto is_named = [&](const CLI::App* command) { return command->get_name() == argv[1]; };
+  if (argc > 1 && argv[1][0] != '-' && app.get_subcommands(is_named).empty()) {
     std::fprintf(stderr, "fathom: there is no command '%s'; 'fathom --help' lists them\n", argv[1]);
     return 2;
   }
