@@ -12,8 +12,10 @@
 namespace fathom::answer {
 namespace {
 
-constexpr double kSameStory = 0.3;  // cosine from which two posts are one story
-constexpr size_t kFewestWords = 5;  // of content, for a post to lead a story
+constexpr double kSameStory = 0.3;      // cosine from which two posts are one story
+constexpr size_t kFewestWords = 5;      // of content, for a post to lead a story
+constexpr double kSameStatement = 0.6;  // share of words from which two sentences state the same figure
+constexpr double kGoodEnough = 0.25;    // of the best sentence's score, for a newer one to replace it
 constexpr size_t kMostClusters = 400;
 
 using Vector = std::unordered_map<std::string_view, double>;
@@ -144,11 +146,57 @@ class Clusterer {
         const double score = telling(c, e, passage) * quality(e);
         if (score > best) {
           best = score;
-          story.lead = {i, passage, score, {}};
+          story.lead = {i, passage, score, {}, false};
         }
       }
     }
+    if (best > 0) bring_up_to_date(c, story, best);
     return best > 0;
+  }
+
+  /// A figure that changes: the newest sentence that says the same with other numbers, from a post that can be trusted.
+  void bring_up_to_date(const Cluster& c, Story& story, double best) const {
+    const Quote first = story.lead;
+    const Evidence& old = evidence_[first.index];
+    if (!has_number(old, first.passage)) return;
+    const auto words = stems_in(old, first.passage);
+    Time newest = old.post.created_at;
+    for (const size_t i : c.members) {
+      const Evidence& e = evidence_[i];
+      if (e.trust < 1 || e.post.created_at <= newest) continue;
+      for (const Span sentence : e.sentences) {
+        const Span passage = clean_span(e.post.text, sentence);
+        if (!has_number(e, passage) || telling(c, e, passage) * quality(e) < kGoodEnough * best) continue;
+        if (alike(words, stems_in(e, passage)) < kSameStatement) continue;
+        newest = e.post.created_at;
+        story.lead = {i, passage, first.score, {}, false};
+      }
+    }
+  }
+
+  static bool has_number(const Evidence& e, Span passage) {
+    return std::ranges::any_of(e.words, [&](const Word& word) {
+      return word.kind == WordKind::kNumber && word.span.begin >= passage.begin &&
+             word.span.end <= passage.end;
+    });
+  }
+
+  static std::unordered_set<std::string_view> stems_in(const Evidence& e, Span passage) {
+    std::unordered_set<std::string_view> out;
+    for (const Word& word : e.words) {
+      if (word.span.begin >= passage.begin && word.span.end <= passage.end && counts(word))
+        out.insert(word.stem);
+    }
+    return out;
+  }
+
+  /// Common stems as a share of the smaller set; two at least.
+  static double alike(const std::unordered_set<std::string_view>& a,
+                      const std::unordered_set<std::string_view>& b) {
+    const auto common =
+        std::ranges::count_if(a, [&](const std::string_view stem) { return b.contains(stem); });
+    const size_t smaller = std::min(a.size(), b.size());
+    return common < 2 ? 0 : static_cast<double>(common) / static_cast<double>(smaller);
   }
 
   double telling(const Cluster& c, const Evidence& e, Span passage) const {

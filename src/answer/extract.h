@@ -8,19 +8,11 @@
 #include <vector>
 
 #include "answer/compose.h"
+#include "answer/passage.h"
 #include "answer/plan.h"
 #include "answer/retrieve.h"
 
 namespace fathom::answer {
-
-struct Quote {
-  size_t index = 0;  // into Reading::evidence
-  Span passage;      // cleaned: no "RT @x:", no trailing addresses
-  double score = 0;
-  std::string value;  // the number that answers (its key), for questions that ask for one
-  bool answers =
-      false;  // it has the kind of thing that is asked for: a name, a place, a cause, a time, a number
-};
 
 enum class QuoteRole { kAnswer, kSame, kEarlier, kDiffers, kMore };
 

@@ -130,7 +130,7 @@ class Reader {
     query.text = words(strong_);
     for (const std::string& phrase : plan_.phrases) query.text += " \"" + phrase + "\"";
     query.require_all = true;
-    query.limit = plan_.overview ? 120 : 50;
+    query.limit = surveys() ? 120 : 50;
     all_matched_ = search(std::move(query), true);
   }
 
@@ -157,9 +157,12 @@ class Reader {
     query.text = words(names);
     query.require_all = true;
     query.order = live::Query::Order::kNewest;
-    query.limit = 60;
+    query.limit = surveys() ? 20 : 60;
     search(std::move(query), true);
   }
+
+  /// "What happened": an event shows in many posts of any age.
+  bool surveys() const { return plan_.overview && !plan_.latest; }
 
   void search_any() {
     if (strong_.empty() || passing() >= kEnough * 2) return;
@@ -206,7 +209,8 @@ class Reader {
   }
 
   size_t search(live::Query query, bool learn) {
-    query.weights.recency = 0.15;
+    query.weights.recency = surveys() ? 0 : 0.15;
+    if (surveys()) query.weights.engagement = 0;
     const std::string text = query.text;
     const live::SearchResult result = store_.search(query);
     if (learn && frequencies_.size() < result.terms.size()) {

@@ -63,7 +63,7 @@ const Words& negations() {
 // at first use.
 constexpr auto kRelated = std::to_array<std::string_view>({
     "die died dead death deaths killed kill kills killing fatality fatalities fatal deadly toll casualties "
-    "perished drowned victims",
+    "perished drowned",
     "injured injure injuring injuries injury hurt wounded wounds casualties hospitalised hospitalized "
     "stretcher",
     "missing unaccounted",
@@ -83,7 +83,7 @@ constexpr auto kRelated = std::to_array<std::string_view>({
     "explosion blast explosions blasts exploded explode bombing bomb bombs bombings",
     "crash crashed crashes derailed derailment derails derail collision accident",
     "collapse collapsed collapses fall fallen fell topple toppled",
-    "resign resigned resigns resignation resigning quit quits",
+    "resign resigned resigns resignation resigning",
     "sacked dismissed layoffs fired",
     "launch launched launches launching release released releases unveiled announces announced unveils "
     "introduces presented shown showed",
