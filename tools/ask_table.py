@@ -104,6 +104,7 @@ def main() -> int:
     parser.add_argument("questions", nargs="+", help="question files")
     parser.add_argument("--writer", action="append", choices=WRITERS, help="one writer only (default: both)")
     parser.add_argument("--limit", type=int, default=0, help="at most so many questions")
+    parser.add_argument("--hide-answers", action="store_true", help="verdicts alone: for posts that may not be published")
     options = parser.parse_args()
     try:
         questions = [q for path in options.questions for q in load(path)]
@@ -127,7 +128,7 @@ def main() -> int:
             verdict = "yes" if result["contains"] else "no"
             if not question.get("answers"):
                 verdict = "refused" if result["said"] else "no: it should refuse"
-            print(f"| {cell(question['question'])} | {model.split('-')[-1]} | {cell(result['text'])} | {verdict} |", flush=True)
+            print(f"| {cell(question['question'])} | {model.split('-')[-1]} | {'-' if options.hide_answers else cell(result['text'])} | {verdict} |", flush=True)
             rows.setdefault(model, []).append((question, result))
     print()
     for model, done in rows.items():
