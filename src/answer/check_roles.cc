@@ -67,7 +67,8 @@ bool is_filler(const Word& word) {
        "according", "stated",    "states",        "mentioned", "number",    "total",  "happened", "occurred",
        "took",      "place",     "incident",      "event",     "currently", "latest", "amount",   "located",
        "people",    "called",    "named",         "known",     "name",      "value",  "level",    "current",
-       "today",     "confirmed", "approximately", "time",      "far"});
+       "today",     "confirmed", "approximately", "time",      "far",       "high",   "tall",     "deep",
+       "wide",      "long",      "meters",        "metres"});
 }
 
 bool is_be(std::string_view w) {
@@ -348,14 +349,14 @@ class Reader {
     return lacking == 0 || (2 * lacking <= tokens_.size() && !has_own_subject());
   }
 
-  /// A date or time that is the post's own and that the text gives no rival for.
+  /// A year, date or time that is the post's own (its text has none such) and that the sentence gives no rival for.
   bool is_own_date(const Token& token) const {
-    return std::ranges::none_of(post_tokens_,
-                                [&](const Token& other) {
-                                  return other.number() &&
-                                         other.keys.front().front() == token.keys.front().front();
-                                }) &&
-           !token.keys.front().starts_with("n:");
+    const std::string& key = token.keys.front();
+    if (std::ranges::any_of(evidence_.facts, [&](const Fact& fact) { return fact.key == key; })) return false;
+    if (key.starts_with("n:")) return true;  // known, and not from the text: the year
+    return std::ranges::none_of(post_tokens_, [&](const Token& other) {
+      return other.number() && other.keys.front().front() == key.front();
+    });
   }
 
   /// Its first word is a name or noun that the claim does not have.

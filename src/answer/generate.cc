@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <unordered_set>
 
 #include "answer/check.h"
@@ -14,8 +15,17 @@ namespace {
 
 constexpr std::string_view kInstructions =
     "You answer questions from numbered posts. Use only words and numbers from the posts. Answer in one or "
-    "two short "
-    "sentences.";
+    "two short sentences.";
+
+/// Shows a small model what is wanted: the post's own words as one sentence. Invented, and the same in every prompt.
+constexpr auto kExamples = std::to_array<std::array<std::string_view, 2>>({
+    {"Posts:\n[1] Update from the quay: 12 boats were damaged by the fire in Tarnhaven. #quayfire\n\n"
+     "Question: How many boats did the fire damage?",
+     "12 boats were damaged by the fire in Tarnhaven."},
+    {"Posts:\n[1] BREAKING: The lift to the Ostra tower opens at 9:30 on Sunday, Ilse Brandt says\n\n"
+     "Question: When does the lift open?",
+     "The lift to the Ostra tower opens at 9:30 on Sunday."},
+});
 constexpr std::string_view kChatInstructions = "You are Fathom, a helpful assistant. Answer briefly.";
 
 /// A fragment of fewer words says nothing that can be judged.
@@ -25,13 +35,14 @@ constexpr size_t kFewestWords = 4;
 constexpr uint64_t kSmallModel = 1'000'000'000;
 
 struct Profile {
-  size_t posts;      // in the prompt
-  size_t bytes;      // of each
+  bool small;        // reads one post at a time, after the worked examples, and writes one line
+  size_t posts;      // that may be read
   size_t sentences;  // that are let through
   size_t tokens;     // written at most: a small model that does not stop by then repeats itself
+  size_t attempts;   // prompts at most
 };
 Profile profile_of(const infer::Engine& engine) {
-  return engine.info().parameters < kSmallModel ? Profile{4, 240, 2, 96} : Profile{12, 1200, 6, 1024};
+  return engine.info().parameters < kSmallModel ? Profile{true, 4, 2, 48, 2} : Profile{false, 12, 6, 1024, 1};
 }
 
 /// One line, without anything that looks like a mark of ours.
@@ -155,11 +166,53 @@ class Gate {
     if (!value_.empty()) {
       return std::ranges::any_of(facts, [&](const Fact& fact) { return fact.key == value_; });
     }
+    if (!keeps_subject(words)) return false;
     if (plan_.ask == Ask::kYesNo) return true;
-    return std::ranges::any_of(words, [&](const Word& word) {
-      return is_content(word) &&
-             std::ranges::none_of(plan_.terms, [&](const Term& term) { return related(term.word, word); });
+    return tells_kind(words, facts);
+  }
+
+  /// At least half of what the question is about: "The best chess in years" does not say how the match stands.
+  bool keeps_subject(const std::vector<Word>& words) const {
+    size_t total = 0, kept = 0;
+    for (const Term& term : plan_.terms) {
+      if (term.weak) continue;
+      ++total;
+      kept += std::ranges::any_of(words, [&](const Word& word) { return related(term.word, word); }) ? 1 : 0;
+    }
+    return 2 * kept >= total;
+  }
+
+  static bool gives_reason(const std::vector<Word>& words) {
+    static constexpr auto kCues = std::to_array<std::string_view>(
+        {"because", "due", "after", "caused", "cause", "causes", "following", "since", "by", "over", "led"});
+    return std::ranges::any_of(
+        words, [](const Word& word) { return std::ranges::find(kCues, word.folded) != kCues.end(); });
+  }
+
+  /// What the kind of question asks for and the question does not have itself: a name, a time, or two words.
+  bool tells_kind(const std::vector<Word>& words, const std::vector<Fact>& facts) const {
+    const std::vector<Word> asked = split_words(plan_.resolved);
+    size_t fresh = 0, names = 0;
+    for (const Word& word : words) {
+      if (!is_content(word) || word.kind == WordKind::kNumber) continue;
+      if (std::ranges::any_of(asked, [&](const Word& other) { return related(word, other); })) continue;
+      ++fresh;
+      names += is_name(word) || (word.opens && word.capital) ? 1 : 0;
+    }
+    const std::vector<Fact> given = find_facts(plan_.resolved, asked);
+    const bool figure = std::ranges::any_of(facts, [&](const Fact& fact) {
+      return std::ranges::none_of(given, [&](const Fact& other) { return other.key == fact.key; });
     });
+    switch (plan_.ask) {
+      case Ask::kWho:
+      case Ask::kWhoSaid:
+      case Ask::kWhere: return names > 0;
+      case Ask::kWhen: return figure || names > 0 || fresh >= 2;
+      case Ask::kHowMany:
+      case Ask::kHowMuch: return figure;
+      case Ask::kWhy: return fresh >= 2 && gives_reason(words);
+      default: return figure || names > 0 || fresh >= 2;
+    }
   }
 
   /// The post it cites if that supports it, else the one that does.
@@ -222,55 +275,107 @@ void count(const infer::GenerateResult& result, Answer& answer) {
 std::vector<infer::ChatMessage> grounded_prompt(const Plan& plan, const std::vector<const Evidence*>& posts,
                                                 Time now) {
   std::string user = "Posts:\n";
-  const size_t longest = posts.size() > 4 ? 1200 : 240;
+  const bool few = posts.size() <= 4;
   for (size_t i = 0; i < posts.size(); ++i) {
     const live::Post& post = posts[i]->post;
     const std::string_view name = trim(post.author.name.empty() ? post.author.handle : post.author.name);
     const std::string who = name.empty() || name == "unknown" ? "" : as_data(name, 60) + ", ";
+    // Who wrote it and when only distracts a small model, unless that is the question.
+    const bool head = !few || plan.ask == Ask::kWhoSaid;
     const Span body = clean_span(post.text, {0, post.text.size()});
-    user += fmt::format("[{}] {}{}: {}\n", i + 1, who, written_time(post.created_at, now),
-                        as_data(slice(post.text, body), longest));
+    user += fmt::format("[{}] {}{}\n", i + 1, head ? who + written_time(post.created_at, now) + ": " : "",
+                        as_data(slice(post.text, body), few ? 280 : 1200));
   }
   user += "\nQuestion: " + as_data(plan.resolved, 1000);
   return {{"system", std::string(kInstructions)}, {"user", std::move(user)}};
 }
 
-size_t write_generated(infer::Engine& engine, const Request& request, const Plan& plan,
-                       const Reading& reading, const std::vector<ChosenQuote>& quotes, Answer& answer,
-                       Composer& out, const std::stop_token& stop) {
-  const Profile profile = profile_of(engine);
-  std::vector<const Evidence*> posts = choose_posts(plan, reading, quotes, profile.posts);
+namespace {
+
+std::vector<infer::ChatMessage> with_examples(std::vector<infer::ChatMessage> messages) {
+  std::vector<infer::ChatMessage> examples;
+  for (const auto& [user, assistant] : kExamples) {
+    examples.push_back({"user", std::string(user)});
+    examples.push_back({"assistant", std::string(assistant)});
+  }
+  messages.insert(messages.end() - 1, examples.begin(), examples.end());
+  return messages;
+}
+
+/// The longest prompt that fits: posts go first, the worst one first, then the examples.
+std::vector<int32_t> fit_prompt(const infer::Engine& engine, const Plan& plan,
+                                std::vector<const Evidence*> posts, Time now, size_t wanted, bool examples) {
   const size_t context = engine.info().context;
-  const size_t wanted = std::min({request.max_tokens, profile.tokens, context / 2});
-  infer::GenerateRequest generation;
   while (true) {
-    generation.prompt = engine.tokenize_chat(grounded_prompt(plan, posts, reading.as_of));
-    if (generation.prompt.size() + wanted <= context) break;
-    if (posts.size() == 1) {
+    std::vector<infer::ChatMessage> messages = grounded_prompt(plan, posts, now);
+    if (examples) messages = with_examples(std::move(messages));
+    std::vector<int32_t> prompt = engine.tokenize_chat(messages);
+    if (prompt.size() + wanted <= context) return prompt;
+    if (posts.size() > 1) {
+      posts.pop_back();
+    } else if (examples) {
+      examples = false;
+    } else {
       throw Error(
           ErrorCode::kResourceExhausted,
           fmt::format(
               "the question and one post take {} tokens and the model holds {}: shorten the question or "
               "serve a model with a longer context",
-              generation.prompt.size() + wanted, context));
+              prompt.size() + wanted, context));
     }
-    posts.pop_back();
   }
+}
+
+/// What every attempt of one answer has in common.
+struct Writing {
+  infer::Engine& engine;
+  const Request& request;
+  const Plan& plan;
+  const Reading& reading;
+  const std::string& value;
+  const Profile profile;
+};
+
+/// One prompt, the check of what it gives. `posts`: what may be cited; a small model reads the first of them.
+size_t attempt(const Writing& w, const std::vector<const Evidence*>& posts, Answer& answer, Composer& out,
+               const std::stop_token& stop) {
+  const size_t wanted = std::min({w.request.max_tokens, w.profile.tokens, w.engine.info().context / 2});
+  infer::GenerateRequest generation;
+  const std::vector<const Evidence*> shown = w.profile.small ? std::vector{posts.front()} : posts;
+  generation.prompt = fit_prompt(w.engine, w.plan, shown, w.reading.as_of, wanted, w.profile.small);
   generation.max_tokens = wanted;
-  generation.stop = request.stop;
-  generation.sampling = grounded_sampling(request.sampling);
-  const std::string& value = quotes.front().quote.value;
-  Gate gate(plan, posts, value, profile.sentences, out);
+  generation.stop = w.request.stop;
+  if (w.profile.small) generation.stop.push_back("\n");
+  generation.sampling = grounded_sampling(w.request.sampling);
+  Gate gate(w.plan, posts, w.value, w.profile.sentences, out);
   bool satisfied = false;
-  const infer::GenerateResult result = engine.generate(
+  const infer::GenerateResult result = w.engine.generate(
       generation, [&](std::string_view piece) { return !(satisfied = !gate.feed(piece)); }, stop);
   if (!satisfied && !stop.stop_requested()) gate.finish();
   count(result, answer);
   answer.dropped_sentences += gate.dropped();
   // Ending at our own bound is an end; only the caller's limit cuts an answer short.
-  const bool bounded = result.finish == infer::FinishReason::kLength && wanted < request.max_tokens;
+  const bool bounded = result.finish == infer::FinishReason::kLength && wanted < w.request.max_tokens;
   answer.finish = (satisfied && !out.cancelled()) || bounded ? infer::FinishReason::kStop : result.finish;
   return gate.passed();
+}
+
+}  // namespace
+
+size_t write_generated(infer::Engine& engine, const Request& request, const Plan& plan,
+                       const Reading& reading, const std::vector<ChosenQuote>& quotes, Answer& answer,
+                       Composer& out, const std::stop_token& stop) {
+  const Writing writing{engine, request, plan, reading, quotes.front().quote.value, profile_of(engine)};
+  std::vector<const Evidence*> posts = choose_posts(plan, reading, quotes, writing.profile.posts);
+  // Whether it is so, one post decides; another may be about a part of it only.
+  if (plan.ask == Ask::kYesNo && writing.profile.small) posts.resize(1);
+  const size_t attempts = std::min(writing.profile.attempts, posts.size());
+  for (size_t i = 0; i < attempts; ++i) {
+    const size_t passed = attempt(writing, posts, answer, out, stop);
+    if (passed > 0 || out.cancelled() || stop.stop_requested()) return passed;
+    std::ranges::rotate(posts, posts.begin() + 1);
+  }
+  return 0;
 }
 
 void write_chat(infer::Engine& engine, const Request& request, Answer& answer, const Events& events,
