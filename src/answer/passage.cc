@@ -56,7 +56,8 @@ class Scorer {
     const std::string lower = to_lower_ascii(slice(text_, passage));
     double score = 0.55 * part + 0.25 * whole + 0.1 * evidence_.text_score + typed(passage, quote);
     score -= 0.02 * static_cast<double>(count - 1);
-    if (relevance_.primary(evidence_)) score += plan_.ask == Ask::kYesNo ? 0.2 : 0.1;
+    const bool answers_no = plan_.ask == Ask::kYesNo && (refutes(lower) || reassures(lower));
+    if (relevance_.primary(evidence_)) score += answers_no ? 0.2 : 0.1;
     if (plan_.ask == Ask::kYesNo && denies(evidence_, passage)) score += 0.1;
     if (!quote.value.empty()) quote.answers = true;
     score -= shape_penalty(passage, lower, !quote.value.empty());

@@ -83,7 +83,7 @@ double Relevance::coverage(const Evidence& evidence, Span part) const {
   return sum / total_;
 }
 
-bool Relevance::has_names(const Evidence& evidence) const {
+bool Relevance::has_names(const Evidence& evidence, size_t spare) const {
   struct Run {
     double all = 0, had = 0, rarest = 0;
     bool has_rarest = false;
@@ -115,7 +115,7 @@ bool Relevance::has_names(const Evidence& evidence) const {
     const bool enough = run.has_numbers && (whole || surname);
     if (!enough) ++lacking;
   }
-  return lacking == 0 || (lacking == 1 && runs.size() >= 4);
+  return lacking == 0 || (lacking <= spare && lacking < runs.size()) || (lacking == 1 && runs.size() >= 4);
 }
 
 bool Relevance::in_window(const Evidence& evidence) const {
@@ -167,10 +167,10 @@ bool Relevance::primary(const Evidence& evidence) const {
 bool Relevance::speaks_for_itself(const Evidence& evidence) const {
   if (plan_.ask == Ask::kWhy) return primary(evidence) && explains(to_lower_ascii(evidence.post.text));
   if (plan_.ask != Ask::kYesNo) return false;
-  if (primary(evidence)) return true;
   if (!named() || evidence.trust < 1) return false;
   const std::string lower = to_lower_ascii(evidence.post.text);
-  return refutes(lower) || reassures(lower);
+  return refutes(lower) || reassures(lower) ||
+         (primary(evidence) && denies(evidence, {0, evidence.post.text.size()}));
 }
 
 bool Relevance::has_phrase(const Evidence& evidence) const {
@@ -199,8 +199,9 @@ bool Relevance::denies_premise(const Evidence& evidence) const {
 bool Relevance::passes(const Evidence& evidence) const {
   if (evidence.trust < kMinTrust || !in_window(evidence)) return false;
   if (has_phrase(evidence)) return true;  // who is quoted need not name what the question names
-  if (!has_names(evidence)) return false;
   const double covered = coverage(evidence);
+  // Whether it is so: who says no need not repeat every name ("to Earth", "at Cape Orlo").
+  if (!has_names(evidence, plan_.ask == Ask::kYesNo && speaks_for_itself(evidence) ? 1 : 0)) return false;
   // Whoever denies something rarely repeats it: "our soup is here to stay".
   if (covered >= kMinMatchPrimary && speaks_for_itself(evidence)) return true;
   return has_most(evidence) && covered >= (named() ? kMinMatchNamed : kMinMatch);

@@ -18,7 +18,7 @@ inline constexpr double kMinMatch = 0.6;
 /// The same where the question has names, all of which the post must have besides.
 inline constexpr double kMinMatchNamed = 0.5;
 /// The same for a yes or no from the one in question.
-inline constexpr double kMinMatchPrimary = 0.35;
+inline constexpr double kMinMatchPrimary = 0.3;
 
 class Relevance {
  public:
@@ -48,7 +48,8 @@ class Relevance {
   std::vector<size_t> rarest() const;
 
  private:
-  bool has_names(const Evidence& evidence) const;
+  /// `spare`: so many names may lack, but not all.
+  bool has_names(const Evidence& evidence, size_t spare = 0) const;
   bool named() const;
   bool speaks_for_itself(const Evidence& evidence) const;
   bool has_phrase(const Evidence& evidence) const;
