@@ -373,7 +373,7 @@ size_t write_generated(infer::Engine& engine, const Request& request, const Plan
   for (size_t i = 0; i < attempts; ++i) {
     const size_t passed = attempt(writing, posts, answer, out, stop);
     if (passed > 0 || out.cancelled() || stop.stop_requested()) return passed;
-    std::ranges::rotate(posts, posts.begin() + 1);
+    std::rotate(posts.begin(), posts.begin() + 1, posts.end());
   }
   return 0;
 }
