@@ -20,10 +20,22 @@ struct Options {
   bool json = false;
 };
 
+/// Without a query: the newest posts by arrival.
+int show_newest(Client& client, const Options& options) {
+  const auto result = client.get(fmt::format("/v1/feed?limit={}", options.limit));
+  if (options.json) {
+    std::cout << result.dump(2) << "\n";
+  } else {
+    for (const auto& post : result.at("posts")) show_post(post);
+  }
+  return 0;
+}
+
 int search(const Options& options) {
   std::string query;
   for (const auto& word : options.words) query += (query.empty() ? "" : " ") + word;
   Client client(options.state, /*with_model=*/false);
+  if (query.empty()) return show_newest(client, options);
   const auto result = client.get(fmt::format("/v1/search?q={}&limit={}&order={}", url_encode(query),
                                              options.limit, options.newest ? "newest" : "relevance"));
   if (options.json) {

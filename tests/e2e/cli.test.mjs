@@ -71,7 +71,7 @@ describe('the commands', () => {
 
     const found = JSON.parse((await fathom(['search', '--data', data, '--json', 'ferry', 'skarholm'])).out);
     assert.equal(found.hits[0].post.id, '1');
-    const shown = await fathom(['search', '--data', data, '--newest']);
+    const shown = await fathom(['search', '--data', data]);
     assert.match(shown.out, /@portdesk/);
 
     const answer = await fathom(['chat', '--data', data, '--writer', 'extract', 'When does the ferry to Skarholm resume?']);
@@ -106,7 +106,7 @@ describe('the commands', () => {
   test('escape sequences in posts never reach the terminal', async () => {
     const data = join(folder, 'escape');
     await fathom(['ingest', '--data', data, '-'], { input: `${post('5', 'red \u001b[31malert\u001b]0;owned\u0007 here')}\n` });
-    const { out } = await fathom(['search', '--data', data, 'alert']);
+    const { out } = await fathom(['search', '--data', data, 'red']);
     assert.match(out, /alert/);
     assert.ok(!/[\u0000-\u0009\u000b-\u001f]/.test(out), JSON.stringify(out));
   });
