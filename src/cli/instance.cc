@@ -112,6 +112,15 @@ Feed make_feed(const InstanceOptions& options, Transport& transport, const Clock
   return feed;
 }
 
+/// For people: what the feed is.
+std::string describe(const Feed& feed) {
+  if (feed.fiction) return "the sample world, replayed (fiction)";
+  std::string names;
+  for (const auto& source : feed.sources)
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", source->name());
+  return names.empty() ? "none; post to /v1/posts" : names;
+}
+
 /// The model to serve, or nothing: "auto" never fails, a file that was named does.
 std::unique_ptr<infer::Engine> load_model(const InstanceOptions& options, ThreadPool& pool) {
   if (options.model == "none") return nullptr;
@@ -211,6 +220,7 @@ void Instance::start() {
                                                                   .clock = parts.clock,
                                                                   .sources_status = sources_status,
                                                                   .fiction_feed = feed.fiction});
+  const std::string feed_name = describe(feed);
   for (auto& source : feed.sources) parts.runner->add(std::move(source));
   parts.serving = std::jthread([&parts](const std::stop_token& stop) { parts.server->run(stop); });
 
@@ -218,9 +228,7 @@ void Instance::start() {
   const json record = {{"url", parts.server->url()}, {"pid", ::getpid()}};
   write_file_atomic(server_file(options_.state), record.dump() + "\n");
   parts.recorded = true;
-  std::printf("Feed:  %s\n", feed.fiction           ? "the sample world, replayed (fiction)"
-                             : feed.sources.empty() ? "none; post to /v1/posts"
-                                                    : std::string(feed.sources.front()->name()).c_str());
+  std::printf("Feed:  %s\n", feed_name.c_str());
   std::printf("Model: %s\n", parts.engine
                                  ? parts.engine->info().name.c_str()
                                  : "none; answers are quotations (put a GGUF file into the models folder)");

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -132,5 +133,54 @@ describe('the commands', () => {
     const { code, out } = await fathom(['models', '--json', binary]);
     assert.equal(code, 2);
     assert.match(JSON.parse(out)[0].error, /not a sound GGUF/);
+  });
+});
+
+describe('serve with a feed', () => {
+  test('a file is replayed, and the first lines say so', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'fathom-feed-'));
+    const file = join(folder, 'posts.ndjson');
+    writeFileSync(file, `${post('1', 'The tide gauge at Skarholm reads 2.4 m.')}\n`);
+    const server = await Server.start({ source: `file:${file},at-once` });
+    try {
+      assert.match(server.output, /^Feed: +file$/m);
+      for (let tries = 0; tries < 100; ++tries) {
+        const { hits } = await (await fetch(`${server.url}/v1/search?q=tide`)).json();
+        if (hits.length === 1) return;
+        await new Promise((wait) => setTimeout(wait, 100));
+      }
+      assert.fail('the post of the file was not found within 10 s');
+    } finally {
+      await server.stop();
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
+  test('Hacker News is followed at the address that is given', async () => {
+    const items = { 1: { id: 1, type: 'story', by: 'ada', time: Math.floor(Date.now() / 1000), title: 'A quiet harbour gets a tide gauge', url: 'https://example.org/gauge', score: 7 } };
+    const api = createServer((request, response) => {
+      const item = /\/item\/(\d+)\.json/.exec(request.url);
+      const body = item ? items[item[1]] ?? null
+        : request.url.includes('maxitem') ? 1
+          : request.url.includes('updates') ? { items: [], profiles: [] }
+            : request.url.includes('stories') ? [1] : null;
+      response.setHeader('Content-Type', 'application/json');
+      response.end(JSON.stringify(body));
+    });
+    await new Promise((ready) => api.listen(0, '127.0.0.1', ready));
+    const server = await Server.start({ source: 'auto', args: ['--hackernews-api', `http://127.0.0.1:${api.address().port}/v0`] });
+    try {
+      assert.match(server.output, /^Feed: +hackernews$/m);
+      for (let tries = 0; tries < 150; ++tries) {
+        const { hits } = await (await fetch(`${server.url}/v1/search?q=harbour`)).json();
+        if (hits.length === 1) return assert.equal(hits[0].post.author.handle, 'ada');
+        await new Promise((wait) => setTimeout(wait, 100));
+      }
+      assert.fail('the story was not found within 15 s');
+    } finally {
+      await server.stop();
+      api.close();
+      api.closeAllConnections();
+    }
   });
 });
