@@ -288,6 +288,12 @@ std::vector<float> Engine::logits(const std::vector<int32_t>&, size_t) {
   throw Error(ErrorCode::kUnsupported, "this engine does not give logits");
 }
 
+std::vector<int32_t> Engine::apply_template(const ChatRequest&) const {
+  throw Error(ErrorCode::kUnsupported, "this engine does not take tools");
+}
+
+std::string Engine::token_text(int32_t token) const { return detokenize({token}); }
+
 std::unique_ptr<Engine> Engine::load(const std::filesystem::path& gguf, const EngineOptions& options,
                                      ThreadPool& pool) {
   return std::make_unique<LocalEngine>(gguf, options, pool);
