@@ -423,6 +423,7 @@ class Reader {
         last = std::max(last, post_tokens_[place].word);
       }
     }
+    if (first > last) return true;  // the sentence has none of them, so no part of it is nearer than another
     const auto breaks = [&](size_t left) {
       const std::string_view gap =
           std::string_view(evidence_.post.text)
