@@ -1,6 +1,7 @@
 #include "model/sentence_piece.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "base/error.h"
@@ -67,7 +68,9 @@ struct SentencePieceEncoder::Session {
     const std::string_view piece = text.substr(static_cast<size_t>(node.begin), static_cast<size_t>(size));
     const auto id = encoder.find(piece);
     if (!id) return;
-    heap.push_back({encoder.vocabulary_.scores[static_cast<size_t>(*id)], left, size, *id});
+    const float score = encoder.vocabulary_.scores[static_cast<size_t>(*id)];
+    if (score == -std::numeric_limits<float>::infinity()) return;
+    heap.push_back({score, left, size, *id});
     std::push_heap(heap.begin(), heap.end(), comes_later);
     if (encoder.vocabulary_.types[static_cast<size_t>(*id)] == TokenType::kUnused)
       left_part_of_unused[piece] = static_cast<size_t>(node.size);

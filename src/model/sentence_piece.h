@@ -1,5 +1,6 @@
 // SentencePiece BPE: the merge whose piece has the highest score first, the leftmost of equals (Kudo and Richardson,
-// 2018, bpe_model); characters without a piece become bytes, or the unknown token where the vocabulary has no bytes.
+// 2018, bpe_model); characters without a piece become bytes, or the unknown token, once for a run of them, where the
+// vocabulary has no bytes. A piece with the score -infinity is never merged to.
 //
 // Immutable and thread-safe. Text of n bytes takes O(n log n).
 #pragma once
