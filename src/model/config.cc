@@ -1,210 +1,158 @@
 #include "model/config.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
-#include <algorithm>
 #include <cmath>
-#include <map>
+#include <numbers>
 
 #include "base/error.h"
+#include "model/config_bounds.h"
 
 namespace fathom::model {
 namespace {
 
-constexpr uint64_t kMaxLayers = 4096;
-constexpr uint64_t kMaxWidth = uint64_t{1} << 24;  // of any vector: d_model, ffn, all heads together
-constexpr uint64_t kMaxVocab = uint64_t{1} << 24;
-constexpr uint64_t kMaxContext = uint64_t{1} << 31;
-
-[[noreturn]] void corrupt(const GgufFile& file, const std::string& what) {
-  throw Error(ErrorCode::kCorrupt,
-              fmt::format("in '{}', {}; download or convert it again", file.name(), what));
+[[noreturn]] void invalid(const std::string& what) {
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("the description of the model is not sound: {}", what));
 }
 
-[[noreturn]] void unsupported(const GgufFile& file, const std::string& what) {
-  throw Error(ErrorCode::kUnsupported,
-              fmt::format("'{}' {}, which this build does not run", file.name(), what));
+void require_within(std::string_view field, uint64_t value, uint64_t least, uint64_t most) {
+  if (value < least || value > most)
+    invalid(fmt::format("'{}' is {}, not within {} to {}", field, value, least, most));
 }
 
-/// Reads the keys of one architecture, each within its bounds.
-class Keys {
- public:
-  Keys(const GgufFile& file, std::string prefix) : file_(file), prefix_(std::move(prefix)) {}
+void require_positive(std::string_view field, float value) {
+  if (!std::isfinite(value) || value <= 0)
+    invalid(fmt::format("'{}' is {}, not a positive number", field, value));
+}
 
-  std::string key(std::string_view suffix) const { return fmt::format("{}.{}", prefix_, suffix); }
-  bool has(std::string_view suffix) const { return file_.has(key(suffix)); }
+/// Zero stands for "none" or "the usual".
+void require_none_or_positive(std::string_view field, float value) {
+  if (value != 0) require_positive(field, value);
+}
 
-  size_t count(std::string_view suffix, uint64_t most) const {
-    return within(suffix, file_.get_uint(key(suffix)), most);
+void check_sizes(const ModelConfig& c) {
+  require_within("layers", c.layers, 1, bounds::kMaxLayers);
+  require_within("d_model", c.d_model, 1, bounds::kMaxWidth);
+  require_within("heads", c.heads, 1, bounds::kMaxWidth);
+  require_within("kv_heads", c.kv_heads, 1, c.heads);
+  require_within("head_dim", c.head_dim, 1, bounds::kMaxWidth);
+  require_within("vocab", c.vocab, 1, bounds::kMaxVocab);
+  require_within("context", c.context, 1, bounds::kMaxContext);
+  if (c.heads % c.kv_heads != 0)
+    invalid(fmt::format("{} attention heads cannot share {} key heads evenly", c.heads, c.kv_heads));
+  if (c.q_dim() > bounds::kMaxWidth)
+    invalid(fmt::format("{} heads of {} are too wide to be true", c.heads, c.head_dim));
+  if (c.has_dense_ffn()) require_within("ffn", c.ffn, 1, bounds::kMaxWidth);
+}
+
+void check_rope(std::string_view field, const RopeConfig& rope, const ModelConfig& c) {
+  const auto name = [&](std::string_view part) { return fmt::format("{}.{}", field, part); };
+  require_within(name("dims"), rope.dims, 2, c.head_dim);
+  if (rope.dims % 2 != 0) invalid(fmt::format("'{}' is {}, which is odd", name("dims"), rope.dims));
+  require_positive(name("base"), rope.base);
+  require_positive(name("scale"), rope.scale);
+  require_positive(name("attention_factor"), rope.attention_factor);
+  if (rope.scaling == RopeScaling::kNone && rope.scale != 1.0f)
+    invalid(fmt::format("'{}' is {}, but there is no scaling", name("scale"), rope.scale));
+  const bool reaches = rope.scaling == RopeScaling::kLlama3 || rope.scaling == RopeScaling::kYarn ||
+                       rope.scaling == RopeScaling::kLongRope;
+  if (reaches) require_within(name("original_context"), rope.original_context, 1, bounds::kMaxContext);
+  if (rope.scaling == RopeScaling::kLlama3) {
+    require_positive(name("low_frequency_factor"), rope.low_frequency_factor);
+    if (!std::isfinite(rope.high_frequency_factor) || rope.high_frequency_factor <= rope.low_frequency_factor)
+      invalid(fmt::format("'{}' is {}, not above {}", name("high_frequency_factor"),
+                          rope.high_frequency_factor, rope.low_frequency_factor));
   }
-
-  size_t count_or(std::string_view suffix, uint64_t otherwise, uint64_t most) const {
-    return within(suffix, file_.find_uint(key(suffix)).value_or(otherwise), most);
+  if (rope.scaling == RopeScaling::kYarn) {
+    require_positive(name("beta_fast"), rope.beta_fast);
+    require_positive(name("beta_slow"), rope.beta_slow);
+    if (!(rope.extrapolation >= 0 && rope.extrapolation <= 1))
+      invalid(fmt::format("'{}' is {}, not within 0 to 1", name("extrapolation"), rope.extrapolation));
+    if (rope.base <= 1)
+      invalid(fmt::format("'{}' is {}, but yarn needs more than 1", name("base"), rope.base));
   }
+}
 
-  float positive(std::string_view suffix, double value) const {
-    const auto narrow = static_cast<float>(value);
-    if (!std::isfinite(narrow) || narrow <= 0)
-      corrupt(file_, fmt::format("the metadata key '{}' is {}, not a positive number", key(suffix), value));
-    return narrow;
+void check_experts(const ExpertsConfig& e) {
+  if (e.count == 0) {
+    if (e.beside != BesideExperts::kNothing)
+      invalid("there is a feed-forward beside experts, but no experts");
+    return;
   }
+  require_within("experts.count", e.count, 1, bounds::kMaxExperts);
+  require_within("experts.used", e.used, 1, e.count);
+  require_within("experts.ffn", e.ffn, 1, bounds::kMaxWidth);
+  require_positive("experts.weight_scale", e.weight_scale);
+  require_none_or_positive("experts.router_softcap", e.router_softcap);
+  require_positive("experts.beside_scale", e.beside_scale);
+}
 
-  float positive_or(std::string_view suffix, double otherwise) const {
-    return positive(suffix, file_.find_float(key(suffix)).value_or(otherwise));
+void check_window(const ModelConfig& c) {
+  if (c.sliding_window == 0) {
+    if (!c.window_layers.empty()) invalid("'window_layers' marks layers, but 'sliding_window' is 0");
+    return;
   }
-
- private:
-  size_t within(std::string_view suffix, uint64_t value, uint64_t most) const {
-    if (value < 1 || value > most)
-      corrupt(file_,
-              fmt::format("the metadata key '{}' is {}, not within 1 to {}", key(suffix), value, most));
-    return static_cast<size_t>(value);
-  }
-
-  const GgufFile& file_;
-  std::string prefix_;
-};
-
-void refuse_variants(const GgufFile& file, const Keys& keys) {
-  if (file.find_uint(keys.key("expert_count")).value_or(0) > 0) unsupported(file, "is a mixture of experts");
-  const auto scaling = file.find_string(keys.key("rope.scaling.type")).value_or("none");
-  if (scaling != "none" && scaling != "linear")
-    unsupported(file, fmt::format("scales its rotary positions by '{}'", scaling.substr(0, 40)));
-  const auto kv_heads = file.metadata().find(keys.key("attention.head_count_kv"));
-  if (kv_heads != file.metadata().end() && kv_heads->second.type == GgufType::kArray)
-    unsupported(file, "has layers of different numbers of heads");
+  require_within("sliding_window", c.sliding_window, 1, bounds::kMaxContext);
+  if (c.window_layers.size() != c.layers)
+    invalid(fmt::format("'window_layers' has {} entries for {} layers", c.window_layers.size(), c.layers));
+  if (c.window_rope.dims != 0) check_rope("window_rope", c.window_rope, c);
 }
 
-void read_heads(const GgufFile& file, const Keys& keys, ModelConfig& config) {
-  config.heads = keys.count("attention.head_count", kMaxWidth);
-  config.kv_heads = keys.count_or("attention.head_count_kv", config.heads, config.heads);
-  if (config.heads % config.kv_heads != 0)
-    corrupt(file, fmt::format("{} attention heads cannot share {} key heads evenly", config.heads,
-                              config.kv_heads));
-  if (!keys.has("attention.key_length") && config.d_model % config.heads != 0)
-    corrupt(file, fmt::format("a width of {} does not divide into {} heads", config.d_model, config.heads));
-  config.head_dim = keys.count_or("attention.key_length", config.d_model / config.heads, kMaxWidth);
-  const size_t value_dim = keys.count_or("attention.value_length", config.head_dim, kMaxWidth);
-  if (value_dim != config.head_dim) unsupported(file, "has keys and values of different widths");
-  if (config.heads * config.head_dim > kMaxWidth)
-    corrupt(file, fmt::format("{} heads of {} are too wide to be true", config.heads, config.head_dim));
-}
-
-RopeConfig read_rope(const GgufFile& file, const Keys& keys, const ModelConfig& config) {
-  RopeConfig rope;
-  rope.dims = keys.count_or("rope.dimension_count", config.head_dim, config.head_dim);
-  if (rope.dims % 2 != 0)
-    corrupt(file, fmt::format("the metadata key '{}' is {}, which is odd", keys.key("rope.dimension_count"),
-                              rope.dims));
-  rope.base = keys.positive_or("rope.freq_base", 10000.0);
-  rope.scale = keys.positive_or("rope.scale_linear", 1.0);  // the key of old files
-  if (file.find_string(keys.key("rope.scaling.type")) == "linear")
-    rope.scale = keys.positive_or("rope.scaling.factor", rope.scale);
-  rope.frequency_factors = file.find_tensor("rope_freqs.weight") != nullptr;
-  return rope;
-}
-
-size_t read_vocab(const GgufFile& file, const Keys& keys) {
-  const auto tokens = file.metadata().find("tokenizer.ggml.tokens");
-  const uint64_t listed = tokens == file.metadata().end() ? 0 : tokens->second.count;
-  return keys.count_or("vocab_size", listed, kMaxVocab);
-}
-
-uint64_t elements(const TensorSpec& spec) {
-  uint64_t product = 1;
-  for (const uint64_t extent : spec.shape) product *= extent;
-  return product;
-}
-
-/// A matrix or vector of block `layer` by its name, with its bias where there is one.
-void add(std::vector<TensorSpec>& specs, const std::string& stem, std::vector<uint64_t> shape, bool bias) {
-  const uint64_t out = shape.back();
-  specs.push_back({stem + ".weight", std::move(shape)});
-  if (bias) specs.push_back({stem + ".bias", {out}});
+/// Every count of weights, operations and bytes stays far below 2^64.
+void check_total(const ModelConfig& c) {
+  constexpr double kMost = 1e17;
+  const auto of = [](size_t n) { return static_cast<double>(n); };
+  const double attention = of(c.d_model) * 2 * (of(c.q_dim()) + of(c.kv_dim()));
+  const double feed_forward = 3 * of(c.d_model) * (of(c.ffn) + of(c.experts.count) * of(c.experts.ffn));
+  const double total = of(c.layers) * (attention + feed_forward) + 2 * of(c.d_model) * of(c.vocab);
+  if (total > kMost) invalid(fmt::format("{:.3g} weights are too many to be true", total));
 }
 
 }  // namespace
 
-ModelConfig ModelConfig::from_gguf(const GgufFile& file) {
-  ModelConfig config;
-  config.architecture = file.get_string("general.architecture");
-  config.name = file.find_string("general.name").value_or("");
-  if (config.architecture != "llama")
-    unsupported(file, fmt::format("is of the architecture '{}'", config.architecture.substr(0, 40)));
-  const Keys keys(file, config.architecture);
-  refuse_variants(file, keys);
-  config.layers = keys.count("block_count", kMaxLayers);
-  config.d_model = keys.count("embedding_length", kMaxWidth);
-  config.ffn = keys.count("feed_forward_length", kMaxWidth);
-  config.context = keys.count("context_length", kMaxContext);
-  config.vocab = read_vocab(file, keys);
-  read_heads(file, keys, config);
-  config.rms_eps = keys.positive("attention.layer_norm_rms_epsilon",
-                                 file.get_float(keys.key("attention.layer_norm_rms_epsilon")));
-  config.rope = read_rope(file, keys, config);
-  config.tied_output = file.find_tensor("output.weight") == nullptr;
-  config.attention_bias = file.find_tensor("blk.0.attn_q.bias") != nullptr;
-  config.attention_output_bias = file.find_tensor("blk.0.attn_output.bias") != nullptr;
-  config.ffn_bias = file.find_tensor("blk.0.ffn_gate.bias") != nullptr;
-  check_tensors(config, file);
-  return config;
+void ModelConfig::check() const {
+  check_sizes(*this);
+  require_positive("rms_eps", rms_eps);
+  require_positive("embedding_scale", embedding_scale);
+  require_positive("logit_scale", logit_scale);
+  require_none_or_positive("attention_scale", attention_scale);
+  require_none_or_positive("attention_softcap", attention_softcap);
+  require_none_or_positive("final_softcap", final_softcap);
+  // log2(1) is 0: nothing can be divided by it.
+  if (attention_temperature_length != 0)
+    require_within("attention_temperature_length", attention_temperature_length, 2, bounds::kMaxContext);
+  check_rope("rope", rope, *this);
+  check_window(*this);
+  check_experts(experts);
+  check_total(*this);
 }
 
-uint64_t ModelConfig::parameters() const {
-  uint64_t total = 0;
-  for (const TensorSpec& spec : required_tensors(*this))
-    if (spec.name != "rope_freqs.weight") total += elements(spec);
-  return total;
+float ModelConfig::score_scale() const {
+  return attention_scale != 0 ? attention_scale : 1.0f / std::sqrt(static_cast<float>(head_dim));
 }
 
-std::vector<TensorSpec> required_tensors(const ModelConfig& c) {
-  std::vector<TensorSpec> specs;
-  specs.reserve(c.layers * 9 + 4);
-  specs.push_back({"token_embd.weight", {c.d_model, c.vocab}});
-  if (c.rope.frequency_factors) specs.push_back({"rope_freqs.weight", {c.rope.dims / 2}});
-  for (size_t layer = 0; layer < c.layers; ++layer) {
-    const std::string block = fmt::format("blk.{}.", layer);
-    add(specs, block + "attn_norm", {c.d_model}, false);
-    add(specs, block + "attn_q", {c.d_model, c.q_dim()}, c.attention_bias);
-    add(specs, block + "attn_k", {c.d_model, c.kv_dim()}, c.attention_bias);
-    add(specs, block + "attn_v", {c.d_model, c.kv_dim()}, c.attention_bias);
-    add(specs, block + "attn_output", {c.q_dim(), c.d_model}, c.attention_output_bias);
-    add(specs, block + "ffn_norm", {c.d_model}, false);
-    add(specs, block + "ffn_gate", {c.d_model, c.ffn}, c.ffn_bias);
-    add(specs, block + "ffn_up", {c.d_model, c.ffn}, c.ffn_bias);
-    add(specs, block + "ffn_down", {c.ffn, c.d_model}, c.ffn_bias);
+void ModelConfig::set_window_period(size_t period) {
+  window_layers.assign(layers, true);
+  if (period == 0) return;
+  for (size_t l = period - 1; l < layers; l += period) window_layers[l] = false;
+}
+
+std::vector<float> llama3_rope_factors(const RopeConfig& rope) {
+  std::vector<float> factors(rope.dims / 2, 1.0f);
+  const double context = static_cast<double>(rope.original_context);
+  const double low = static_cast<double>(rope.low_frequency_factor);
+  const double high = static_cast<double>(rope.high_frequency_factor);
+  const double scale = static_cast<double>(rope.scale);
+  for (size_t i = 0; i < factors.size(); ++i) {
+    const double frequency = std::pow(static_cast<double>(rope.base),
+                                      -2.0 * static_cast<double>(i) / static_cast<double>(rope.dims));
+    const double turns = context * frequency / (2 * std::numbers::pi);  // within the original context
+    if (turns > high) continue;
+    const double smooth = turns < low ? 0.0 : (turns - low) / (high - low);
+    factors[i] = static_cast<float>(1.0 / ((1.0 - smooth) / scale + smooth));
   }
-  specs.push_back({"output_norm.weight", {c.d_model}});
-  if (!c.tied_output) specs.push_back({"output.weight", {c.d_model, c.vocab}});
-  return specs;
-}
-
-void check_tensors(const ModelConfig& config, const GgufFile& file) {
-  for (const TensorSpec& spec : required_tensors(config)) {
-    const GgufTensor& tensor = file.tensor(spec.name);
-    if (tensor.shape != spec.shape)
-      corrupt(file, fmt::format("the tensor '{}' has the shape [{}] where [{}] is needed", spec.name,
-                                fmt::join(tensor.shape, ", "), fmt::join(spec.shape, ", ")));
-  }
-}
-
-uint64_t bytes_read_per_token(const ModelConfig& config, const GgufFile& file) {
-  uint64_t total = 0;
-  for (const TensorSpec& spec : required_tensors(config)) {
-    const GgufTensor& tensor = file.tensor(spec.name);
-    const bool one_row = spec.name == "token_embd.weight" && !config.tied_output;
-    total += one_row ? tensor::row_bytes(*tensor.dtype, config.d_model) : tensor.data.size();
-  }
-  return total;
-}
-
-std::string dominant_format(const GgufFile& file) {
-  std::map<uint32_t, uint64_t> weights;
-  for (const GgufTensor& tensor : file.tensors()) weights[tensor.type_id] += tensor.elements;
-  const auto most = std::max_element(weights.begin(), weights.end(),
-                                     [](const auto& a, const auto& b) { return a.second < b.second; });
-  return most == weights.end() ? "" : gguf_tensor_type_name(most->first);
+  return factors;
 }
 
 }  // namespace fathom::model

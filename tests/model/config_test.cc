@@ -177,11 +177,10 @@ TEST(ModelConfig, OtherModelsAreUnsupportedByName) {
     return d;
   };
   expect_refused(with("general.architecture", "mamba"), ErrorCode::kUnsupported, "'mamba'");
-  expect_refused(with("llama.expert_count", uint32_t{8}), ErrorCode::kUnsupported, "experts");
-  expect_refused(with("llama.rope.scaling.type", "yarn"), ErrorCode::kUnsupported, "'yarn'");
+  expect_refused(with("llama.rope.scaling.type", "sideways"), ErrorCode::kUnsupported, "'sideways'");
   expect_refused(with("llama.attention.value_length", uint32_t{3}), ErrorCode::kUnsupported, "widths");
   expect_refused(with("llama.attention.head_count_kv", std::vector<int32_t>{2, 1}), ErrorCode::kUnsupported,
-                 "heads");
+                 "head_count_kv");
 }
 
 TEST(ModelConfig, ReadsTheRealStories260K) {
