@@ -1,45 +1,54 @@
 #include "infer/activations.h"
 
+#include "base/error.h"
+
 namespace fathom::infer {
 
 using tensor::ActivationForm;
 
-Activations::Activations(size_t max_tokens, size_t max_cols)
-    : max_cols_((max_cols + 63) / 64 * 64),
-      q8_memory_(max_tokens * max_cols_ + max_tokens * (max_cols_ / 32) * 12),
-      plain_memory_(3 * max_tokens * max_cols_ * sizeof(float)),
-      plain_size_(max_tokens * max_cols_) {
-  const size_t blocks = max_tokens * (max_cols_ / 32);
+Activations::Activations(size_t max_rows, size_t max_cols)
+    : max_rows_(max_rows),
+      max_cols_((max_cols + 63) / 64 * 64),
+      q8_memory_(max_rows * max_cols_ + max_rows * (max_cols_ / 32) * 12),
+      plain_memory_(3 * max_rows * max_cols_ * sizeof(float)) {
+  const size_t blocks = max_rows * (max_cols_ / 32);
   q_ = q8_memory_.as<int8_t>();
-  scale_ = reinterpret_cast<float*>(q_ + max_tokens * max_cols_);
+  scale_ = reinterpret_cast<float*>(q_ + max_rows * max_cols_);
   scaled_sum_ = scale_ + blocks;
   sum_ = reinterpret_cast<int32_t*>(scaled_sum_ + blocks);
 }
 
-void Activations::begin(size_t tokens, size_t cols, Forms forms) {
-  tokens_ = tokens;
+void Activations::begin(size_t cols, Forms forms) {
+  FATHOM_CHECK(cols <= max_cols_);
   cols_ = cols;
   forms_ = forms;
-  q8_ = {tokens, cols, q_, scale_, scaled_sum_, sum_};
 }
 
 float* Activations::plain(ActivationForm form) const {
-  return plain_memory_.as<float>() + static_cast<size_t>(form) * plain_size_;
+  return plain_memory_.as<float>() + static_cast<size_t>(form) * max_rows_ * max_cols_;
 }
 
-void Activations::set_row(size_t token, const float* x) {
-  if (forms_.has(ActivationForm::kQ8)) tensor::quantise_row_q8(x, q8_, token);
+/// A range has the memory that so many rows need, wherever it begins.
+tensor::Q8Rows Activations::q8(Range range) const {
+  const size_t block = range.first * (cols_ / 32);
+  return {range.count, cols_, q_ + range.first * cols_, scale_ + block, scaled_sum_ + block, sum_ + block};
+}
+
+void Activations::set_row(Range range, size_t row, const float* x) {
+  FATHOM_CHECK(row < range.count && range.first + range.count <= max_rows_);
+  if (forms_.has(ActivationForm::kQ8)) tensor::quantise_row_q8(x, q8(range), row);
   for (const auto form : {ActivationForm::kF32, ActivationForm::kF16, ActivationForm::kBF16})
-    if (forms_.has(form)) tensor::round_row(form, x, plain(form) + token * cols_, cols_);
+    if (forms_.has(form)) tensor::round_row(form, x, plain(form) + (range.first + row) * cols_, cols_);
 }
 
-void Activations::multiply(const tensor::PackedMatrix& w, size_t group_begin, size_t group_end,
+void Activations::multiply(Range range, const tensor::PackedMatrix& w, size_t group_begin, size_t group_end,
                            const tensor::MatmulOut& out) const {
   const ActivationForm form = tensor::activation_form(w.dtype);
   if (form == ActivationForm::kQ8)
-    tensor::matmul_q8(w, q8_, group_begin, group_end, out);
+    tensor::matmul_q8(w, q8(range), group_begin, group_end, out);
   else
-    tensor::matmul_float(w, plain(form), cols_, tokens_, group_begin, group_end, out);
+    tensor::matmul_float(w, plain(form) + range.first * cols_, cols_, range.count, group_begin, group_end,
+                         out);
 }
 
 }  // namespace fathom::infer

@@ -1,7 +1,8 @@
 // Rows of activations in the forms that the weights of a model meet them in (tensor/matmul.h).
 //
-// Owns memory for a fixed number of rows of a fixed width. `begin` chooses shape and forms, `set_row` fills one row (rows
-// may be filled by different threads), `multiply` reads them all.
+// Owns memory for a fixed number of rows of a fixed width. `begin` chooses width and forms; then rows are filled and
+// multiplied in ranges, each of which is a matrix of its own: all rows together, or those of one expert. Different threads
+// may fill different rows.
 #pragma once
 
 #include <cstddef>
@@ -32,28 +33,47 @@ class Forms {
 
 class Activations {
  public:
-  Activations(size_t max_tokens, size_t max_cols);
+  /// Rows [first, first + count): filled and multiplied as one matrix. Ranges in use together do not overlap.
+  struct Range {
+    size_t first = 0;
+    size_t count = 0;
+  };
 
-  void begin(size_t tokens, size_t cols, Forms forms);
-  void set_row(size_t token, const float* x);
-  void multiply(const tensor::PackedMatrix& w, size_t group_begin, size_t group_end,
+  Activations(size_t max_rows, size_t max_cols);
+
+  /// REQUIRES: cols <= max_cols.
+  void begin(size_t cols, Forms forms);
+  /// Row `row` of the range's `count`.
+  void set_row(Range range, size_t row, const float* x);
+  void multiply(Range range, const tensor::PackedMatrix& w, size_t group_begin, size_t group_end,
                 const tensor::MatmulOut& out) const;
+
+  /// The same with one range for all rows.
+  void begin(size_t rows, size_t cols, Forms forms) {
+    all_ = {0, rows};
+    begin(cols, forms);
+  }
+  void set_row(size_t row, const float* x) { set_row(all_, row, x); }
+  void multiply(const tensor::PackedMatrix& w, size_t group_begin, size_t group_end,
+                const tensor::MatmulOut& out) const {
+    multiply(all_, w, group_begin, group_end, out);
+  }
 
  private:
   float* plain(tensor::ActivationForm form) const;
+  tensor::Q8Rows q8(Range range) const;
 
+  size_t max_rows_;
   size_t max_cols_;
   tensor::Buffer q8_memory_;
-  tensor::Buffer plain_memory_;  // f32, f16, bf16, each [max_tokens, max_cols]
-  size_t plain_size_;
+  tensor::Buffer plain_memory_;  // f32, f16, bf16, each [max_rows, max_cols]
   Forms forms_;
-  tensor::Q8Rows q8_;
   int8_t* q_;
   float* scale_;
   float* scaled_sum_;
   int32_t* sum_;
-  size_t tokens_ = 0;
   size_t cols_ = 0;
+  Range all_;
 };
 
 }  // namespace fathom::infer

@@ -16,6 +16,31 @@ namespace fathom::tensor {
 /// out[i] = x[i] / sqrt(mean of x^2 + eps) * weight[i] (Zhang and Sennrich, 2019). In place allowed.
 void rms_norm(const float* x, const float* weight, float eps, float* out, size_t n);
 
+/// x[i] += y[i] / sqrt(mean of y^2 + eps) * weight[i]: a branch that is normalised before it joins the residual stream.
+void add_rms_norm(float* x, const float* y, const float* weight, float eps, size_t n);
+
+/// How positions turn pairs of elements: pair i of position p by the angle
+///   t = p / factors[i] * base^(-2i / dims),  blended as t / scale * (1 - m) + t * m,
+/// where m = extrapolation for fast pairs (i below ramp_low), 0 for slow ones (above ramp_high) and falls linearly between
+/// (Su et al., 2021; YaRN: Peng et al., 2023). Cosines and sines are multiplied by `magnitude`.
+struct RopeSpec {
+  size_t dims = 0;  // even
+  float base = 10000.0f;
+  float scale = 1.0f;
+  float extrapolation = 0.0f;
+  float ramp_low = 0.0f;
+  float ramp_high = 0.0f;
+  float magnitude = 1.0f;
+  std::span<const float> factors;  // [dims / 2], or empty for ones
+
+  /// Sets extrapolation and ramp: pairs that turn more than `beta_fast` times within the original context are fast, those
+  /// below `beta_slow` slow.
+  void set_yarn(float extrapolate, size_t original_context, float beta_fast, float beta_slow);
+};
+
+/// cos_sin[2i], cos_sin[2i + 1], i < dims / 2. Angles come from repeated multiplication in float, as in ggml.
+void rope_angles(size_t position, const RopeSpec& spec, float* cos_sin);
+
 /// cos_sin[2i], cos_sin[2i + 1]: cosine and sine of position / scale * base^(-2i / dims) / factors[i], i < dims / 2 (Su et
 /// al., 2021). Angles come from repeated multiplication in float, as in ggml. `factors` is empty or has dims / 2.
 void rope_angles(size_t position, size_t dims, float base, float scale, std::span<const float> factors,
@@ -32,8 +57,21 @@ void softmax(float* scores, size_t visible, size_t total, float scale, DType pre
 /// out[i] = silu(gate[i]) * up[i], silu(x) = x / (1 + exp(-x)) (Shazeer, 2020). In place allowed.
 void silu_mul(const float* gate, const float* up, float* out, size_t n);
 
+/// out[i] = gelu(gate[i]) * up[i], gelu(x) = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) (Hendrycks and Gimpel,
+/// 2016; Shazeer, 2020). In place allowed.
+void gelu_mul(const float* gate, const float* up, float* out, size_t n);
+
+/// x[i] = cap * tanh(x[i] / cap). REQUIRES: cap > 0.
+void softcap(float* x, float cap, size_t n);
+
+/// x[i] *= factor.
+void scale(float* x, float factor, size_t n);
+
 /// x[i] += y[i].
 void add(float* x, const float* y, size_t n);
+
+/// x[i] += factor * y[i].
+void add_scaled(float* x, const float* y, float factor, size_t n);
 
 /// The index of the greatest element, the lowest on a tie. REQUIRES: n > 0, no NaN.
 size_t argmax(const float* x, size_t n);
