@@ -23,9 +23,6 @@ namespace fathom::infer {
 namespace {
 
 constexpr size_t kDefaultContext = 8192;
-constexpr size_t kMostCaches = 4;
-// Address space for caches together; at least one there is. Pages count only once they are filled.
-constexpr size_t kCacheBytes = size_t{1} << 30;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -96,9 +93,10 @@ class LocalEngine final : public Engine {
               ThreadPool& pool);
 
   void check(const std::vector<int32_t>& tokens) const;
-  KvCache& choose_cache(std::span<const int32_t> prompt);
-  bool prefill(KvCache& cache, Run& run);
-  FinishReason decode(KvCache& cache, Run& run);
+  bool prefill(KvSequence& kv, Run& run);
+  FinishReason decode(KvSequence& kv, Run& run);
+  void step(KvSequence& kv, std::span<const int32_t> tokens, SequenceChunk::Logits wanted,
+            std::span<float> logits);
   void require_finite(std::span<const float> logits) const;
 
   model::ModelConfig config_;
@@ -112,8 +110,7 @@ class LocalEngine final : public Engine {
 
   // Touched only by whoever has the turn.
   Transformer transformer_;
-  size_t most_caches_;
-  std::vector<std::unique_ptr<KvCache>> caches_;  // the most recently used first
+  KvPool kv_pool_;
   std::vector<float> logits_;
 };
 
@@ -126,8 +123,9 @@ LocalEngine::LocalEngine(const std::filesystem::path& path, const model::GgufFil
       template_(load_template(file)),
       weights_(config_, file, true, pool),
       transformer_(config_, weights_, context_, pool),
-      most_caches_(std::clamp<size_t>(kCacheBytes / KvCache::bytes(config_, context_, weights_.cache_dtype()),
-                                      1, kMostCaches)),
+      kv_pool_(config_, weights_.cache_dtype(),
+               std::max<size_t>(options.cache_bytes / KvPool::page_bytes(config_, weights_.cache_dtype()),
+                                KvPool::pages_of(context_))),
       logits_(config_.vocab) {
   if (tokenizer_.size() > config_.vocab)
     throw Error(ErrorCode::kCorrupt,
@@ -175,49 +173,28 @@ void LocalEngine::require_finite(std::span<const float> logits) const {
           info_.name));
 }
 
-/// A cache that holds the longest beginning of the prompt, and nothing after it. Its own content is kept for later when
-/// little of it would be used and another cache can take over the beginning.
-KvCache& LocalEngine::choose_cache(std::span<const int32_t> prompt) {
-  // The last token is always computed: its logits are wanted.
-  const auto usable = prompt.first(prompt.size() - 1);
-  size_t best = 0;
-  size_t common = 0;
-  for (size_t i = 0; i < caches_.size(); ++i) {
-    const size_t n = caches_[i]->common_prefix(usable);
-    if (n > common) {
-      best = i;
-      common = n;
-    }
-  }
-  const bool reuse = common > 0 && common * 2 >= caches_[best]->tokens().size();
-  if (!reuse) {
-    const KvCache* source = common > 0 ? caches_[best].get() : nullptr;
-    if (caches_.size() < most_caches_)
-      caches_.push_back(std::make_unique<KvCache>(config_, context_, weights_.cache_dtype()));
-    best = caches_.size() - 1;  // the least recently used
-    if (source != nullptr && source != caches_[best].get()) caches_[best]->copy_prefix(*source, common);
-  }
-  std::rotate(caches_.begin(), caches_.begin() + static_cast<ptrdiff_t>(best),
-              caches_.begin() + static_cast<ptrdiff_t>(best) + 1);
-  caches_.front()->truncate(common);
-  return *caches_.front();
+void LocalEngine::step(KvSequence& kv, std::span<const int32_t> tokens, SequenceChunk::Logits wanted,
+                       std::span<float> logits) {
+  FATHOM_CHECK(kv.reserve(kv.tokens().size() + tokens.size()));
+  transformer_.forward(kv, tokens, wanted, logits);
 }
 
 /// Computes what the cache does not hold of the prompt; false when stopped.
-bool LocalEngine::prefill(KvCache& cache, Run& run) {
+bool LocalEngine::prefill(KvSequence& kv, Run& run) {
   const std::span<const int32_t> prompt = run.request.prompt;
-  run.result.cached_tokens = cache.tokens().size();
-  for (size_t at = cache.tokens().size(); at < prompt.size();) {
+  run.result.cached_tokens = kv.adopt(prompt.first(prompt.size() - 1));
+  for (size_t at = kv.tokens().size(); at < prompt.size();) {
     if (run.stop.stop_requested()) return false;
     const size_t n = std::min(Transformer::kChunk, prompt.size() - at);
     const bool last = at + n == prompt.size();
-    transformer_.forward(cache, prompt.subspan(at, n), last ? std::span(logits_) : std::span<float>());
+    step(kv, prompt.subspan(at, n), last ? SequenceChunk::Logits::kLast : SequenceChunk::Logits::kNone,
+         last ? std::span(logits_) : std::span<float>());
     at += n;
   }
   return true;
 }
 
-FinishReason LocalEngine::decode(KvCache& cache, Run& run) {
+FinishReason LocalEngine::decode(KvSequence& kv, Run& run) {
   Sampler sampler(run.request.sampling);
   std::vector<int32_t> history = run.request.prompt;
   const size_t room = context_ - history.size();
@@ -232,7 +209,8 @@ FinishReason LocalEngine::decode(KvCache& cache, Run& run) {
     if (static_cast<size_t>(token) < tokenizer_.size() && !run.emit(run.stream.push(tokenizer_.piece(token))))
       return FinishReason::kCancelled;
     if (run.stream.stopped()) return FinishReason::kStop;
-    if (run.result.completion_tokens < most) transformer_.forward(cache, std::span(&token, 1), logits_);
+    if (run.result.completion_tokens < most)
+      step(kv, std::span(&token, 1), SequenceChunk::Logits::kLast, logits_);
   }
   return FinishReason::kLength;
 }
@@ -248,13 +226,13 @@ GenerateResult LocalEngine::generate(const GenerateRequest& request, const TextS
   if (!turn) return run.result;
 
   auto start = std::chrono::steady_clock::now();
-  KvCache& cache = choose_cache(request.prompt);
-  const bool complete = prefill(cache, run);
+  KvSequence kv(kv_pool_);
+  const bool complete = prefill(kv, run);
   run.result.prefill_seconds = seconds_since(start);
   if (!complete) return run.result;
 
   start = std::chrono::steady_clock::now();
-  run.result.finish = decode(cache, run);
+  run.result.finish = decode(kv, run);
   if (run.result.finish != FinishReason::kCancelled && !run.emit(run.stream.finish()))
     run.result.finish = FinishReason::kCancelled;
   run.result.decode_seconds = seconds_since(start);
@@ -268,7 +246,9 @@ std::vector<float> LocalEngine::logits(const std::vector<int32_t>& tokens, size_
                 fmt::format("logits from token {} on were asked for, but there are only {} tokens", first,
                             tokens.size()));
   const auto turn = turnstile_.enter({});
-  KvCache cache(config_, context_, weights_.cache_dtype());
+  KvPool pool(config_, weights_.cache_dtype(), KvPool::pages_of(tokens.size()));
+  KvSequence kv(pool);
+  FATHOM_CHECK(kv.reserve(tokens.size()));
   std::vector<float> out((tokens.size() - first) * config_.vocab);
   for (size_t at = 0; at < tokens.size();) {
     const size_t end = std::min(at + Transformer::kChunk, at < first ? first : tokens.size());
@@ -276,7 +256,8 @@ std::vector<float> LocalEngine::logits(const std::vector<int32_t>& tokens, size_
     std::span<float> wanted;
     if (at >= first)
       wanted = std::span(out).subspan((at - first) * config_.vocab, chunk.size() * config_.vocab);
-    transformer_.forward(cache, chunk, wanted);
+    transformer_.forward(kv, chunk,
+                         wanted.empty() ? SequenceChunk::Logits::kNone : SequenceChunk::Logits::kAll, wanted);
     at = end;
   }
   return out;

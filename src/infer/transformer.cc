@@ -1,11 +1,9 @@
 #include "infer/transformer.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 
 #include "base/error.h"
-#include "tensor/attention.h"
 #include "tensor/matmul.h"
 #include "tensor/ops.h"
 
@@ -28,16 +26,12 @@ void add_bias(const Linear& linear, float* y, size_t stride, size_t tokens, size
 }  // namespace
 
 struct Transformer::Team {
-  Team(size_t widest, size_t attention_floats)
-      : activations(1, widest),
-        memory((widest + attention_floats) * sizeof(float)),
-        row(memory.as<float>()),
-        attention(row + widest) {}
+  explicit Team(size_t widest)
+      : activations(1, widest), memory(widest * sizeof(float)), row(memory.as<float>()) {}
 
   Activations activations;  // of a single token, which each thread prepares for itself: cheaper than waiting
   tensor::Buffer memory;
-  float* row;        // one row of the widest matrix
-  float* attention;  // scratch of tensor::attend, or the probabilities of one kv head
+  float* row;  // one row of the widest matrix
 };
 
 Transformer::Transformer(const model::ModelConfig& config, const Weights& weights, size_t context,
@@ -45,20 +39,16 @@ Transformer::Transformer(const model::ModelConfig& config, const Weights& weight
     : config_(config),
       weights_(weights),
       pool_(pool),
-      context_(round_up(context, kGroupRows)),
-      shared_(kChunk, std::max({config.d_model, config.q_dim(), config.ffn})) {
+      shared_(kChunk, std::max({config.d_model, config.q_dim(), config.ffn})),
+      attention_({config.heads, config.kv_heads, config.head_dim}, context, kChunk, pool) {
   const auto& c = config_;
   const size_t widest = round_up(std::max({c.d_model, c.q_dim(), c.ffn}), kGroupRows);
-  const size_t group = c.heads / c.kv_heads;
-  // Rows of one pass over keys and values: enough to use what was loaded, few enough for their scores to stay in cache.
-  tile_tokens_ = std::max<size_t>(1, 24 / group);
-  const size_t scratch = tensor::attend_scratch(tile_tokens_, group, c.head_dim, context_);
-  for (size_t t = 0; t < pool_.size(); ++t) team_.push_back(std::make_unique<Team>(widest, scratch));
+  for (size_t t = 0; t < pool_.size(); ++t) team_.push_back(std::make_unique<Team>(widest));
+  wanted_.reserve(kChunk);
 
-  float** const parts[] = {&x_, &q_, &k_, &v_, &mixed_, &gate_, &up_, &angles_, &scores_, &rounded_};
+  float** const parts[] = {&x_, &q_, &k_, &v_, &mixed_, &gate_, &up_, &angles_};
   const size_t sizes[] = {kChunk * c.d_model, kChunk * c.q_dim(), kChunk * c.kv_dim(), kChunk * c.kv_dim(),
-                          kChunk * c.q_dim(), kChunk * c.ffn,     kChunk * c.ffn,      kChunk * c.rope.dims,
-                          c.heads * context_, c.q_dim()};
+                          kChunk * c.q_dim(), kChunk * c.ffn,     kChunk * c.ffn,      kChunk * c.rope.dims};
   size_t total = 0;
   for (const size_t size : sizes) total += round_up(size, kGroupRows);
   memory_ = tensor::Buffer(total * sizeof(float));
@@ -131,82 +121,34 @@ void Transformer::project_gated(size_t tokens, const LayerWeights& w, Row row) {
         });
 }
 
-void Transformer::embed(std::span<const int32_t> tokens) {
-  for (size_t t = 0; t < tokens.size(); ++t)
-    tensor::unpack_row(weights_.embedding(), static_cast<size_t>(tokens[t]), x_ + t * config_.d_model);
+void Transformer::embed(std::span<const SequenceChunk> chunks) {
+  float* x = x_;
+  for (const SequenceChunk& chunk : chunks) {
+    for (const int32_t token : chunk.tokens) {
+      tensor::unpack_row(weights_.embedding(), static_cast<size_t>(token), x);
+      x += config_.d_model;
+    }
+  }
 }
 
-void Transformer::turn_and_store(const tensor::KvLayer& layer, size_t first, size_t tokens) {
+void Transformer::turn_and_store(size_t layer, size_t tokens) {
   const auto& c = config_;
   const bool halves = c.rope.pairing == model::RopePairing::kHalves;
   const auto one = [&](size_t t) {
     const float* angles = angles_ + t * c.rope.dims;
     tensor::rope(q_ + t * c.q_dim(), c.heads, c.head_dim, c.rope.dims, halves, angles);
     tensor::rope(k_ + t * c.kv_dim(), c.kv_heads, c.head_dim, c.rope.dims, halves, angles);
-    tensor::append_kv(layer, first + t, k_ + t * c.kv_dim(), v_ + t * c.kv_dim());
+    attention_.store(layer, t, k_ + t * c.kv_dim(), v_ + t * c.kv_dim());
   };
   if (tokens == 1) return one(0);  // shorter than a wait
-  pool_.parallel_for(tokens, kGroupRows, [&](size_t begin, size_t end) {
+  pool_.parallel_for(tokens, 1, [&](size_t begin, size_t end) {
     for (size_t t = begin; t < end; ++t) one(t);
   });
 }
 
-/// One token: threads share out positions for the scores, then dimensions for the weighted sums.
-void Transformer::attend_one(const tensor::KvLayer& layer, size_t position) {
+void Transformer::attention(size_t layer, size_t tokens) {
   const auto& c = config_;
-  const size_t group = c.heads / c.kv_heads;
-  const size_t positions = position + 1;
-  const size_t groups = (positions + kGroupRows - 1) / kGroupRows;
-  const size_t stride = groups * kGroupRows;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
-  tensor::round_row(tensor::activation_form(layer.dtype), q_, rounded_, c.q_dim());
-  const auto scores = [&](size_t begin, size_t end) {
-    for (size_t h = 0; h < c.kv_heads; ++h)
-      tensor::attention_scores(layer, h, rounded_ + h * group * c.head_dim, group, begin, end,
-                               scores_ + h * group * stride, stride);
-  };
-  pool_.parallel_for(groups, 4, scores);
-  const size_t parts = layer.dim_groups();
-  pool_.run([&](size_t thread) {
-    const size_t begin = c.kv_heads * parts * thread / pool_.size();
-    const size_t end = c.kv_heads * parts * (thread + 1) / pool_.size();
-    for (size_t h = begin / parts; h * parts < end; ++h) {
-      float* weights = team_[thread]->attention;  // the scores are others' too
-      std::copy_n(scores_ + h * group * stride, group * stride, weights);
-      for (size_t r = 0; r < group; ++r)
-        tensor::softmax(weights + r * stride, positions, stride, scale, layer.dtype);
-      tensor::attention_values(layer, h, weights, stride, group, positions,
-                               std::max(begin, h * parts) - h * parts, std::min(end - h * parts, parts),
-                               mixed_ + h * group * c.head_dim, c.head_dim);
-    }
-  });
-}
-
-/// Many tokens: threads take tiles of tokens of one kv head, the longest first.
-void Transformer::attend_many(const tensor::KvLayer& layer, size_t first, size_t tokens) {
-  const auto& c = config_;
-  const size_t group = c.heads / c.kv_heads;
-  const size_t tiles = (tokens + tile_tokens_ - 1) / tile_tokens_;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
-  std::atomic<size_t> next{0};
-  pool_.run([&](size_t thread) {
-    for (;;) {
-      const size_t item = next.fetch_add(1, std::memory_order_relaxed);
-      if (item >= tiles * c.kv_heads) return;
-      const size_t begin = (tiles - 1 - item / c.kv_heads) * tile_tokens_;
-      const size_t h = item % c.kv_heads;
-      const size_t at = begin * c.q_dim() + h * group * c.head_dim;
-      tensor::attend(layer,
-                     {h, group, q_ + at, c.q_dim(), std::min(tile_tokens_, tokens - begin), first + begin,
-                      scale, mixed_ + at, c.q_dim()},
-                     team_[thread]->attention);
-    }
-  });
-}
-
-void Transformer::attention(const LayerWeights& w, const tensor::KvLayer& layer, size_t first,
-                            size_t tokens) {
-  const auto& c = config_;
+  const LayerWeights& w = weights_.layer(layer);
   const auto normed = [&](size_t t, float* scratch) -> const float* {
     tensor::rms_norm(x_ + t * c.d_model, w.attention_norm, c.rms_eps, scratch, c.d_model);
     return scratch;
@@ -214,11 +156,9 @@ void Transformer::attention(const LayerWeights& w, const tensor::KvLayer& layer,
   const Product in[] = {
       {&w.q, q_, c.q_dim(), false}, {&w.k, k_, c.kv_dim(), false}, {&w.v, v_, c.kv_dim(), false}};
   project(tokens, c.d_model, Forms{&w.q, &w.k, &w.v}, normed, in);
-  turn_and_store(layer, first, tokens);
-  if (tokens == 1)
-    attend_one(layer, first);
-  else
-    attend_many(layer, first, tokens);
+  turn_and_store(layer, tokens);
+  const tensor::AttentionRule rule{1.0f / std::sqrt(static_cast<float>(c.head_dim)), 0.0f, 0};
+  attention_.attend(layer, rule, q_, mixed_);
   const Product out[] = {{&w.o, x_, c.d_model, true}};
   project(
       tokens, c.q_dim(), Forms{&w.o}, [&](size_t t, float*) { return mixed_ + t * c.q_dim(); }, out);
@@ -235,36 +175,48 @@ void Transformer::feed_forward(const LayerWeights& w, size_t tokens) {
       tokens, c.ffn, Forms{&w.down}, [&](size_t t, float*) { return gate_ + t * c.ffn; }, out);
 }
 
-void Transformer::output(size_t tokens, std::span<float> logits) {
+void Transformer::output(std::span<const SequenceChunk> chunks, std::span<float> logits) {
   const auto& c = config_;
-  const size_t rows = logits.size() / c.vocab;
-  const float* first = x_ + (tokens - rows) * c.d_model;
+  wanted_.clear();
+  size_t row = 0;
+  for (const SequenceChunk& chunk : chunks) {
+    row += chunk.tokens.size();
+    for (size_t i = row - chunk.logit_rows(); i < row; ++i) wanted_.push_back(i);
+  }
+  FATHOM_CHECK(logits.size() == wanted_.size() * c.vocab);
+  if (wanted_.empty()) return;
   const Linear head{weights_.output(), nullptr};
   const Product out[] = {{&head, logits.data(), c.vocab, false}};
   project(
-      rows, c.d_model, Forms(head.matrix),
+      wanted_.size(), c.d_model, Forms(head.matrix),
       [&](size_t t, float* scratch) -> const float* {
-        tensor::rms_norm(first + t * c.d_model, weights_.output_norm(), c.rms_eps, scratch, c.d_model);
+        tensor::rms_norm(x_ + wanted_[t] * c.d_model, weights_.output_norm(), c.rms_eps, scratch, c.d_model);
         return scratch;
       },
       out);
 }
 
-void Transformer::forward(KvCache& kv, std::span<const int32_t> tokens, std::span<float> logits) {
-  const size_t n = tokens.size();
-  const size_t first = kv.tokens().size();
-  FATHOM_CHECK(n > 0 && n <= kChunk && first + n <= kv.capacity());
-  FATHOM_CHECK(logits.empty() || logits.size() == config_.vocab || logits.size() == n * config_.vocab);
-  embed(tokens);
-  for (size_t t = 0; t < n; ++t)
-    tensor::rope_angles(first + t, config_.rope.dims, config_.rope.base, config_.rope.scale,
+void Transformer::forward(std::span<const SequenceChunk> chunks, std::span<float> logits) {
+  size_t tokens = 0;
+  for (const SequenceChunk& chunk : chunks) tokens += chunk.tokens.size();
+  FATHOM_CHECK(tokens > 0 && tokens <= kChunk);
+  attention_.begin(chunks);
+  embed(chunks);
+  for (size_t t = 0; t < tokens; ++t)
+    tensor::rope_angles(attention_.position(t), config_.rope.dims, config_.rope.base, config_.rope.scale,
                         weights_.rope_factors(), angles_ + t * config_.rope.dims);
   for (size_t l = 0; l < config_.layers; ++l) {
-    attention(weights_.layer(l), kv.layer(l), first, n);
-    feed_forward(weights_.layer(l), n);
+    attention(l, tokens);
+    feed_forward(weights_.layer(l), tokens);
   }
-  kv.extend(tokens);
-  if (!logits.empty()) output(n, logits);
+  for (const SequenceChunk& chunk : chunks) chunk.kv->extend(chunk.tokens);
+  output(chunks, logits);
+}
+
+void Transformer::forward(KvSequence& kv, std::span<const int32_t> tokens, SequenceChunk::Logits wanted,
+                          std::span<float> logits) {
+  const SequenceChunk chunk{&kv, tokens, wanted};
+  forward(std::span(&chunk, 1), logits);
 }
 
 }  // namespace fathom::infer

@@ -1,8 +1,10 @@
-// The forward pass of a decoder: tokens in, logits out, keys and values kept.
+// The forward pass of a decoder: tokens of several sequences in, logits out, keys and values kept.
 //
 // Walks the blocks that the ModelConfig describes (Touvron et al., 2023: RMSNorm, grouped-query attention with rotary
-// positions, SwiGLU). A token's logits depend on the tokens before it alone, bit for bit, however they were split into
-// calls, because every sum has a fixed order (tensor/matmul.h) and threads share out rows, never parts of a sum.
+// positions, SwiGLU). Products run over the tokens of all sequences together; attention is each sequence's own
+// (infer/attention_step.h). A token's logits depend on the tokens before it in its sequence alone, bit for bit, however
+// they were split into calls and whatever else was computed with them, because every sum has a fixed order
+// (tensor/matmul.h) and threads share out rows, never parts of a sum.
 //
 // Owns its scratch memory, allocated once; weights, pool and configuration are the caller's and outlive it. Not
 // thread-safe; works on all threads of the pool.
@@ -17,6 +19,7 @@
 
 #include "base/thread_pool.h"
 #include "infer/activations.h"
+#include "infer/attention_step.h"
 #include "infer/kv_cache.h"
 #include "infer/weights.h"
 #include "model/config.h"
@@ -25,15 +28,19 @@ namespace fathom::infer {
 
 class Transformer {
  public:
-  /// Most tokens of one `forward`.
+  /// Most tokens of one `forward`, of all sequences together.
   static constexpr size_t kChunk = 256;
 
   Transformer(const model::ModelConfig& config, const Weights& weights, size_t context, ThreadPool& pool);
   ~Transformer();
 
-  /// Appends tokens to `kv`. `logits` is empty, or [vocab] for those of the last token, or [tokens, vocab] for all.
-  /// REQUIRES: 0 < tokens.size() <= kChunk, they fit the cache, ids are in the vocabulary.
-  void forward(KvCache& kv, std::span<const int32_t> tokens, std::span<float> logits);
+  /// Appends each chunk's tokens to its sequence. `logits`: [rows, vocab], the rows that the chunks want
+  /// (SequenceChunk::logits), in their order. REQUIRES: at least one chunk, none empty, a sequence in one of them at most, no
+  /// more than kChunk tokens together; each has pages for its tokens (KvSequence::reserve); ids are in the vocabulary.
+  void forward(std::span<const SequenceChunk> chunks, std::span<float> logits);
+  /// The same for a single sequence.
+  void forward(KvSequence& kv, std::span<const int32_t> tokens, SequenceChunk::Logits wanted,
+               std::span<float> logits);
 
  private:
   struct Team;  // scratch memory of one thread
@@ -55,32 +62,28 @@ class Transformer {
   template <class Row, class Body>
   void share(size_t tokens, size_t cols, Forms forms, Row row, size_t total, Body body);
 
-  void embed(std::span<const int32_t> tokens);
-  void attention(const LayerWeights& w, const tensor::KvLayer& layer, size_t first, size_t tokens);
-  void turn_and_store(const tensor::KvLayer& layer, size_t first, size_t tokens);
-  void attend_one(const tensor::KvLayer& layer, size_t position);
-  void attend_many(const tensor::KvLayer& layer, size_t first, size_t tokens);
+  void embed(std::span<const SequenceChunk> chunks);
+  void attention(size_t layer, size_t tokens);
+  void turn_and_store(size_t layer, size_t tokens);
   void feed_forward(const LayerWeights& w, size_t tokens);
-  void output(size_t tokens, std::span<float> logits);
+  void output(std::span<const SequenceChunk> chunks, std::span<float> logits);
 
   const model::ModelConfig& config_;
   const Weights& weights_;
   ThreadPool& pool_;
-  size_t context_;
-  size_t tile_tokens_;  // of attention over many tokens
   std::vector<std::unique_ptr<Team>> team_;
   Activations shared_;
+  AttentionStep attention_;
+  std::vector<size_t> wanted_;  // rows whose logits are
   tensor::Buffer memory_;
-  float* x_;        // [kChunk, d_model], the residual stream
-  float* q_;        // [kChunk, q_dim]
-  float* k_;        // [kChunk, kv_dim]
-  float* v_;        // [kChunk, kv_dim]
-  float* mixed_;    // [kChunk, q_dim], attention's output
-  float* gate_;     // [kChunk, ffn]
-  float* up_;       // [kChunk, ffn]
-  float* angles_;   // [kChunk, rope.dims]
-  float* scores_;   // [heads, context], of one token
-  float* rounded_;  // [q_dim], of one token
+  float* x_;       // [kChunk, d_model], the residual stream
+  float* q_;       // [kChunk, q_dim]
+  float* k_;       // [kChunk, kv_dim]
+  float* v_;       // [kChunk, kv_dim]
+  float* mixed_;   // [kChunk, q_dim], attention's output
+  float* gate_;    // [kChunk, ffn]
+  float* up_;      // [kChunk, ffn]
+  float* angles_;  // [kChunk, rope.dims]
 };
 
 }  // namespace fathom::infer

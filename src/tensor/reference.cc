@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 
 namespace fathom::tensor::reference {
@@ -17,43 +18,35 @@ float rounded_for(DType dtype, float x) {
   return x;
 }
 
-/// The integers of a stored block, with their scale and offset: value = d * q + m.
-struct IntBlock {
-  float d = 0;
-  float m = 0;
-  int q[kBlock] = {};
-};
-
-IntBlock read_block(DType dtype, const std::byte* at) {
-  IntBlock out;
-  if (dtype == DType::kQ8_0) {
-    BlockQ8_0 b;
-    std::memcpy(&b, at, sizeof b);
-    out.d = f16_to_f32(b.d);
-    for (size_t i = 0; i < kBlock; ++i) out.q[i] = b.qs[i];
-  } else if (dtype == DType::kQ4_0) {
-    BlockQ4_0 b;
-    std::memcpy(&b, at, sizeof b);
-    out.d = f16_to_f32(b.d);
-    for (size_t i = 0; i < kBlock; ++i) out.q[i] = (i < 16 ? b.qs[i] & 15 : b.qs[i - 16] >> 4) - 8;
-  } else {
-    BlockQ4_1 b;
-    std::memcpy(&b, at, sizeof b);
-    out.d = f16_to_f32(b.d);
-    out.m = f16_to_f32(b.m);
-    for (size_t i = 0; i < kBlock; ++i) out.q[i] = i < 16 ? b.qs[i] & 15 : b.qs[i - 16] >> 4;
-  }
-  return out;
+/// What a stored block adds to each of its products with integers: value = d * q + m.
+float offset_of(DType dtype, const std::byte* block) {
+  if (dtype != DType::kQ4_1 && dtype != DType::kQ5_1) return 0;
+  uint16_t m;
+  static_assert(offsetof(BlockQ4_1, m) == 2 && offsetof(BlockQ5_1, m) == 2);
+  std::memcpy(&m, block + 2, sizeof m);
+  return f16_to_f32(m);
 }
 
-float dot_blocks(DType dtype, const std::byte* row, std::span<const Q8Block> x) {
+/// `row` as dequantised from `stored`. The offsets of Q4_1 and Q5_1 meet the rounded sum of the activations, all else the
+/// activations themselves.
+float dot_blocks(DType dtype, const std::byte* stored, std::span<const float> row,
+                 std::span<const Q8Block> x) {
   double sum = 0;
   for (size_t b = 0; b < x.size(); ++b) {
-    const IntBlock w = read_block(dtype, row + b * block_bytes(dtype));
-    int dot = 0;
-    for (size_t i = 0; i < kBlock; ++i) dot += w.q[i] * x[b].q[i];
-    sum += static_cast<double>(w.d) * static_cast<double>(x[b].scale) * dot;
-    sum += static_cast<double>(w.m) * static_cast<double>(x[b].scaled_sum);
+    const auto m = static_cast<double>(offset_of(dtype, stored + b * block_bytes(dtype)));
+    double dot = 0;
+    for (size_t i = 0; i < kBlock; ++i) dot += (static_cast<double>(row[b * kBlock + i]) - m) * x[b].q[i];
+    sum += dot * static_cast<double>(x[b].scale) + m * static_cast<double>(x[b].scaled_sum);
+  }
+  return static_cast<float>(sum);
+}
+
+float dot_super_blocks(std::span<const float> row, std::span<const Q8KBlock> x) {
+  double sum = 0;
+  for (size_t b = 0; b < x.size(); ++b) {
+    double dot = 0;
+    for (size_t i = 0; i < kSuperBlock; ++i) dot += static_cast<double>(row[b * kSuperBlock + i]) * x[b].q[i];
+    sum += dot * static_cast<double>(x[b].scale);
   }
   return static_cast<float>(sum);
 }
@@ -85,19 +78,44 @@ std::vector<Q8Block> quantise_q8(std::span<const float> x) {
   return out;
 }
 
+std::vector<Q8KBlock> quantise_q8k(std::span<const float> x) {
+  std::vector<Q8KBlock> out(x.size() / kSuperBlock);
+  for (size_t b = 0; b < out.size(); ++b) {
+    const auto block = x.subspan(b * kSuperBlock, kSuperBlock);
+    float extreme = 0;
+    for (const float v : block)
+      if (std::abs(v) > std::abs(extreme)) extreme = v;
+    if (std::abs(extreme) < 1e-36f) continue;
+    const float inverse = -127.0f / extreme;
+    for (size_t i = 0; i < kSuperBlock; ++i)
+      out[b].q[i] = static_cast<int8_t>(std::min(127.0f, std::nearbyint(block[i] * inverse)));
+    out[b].scale = 1.0f / inverse;
+  }
+  return out;
+}
+
 std::vector<float> matmul(DType dtype, std::span<const std::byte> weights, size_t rows, size_t cols,
                           std::span<const float> x, size_t tokens) {
-  const bool blocks = block_size(dtype) > 1;
-  const size_t stored = row_bytes(dtype, cols);
+  const size_t block = block_size(dtype);
+  std::vector<std::vector<Q8Block>> blocks(tokens);
+  std::vector<std::vector<Q8KBlock>> super_blocks(tokens);
+  for (size_t t = 0; t < tokens; ++t) {
+    if (block == kBlock) blocks[t] = quantise_q8(x.subspan(t * cols, cols));
+    if (block == kSuperBlock) super_blocks[t] = quantise_q8k(x.subspan(t * cols, cols));
+  }
   std::vector<float> y(tokens * rows);
   std::vector<float> row(cols);
-  for (size_t t = 0; t < tokens; ++t) {
-    const auto token = x.subspan(t * cols, cols);
-    const auto quantised = blocks ? quantise_q8(token) : std::vector<Q8Block>();
-    for (size_t r = 0; r < rows; ++r) {
-      const std::byte* at = weights.data() + r * stored;
-      if (!blocks) dequantize_row(dtype, at, row.data(), cols);
-      y[t * rows + r] = blocks ? dot_blocks(dtype, at, quantised) : dot_plain(dtype, row, token);
+  for (size_t r = 0; r < rows; ++r) {
+    const std::byte* stored = weights.data() + r * row_bytes(dtype, cols);
+    dequantize_row(dtype, stored, row.data(), cols);
+    for (size_t t = 0; t < tokens; ++t) {
+      float& out = y[t * rows + r];
+      if (block == kSuperBlock)
+        out = dot_super_blocks(row, super_blocks[t]);
+      else if (block == kBlock)
+        out = dot_blocks(dtype, stored, row, blocks[t]);
+      else
+        out = dot_plain(dtype, row, x.subspan(t * cols, cols));
     }
   }
   return y;
@@ -150,7 +168,7 @@ void silu_mul(const float* gate, const float* up, float* out, size_t n) {
 }
 
 void attend(std::span<const float> q, std::span<const float> k, std::span<const float> v, size_t positions,
-            float scale, DType precision, float* out) {
+            float scale, float cap, DType precision, float* out) {
   const size_t dim = q.size();
   std::vector<float> scores(positions);
   for (size_t p = 0; p < positions; ++p) {
@@ -158,9 +176,11 @@ void attend(std::span<const float> q, std::span<const float> k, std::span<const 
     for (size_t d = 0; d < dim; ++d)
       sum += static_cast<double>(rounded_for(precision, q[d])) *
              static_cast<double>(rounded_for(precision, k[p * dim + d]));
-    scores[p] = static_cast<float>(sum);
+    sum *= static_cast<double>(scale);
+    scores[p] = static_cast<float>(
+        cap == 0.0f ? sum : static_cast<double>(cap) * std::tanh(sum / static_cast<double>(cap)));
   }
-  softmax(scores.data(), positions, positions, scale, precision);
+  softmax(scores.data(), positions, positions, 1.0f, precision);
   for (size_t d = 0; d < dim; ++d) {
     double sum = 0;
     for (size_t p = 0; p < positions; ++p)

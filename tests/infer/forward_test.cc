@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <deque>
 #include <string>
 #include <vector>
 
 #include "base/random.h"
 #include "base/thread_pool.h"
+#include "infer/attention_step.h"
 #include "infer/kv_cache.h"
 #include "infer/reference_model.h"
 #include "infer/tiny_model.h"
@@ -31,7 +33,8 @@ class Fixture {
         config(model::ModelConfig::from_gguf(file)),
         pool_(threads),
         weights_(config, file, false, pool_),
-        transformer(config, weights_, spec.context, pool_) {}
+        transformer(config, weights_, spec.context, pool_),
+        kv_pool(config, weights_.cache_dtype(), 8 * KvPool::pages_of(spec.context)) {}
 
  private:
   std::string bytes_;
@@ -46,19 +49,26 @@ class Fixture {
 
  public:
   Transformer transformer;
+  KvPool kv_pool;
 
-  KvCache empty_cache() const { return {config, config.context, weights_.cache_dtype()}; }
   tensor::DType cache_dtype() const { return weights_.cache_dtype(); }
 
-  /// Logits of all tokens, computed `chunk` tokens at a time.
-  std::vector<float> logits(const std::vector<int32_t>& tokens, size_t chunk) {
-    KvCache cache = empty_cache();
-    std::vector<float> out(tokens.size() * config.vocab);
-    for (size_t at = 0; at < tokens.size(); at += chunk) {
+  /// Logits of the tokens from where the sequence stands, computed `chunk` tokens at a time.
+  std::vector<float> logits(KvSequence& kv, const std::vector<int32_t>& tokens, size_t chunk) {
+    const size_t first = kv.tokens().size();
+    EXPECT_TRUE(kv.reserve(tokens.size()));
+    std::vector<float> out((tokens.size() - first) * config.vocab);
+    for (size_t at = first; at < tokens.size(); at += chunk) {
       const size_t n = std::min(chunk, tokens.size() - at);
-      transformer.forward(cache, std::span(tokens).subspan(at, n),
-                          std::span(out).subspan(at * config.vocab, n * config.vocab));
+      transformer.forward(kv, std::span(tokens).subspan(at, n), SequenceChunk::Logits::kAll,
+                          std::span(out).subspan((at - first) * config.vocab, n * config.vocab));
     }
+    return out;
+  }
+  std::vector<float> logits(const std::vector<int32_t>& tokens, size_t chunk) {
+    KvSequence kv(kv_pool);
+    auto out = logits(kv, tokens, chunk);
+    kv.discard();
     return out;
   }
 };
@@ -174,10 +184,10 @@ TEST(Forward, TheCacheIsAsPreciseAsTheMatrices) {
     EXPECT_EQ(model.cache_dtype(), dtype == DType::kF32 ? DType::kF32 : DType::kF16) << tensor::name(dtype);
   }
   const Fixture model{TinyModel{}};
-  EXPECT_EQ(KvCache::bytes(model.config, 100, DType::kF32),
-            2 * KvCache::bytes(model.config, 100, DType::kF16));
-  // [layers][k, v][kv_heads][positions, rounded up to 16][head_dim]
-  EXPECT_EQ(KvCache::bytes(model.config, 100, DType::kF16), 2u * 2 * 2 * 112 * 16 * sizeof(uint16_t));
+  EXPECT_EQ(KvPool::page_bytes(model.config, DType::kF32), 2 * KvPool::page_bytes(model.config, DType::kF16));
+  // [layers][k, v][kv_heads][positions][head_dim]
+  EXPECT_EQ(KvPool::page_bytes(model.config, DType::kF16),
+            2u * 2 * 2 * KvPool::kPositions * 16 * sizeof(uint16_t));
 }
 
 TEST(Forward, LogitsDoNotDependOnChunksOrThreads) {
@@ -196,22 +206,77 @@ TEST(Forward, LogitsDoNotDependOnChunksOrThreads) {
   }
 }
 
-TEST(Forward, ACopiedPrefixGivesTheSameLogits) {
+TEST(Forward, ASharedPrefixGivesTheSameLogits) {
   for (const DType dtype : {DType::kQ4_1, DType::kF32}) {
     TinyModel spec;
     spec.dtype = dtype;
     Fixture model(spec);
-    const auto tokens = random_tokens(60, spec.vocab);
-    const auto expected = model.logits(tokens, 60);
-    KvCache first = model.empty_cache();
-    model.transformer.forward(first, std::span(tokens).first(50), {});
-    KvCache second = model.empty_cache();
-    second.copy_prefix(first, 37);
-    std::vector<float> logits(23 * spec.vocab);
-    model.transformer.forward(second, std::span(tokens).subspan(37), logits);
-    EXPECT_TRUE(
-        std::equal(logits.begin(), logits.end(), expected.begin() + static_cast<ptrdiff_t>(37 * spec.vocab)));
-    EXPECT_EQ(second.common_prefix(tokens), 60u);
+    const auto tokens = random_tokens(100, spec.vocab);
+    const auto expected = model.logits(tokens, 100);
+    for (const size_t shared : {1u, 31u, 32u, 33u, 50u, 64u, 70u}) {
+      KvSequence first(model.kv_pool);
+      const std::vector<int32_t> beginning(tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(shared));
+      model.logits(first, beginning, 7);
+      first.publish();
+      KvSequence second(model.kv_pool);
+      EXPECT_GE(second.adopt(beginning), shared / KvPool::kPositions * KvPool::kPositions);
+      const size_t from = second.tokens().size();
+      EXPECT_EQ(
+          model.logits(second, tokens, 100),
+          std::vector<float>(expected.begin() + static_cast<ptrdiff_t>(from * spec.vocab), expected.end()));
+      first.discard();
+      second.discard();
+    }
+  }
+}
+
+/// Sequences of different lengths and chunks in one batch, between them tokens whose logits nobody wants.
+TEST(Forward, ABatchGivesEachSequenceItsOwnLogits) {
+  for (const DType dtype : tensor::kAllDTypes) {
+    TinyModel spec;
+    spec.dtype = dtype;
+    Fixture model(spec, 3);
+    std::vector<std::vector<int32_t>> texts;
+    std::vector<std::vector<float>> expected;
+    for (const size_t length : {70u, 33u, 1u, 100u, 64u}) {
+      auto text = random_tokens(length + 3 * texts.size(), spec.vocab);
+      text.erase(text.begin(), text.begin() + static_cast<ptrdiff_t>(3 * texts.size()));
+      texts.push_back(text);
+      expected.push_back(model.logits(text, 100));
+    }
+    std::deque<KvSequence> sequences;
+    for (size_t i = 0; i < texts.size(); ++i) {
+      sequences.emplace_back(model.kv_pool);
+      ASSERT_TRUE(sequences.back().reserve(texts[i].size()));
+    }
+    Random random(5);
+    std::vector<size_t> done(texts.size());
+    for (bool more = true; more;) {
+      more = false;
+      std::vector<SequenceChunk> chunks;
+      std::vector<std::pair<size_t, size_t>> rows;  // sequence, token
+      for (size_t i = 0; i < texts.size(); ++i) {
+        const size_t n =
+            std::min<size_t>(random.below(3) == 0 ? 1 : random.below(24), texts[i].size() - done[i]);
+        more |= done[i] + n < texts[i].size();
+        if (n == 0) continue;
+        const auto wanted = static_cast<SequenceChunk::Logits>(random.below(3));
+        chunks.push_back({&sequences[i], std::span(texts[i]).subspan(done[i], n), wanted});
+        done[i] += n;
+        for (size_t r = 0; r < chunks.back().logit_rows(); ++r)
+          rows.emplace_back(i, done[i] - chunks.back().logit_rows() + r);
+      }
+      if (chunks.empty()) continue;
+      std::vector<float> logits(rows.size() * spec.vocab);
+      model.transformer.forward(chunks, logits);
+      for (size_t r = 0; r < rows.size(); ++r) {
+        const auto at = static_cast<ptrdiff_t>(rows[r].second * spec.vocab);
+        EXPECT_TRUE(std::equal(logits.begin() + static_cast<ptrdiff_t>(r * spec.vocab),
+                               logits.begin() + static_cast<ptrdiff_t>((r + 1) * spec.vocab),
+                               expected[rows[r].first].begin() + at))
+            << tensor::name(dtype) << " sequence " << rows[r].first << " token " << rows[r].second;
+      }
+    }
   }
 }
 

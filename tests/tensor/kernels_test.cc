@@ -1,5 +1,5 @@
 // The registry of kernels: every operation, in every format, on every instruction set that this processor has, against
-// its plain form in tensor/reference.h.
+// its plain form in tensor/reference.h. Products of matrices: matmul_test.cc.
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 
@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "tensor/attention.h"
 #include "tensor/buffer.h"
+#include "tensor/kernels.h"
 #include "tensor/matmul.h"
 #include "tensor/ops.h"
 #include "tensor/packed.h"
@@ -19,191 +20,6 @@
 
 namespace fathom::tensor {
 namespace {
-
-std::vector<float> random_floats(Random& random, size_t n, double scale = 1.0) {
-  std::vector<float> out(n);
-  for (float& v : out) v = static_cast<float>(random.normal() * scale);
-  return out;
-}
-
-/// A matrix in a format, as stored and packed.
-struct Matrix {
-  std::vector<std::byte> stored;
-  Buffer memory;
-  PackedMatrix packed;
-};
-
-Matrix make_matrix(Random& random, DType dtype, size_t rows, size_t cols) {
-  Matrix m;
-  const auto values = random_floats(random, rows * cols, 0.1);
-  m.stored.resize(rows * row_bytes(dtype, cols));
-  for (size_t r = 0; r < rows; ++r)
-    quantize_row(dtype, values.data() + r * cols, m.stored.data() + r * row_bytes(dtype, cols), cols);
-  m.memory = Buffer(packed_bytes(dtype, rows, cols));
-  m.packed = {dtype, rows, cols, packed_group_bytes(dtype, cols), m.memory.as<std::byte>()};
-  pack_groups(dtype, m.stored.data(), rows, cols, 0, m.packed.groups(), m.memory.as<std::byte>());
-  return m;
-}
-
-/// Memory of Q8Rows.
-struct Q8Memory {
-  Q8Memory(size_t tokens, size_t cols)
-      : q(tokens * cols), scale(tokens * cols / 32), scaled_sum(scale.size()), sum(scale.size()) {
-    rows = {tokens, cols, q.data(), scale.data(), scaled_sum.data(), sum.data()};
-  }
-  std::vector<int8_t> q;
-  std::vector<float> scale, scaled_sum;
-  std::vector<int32_t> sum;
-  Q8Rows rows;
-};
-
-/// y[tokens, rows] of the fast kernels, groups computed in two calls as two threads would.
-std::vector<float> fast_matmul(const PackedMatrix& w, const std::vector<float>& x, size_t tokens,
-                               bool add = false, float initial = 0.0f) {
-  std::vector<float> y(tokens * w.rows, initial);
-  const MatmulOut out{y.data(), w.rows, add};
-  const size_t half = w.groups() / 2;
-  const ActivationForm form = activation_form(w.dtype);
-  if (form == ActivationForm::kQ8) {
-    Q8Memory memory(tokens, w.cols);
-    for (size_t t = 0; t < tokens; ++t) quantise_row_q8(x.data() + t * w.cols, memory.rows, t);
-    matmul_q8(w, memory.rows, 0, half, out);
-    matmul_q8(w, memory.rows, half, w.groups(), out);
-  } else {
-    std::vector<float> rounded(x.size());
-    round_row(form, x.data(), rounded.data(), x.size());
-    matmul_float(w, rounded.data(), w.cols, tokens, 0, half, out);
-    matmul_float(w, rounded.data(), w.cols, tokens, half, w.groups(), out);
-  }
-  return y;
-}
-
-/// The largest difference, relative to the largest expected value.
-double distance(const std::vector<float>& got, const std::vector<float>& expected) {
-  EXPECT_EQ(got.size(), expected.size());
-  double most = 0;
-  double scale = 1e-30;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    if (!std::isfinite(got[i])) return INFINITY;
-    most = std::max(most, std::abs(static_cast<double>(got[i]) - static_cast<double>(expected[i])));
-    scale = std::max(scale, std::abs(static_cast<double>(expected[i])));
-  }
-  return most / scale;
-}
-
-/// Runs each test on one instruction set.
-class Kernels : public testing::TestWithParam<int64_t> {
- protected:
-  void SetUp() override { hwy::SetSupportedTargetsForTest(GetParam()); }
-  void TearDown() override { hwy::SetSupportedTargetsForTest(0); }
-  Random random_{7};
-};
-
-TEST_P(Kernels, MatmulEqualsReferenceInEveryFormat) {
-  for (const DType dtype : kAllDTypes) {
-    for (const size_t rows : {1u, 16u, 17u, 40u, 96u}) {
-      for (const size_t cols : {32u, 96u, 576u}) {
-        const Matrix m = make_matrix(random_, dtype, rows, cols);
-        for (const size_t tokens : {1u, 2u, 3u, 5u, 16u, 23u, 47u}) {
-          const auto x = random_floats(random_, tokens * cols);
-          const auto expected = reference::matmul(dtype, m.stored, rows, cols, x, tokens);
-          EXPECT_LT(distance(fast_matmul(m.packed, x, tokens), expected), 1e-5)
-              << name(dtype) << " [" << rows << ", " << cols << "] x " << tokens;
-        }
-      }
-    }
-  }
-}
-
-TEST_P(Kernels, PlainFormatsTakeAnyWidth) {
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    for (const size_t cols : {1u, 7u, 33u}) {
-      const Matrix m = make_matrix(random_, dtype, 19, cols);
-      const auto x = random_floats(random_, 9 * cols);
-      EXPECT_LT(distance(fast_matmul(m.packed, x, 9), reference::matmul(dtype, m.stored, 19, cols, x, 9)),
-                2e-6);
-    }
-  }
-}
-
-TEST_P(Kernels, MatmulAddsToWhatIsThere) {
-  for (const DType dtype : kAllDTypes) {
-    const Matrix m = make_matrix(random_, dtype, 24, 64);
-    const auto x = random_floats(random_, 3 * 64);
-    auto expected = fast_matmul(m.packed, x, 3);
-    for (float& v : expected) v += 0.5f;
-    EXPECT_EQ(fast_matmul(m.packed, x, 3, true, 0.5f), expected) << name(dtype);
-  }
-}
-
-/// What makes chunked prefill, decode and a reused cache agree bit for bit.
-TEST_P(Kernels, ATokensResultDoesNotDependOnItsCompany) {
-  for (const DType dtype : kAllDTypes) {
-    const size_t cols = 288;
-    const Matrix m = make_matrix(random_, dtype, 80, cols);
-    const auto x = random_floats(random_, 37 * cols);
-    const auto together = fast_matmul(m.packed, x, 37);
-    for (size_t t = 0; t < 37; ++t) {
-      const std::vector<float> one(x.begin() + static_cast<ptrdiff_t>(t * cols),
-                                   x.begin() + static_cast<ptrdiff_t>((t + 1) * cols));
-      const std::vector<float> expected(together.begin() + static_cast<ptrdiff_t>(t * 80),
-                                        together.begin() + static_cast<ptrdiff_t>((t + 1) * 80));
-      EXPECT_EQ(fast_matmul(m.packed, one, 1), expected) << name(dtype) << " token " << t;
-    }
-  }
-}
-
-TEST_P(Kernels, ExtremeIntegersDoNotOverflow) {
-  // Every weight and every activation at the end of its range, signs alike and opposed.
-  for (const int sign : {1, -1}) {
-    std::vector<std::byte> stored(16 * row_bytes(DType::kQ8_0, 64));
-    BlockQ8_0 block{f32_to_f16(1.0f), {}};
-    for (auto& q : block.qs) q = static_cast<int8_t>(sign > 0 ? 127 : -128);
-    for (size_t i = 0; i < 32; ++i) std::memcpy(stored.data() + i * sizeof block, &block, sizeof block);
-    Buffer memory(packed_bytes(DType::kQ8_0, 16, 64));
-    pack_groups(DType::kQ8_0, stored.data(), 16, 64, 0, 1, memory.as<std::byte>());
-    const PackedMatrix w{DType::kQ8_0, 16, 64, packed_group_bytes(DType::kQ8_0, 64), memory.as<std::byte>()};
-    for (const float a : {127.0f, -127.0f}) {
-      const std::vector<float> x(64, a);
-      EXPECT_EQ(fast_matmul(w, x, 1), reference::matmul(DType::kQ8_0, stored, 16, 64, x, 1));
-    }
-  }
-  std::vector<std::byte> stored(16 * row_bytes(DType::kQ4_1, 64), std::byte{0xFF});
-  for (size_t i = 0; i < 32; ++i) {
-    const uint16_t scales[2] = {f32_to_f16(1.0f), f32_to_f16(-2.0f)};
-    std::memcpy(stored.data() + i * sizeof(BlockQ4_1), scales, 4);
-  }
-  Buffer memory(packed_bytes(DType::kQ4_1, 16, 64));
-  pack_groups(DType::kQ4_1, stored.data(), 16, 64, 0, 1, memory.as<std::byte>());
-  const PackedMatrix w{DType::kQ4_1, 16, 64, packed_group_bytes(DType::kQ4_1, 64), memory.as<std::byte>()};
-  for (const float a : {127.0f, -127.0f}) {
-    const std::vector<float> x(64, a);
-    EXPECT_EQ(fast_matmul(w, x, 1), reference::matmul(DType::kQ4_1, stored, 16, 64, x, 1));
-  }
-}
-
-TEST_P(Kernels, Quantisation) {
-  const size_t cols = 160;
-  const size_t tokens = 21;
-  auto x = random_floats(random_, tokens * cols, 3.0);
-  std::fill(x.begin() + 32, x.begin() + 64, 0.0f);                            // a block of zeros
-  for (size_t i = 0; i < 32; ++i) x[64 + i] = static_cast<float>(i) - 15.5f;  // ties
-  x[64] = 127.0f;
-  Q8Memory memory(tokens, cols);
-  for (size_t t = 0; t < tokens; ++t) quantise_row_q8(x.data() + t * cols, memory.rows, t);
-  for (size_t t = 0; t < tokens; ++t) {
-    const auto expected = reference::quantise_q8(std::span(x).subspan(t * cols, cols));
-    const size_t tile = t / 16;
-    const size_t width = memory.rows.tile_width(tile);
-    for (size_t b = 0; b < expected.size(); ++b) {
-      const size_t at = tile * 16 * (cols / 32) + b * width + t % 16;
-      EXPECT_EQ(memory.scale[at], expected[b].scale);
-      EXPECT_EQ(memory.scaled_sum[at], expected[b].scaled_sum);
-      EXPECT_EQ(memory.sum[at], expected[b].sum);
-      EXPECT_TRUE(std::equal(expected[b].q, expected[b].q + 32, memory.q.data() + at * 32)) << t << " " << b;
-    }
-  }
-}
 
 TEST_P(Kernels, RoundingToHalfPrecision) {
   std::vector<float> x = random_floats(random_, 1001, 100.0);
@@ -311,41 +127,70 @@ TEST_P(Kernels, AddArgmaxAndFinite) {
   }
 }
 
-/// Memory of a KvLayer.
+/// Pages of one layer of one sequence, in no order in memory, before each something else.
 struct KvMemory {
-  KvMemory(DType dtype, size_t capacity, size_t kv_heads, size_t head_dim)
-      : k(KvLayer::k_elements(capacity, kv_heads, head_dim) * block_bytes(dtype)),
-        v(KvLayer::v_elements(capacity, kv_heads, head_dim) * block_bytes(dtype)),
-        layer{dtype, k.data(), v.data(), capacity, kv_heads, head_dim} {}
-  std::vector<std::byte> k, v;
-  KvLayer layer;
+  KvMemory(DType dtype, size_t positions, size_t kv_heads, size_t head_dim)
+      : shape{dtype, kv_heads, head_dim},
+        memory((positions + kPagePositions - 1) / kPagePositions * (kSkip + shape.bytes())) {
+    const size_t count = memory.bytes() / (kSkip + shape.bytes());
+    for (size_t i = 0; i < count; ++i)
+      pages.push_back(memory.as<std::byte>() + (count - 1 - i) * (kSkip + shape.bytes()));
+    // What was never stored is never used.
+    std::memset(memory.as<std::byte>(), 0xFF, memory.bytes());
+  }
+  static constexpr size_t kSkip = 128;
+  KvShape shape;
+  Buffer memory;
+  std::vector<std::byte*> pages;
+  PagedKv view() const { return {shape, pages.data(), pages.size(), kSkip}; }
 };
 
 /// Random queries, keys and values, [positions, heads or kv_heads, head_dim].
 struct AttentionCase {
-  static constexpr size_t kKvHeads = 2, kGroup = 3, kHeads = 6, kPositions = 41, kCapacity = 64;
+  static constexpr size_t kKvHeads = 2, kGroup = 3, kHeads = 6, kPositions = 81, kStride = 6;
 
   AttentionCase(Random& random, size_t dim)
       : head_dim(dim),
-        scale(1.0f / std::sqrt(static_cast<float>(dim))),
+        rule{1.0f / std::sqrt(static_cast<float>(dim)), 0.0f, 0},
         q(random_floats(random, kPositions * kHeads * dim)),
         k(random_floats(random, kPositions * kKvHeads * dim)),
         v(random_floats(random, kPositions * kKvHeads * dim)) {}
 
-  /// Five tokens at a time.
-  std::vector<float> fast(const KvLayer& layer) const {
-    for (size_t p = 0; p < kPositions; ++p)
-      append_kv(layer, p, k.data() + p * kKvHeads * head_dim, v.data() + p * kKvHeads * head_dim);
-    std::vector<float> out(q.size());
-    std::vector<float> scratch(attend_scratch(5, kGroup, head_dim, kCapacity));
+  AttendArgs args(size_t h, size_t first, size_t tokens, float* out) const {
     const size_t stride = kHeads * head_dim;
-    for (size_t first = 0; first < kPositions; first += 5) {
+    const size_t at = first * stride + h * kGroup * head_dim;
+    return {h, kGroup, q.data() + at, stride, tokens, first, rule, out + at, stride};
+  }
+
+  /// So many tokens at a time, stored as they come.
+  std::vector<float> fast(const PagedKv& kv, size_t chunk) const {
+    std::vector<float> out(q.size());
+    std::vector<float> scratch(attend_scratch(chunk, kGroup, head_dim, kPositions));
+    for (size_t first = 0; first < kPositions; first += chunk) {
+      const size_t tokens = std::min(chunk, kPositions - first);
+      for (size_t p = first; p < first + tokens; ++p)
+        append_kv(kv, p, k.data() + p * kKvHeads * head_dim, v.data() + p * kKvHeads * head_dim);
+      for (size_t h = 0; h < kKvHeads; ++h) attend(kv, args(h, first, tokens, out.data()), scratch.data());
+    }
+    return out;
+  }
+
+  /// One token at a time, in two halves, each in parts.
+  std::vector<float> split(const PagedKv& kv) const {
+    std::vector<float> out(q.size());
+    std::vector<float> rounded(kGroup * head_dim), scores(kGroup * kv.capacity()), weights;
+    for (size_t p = 0; p < kPositions; ++p) {
+      const size_t from = first_visible(rule, p) / kPagePositions, pages = p / kPagePositions + 1;
       for (size_t h = 0; h < kKvHeads; ++h) {
-        const size_t at = first * stride + h * kGroup * head_dim;
-        attend(layer,
-               {h, kGroup, q.data() + at, stride, std::min<size_t>(5, kPositions - first), first, scale,
-                out.data() + at, stride},
-               scratch.data());
+        AttendArgs a = args(h, p, 1, out.data());
+        round_queries(kv.shape, a.q, rounded.data(), rounded.size());
+        a.q = rounded.data();
+        for (size_t page = from; page < pages; ++page)
+          attend_scores(kv, a, page, page + 1, scores.data(), kv.capacity());
+        for (size_t group = 0; group < kv.shape.dim_groups(); ++group) {
+          weights = scores;
+          attend_values(kv, a, group, group + 1, weights.data(), kv.capacity());
+        }
       }
     }
     return out;
@@ -360,57 +205,46 @@ struct AttentionCase {
         kh.insert(kh.end(), k.begin() + at, k.begin() + at + static_cast<ptrdiff_t>(head_dim));
         vh.insert(vh.end(), v.begin() + at, v.begin() + at + static_cast<ptrdiff_t>(head_dim));
         const size_t qat = (p * kHeads + h) * head_dim;
-        reference::attend(std::span(q).subspan(qat, head_dim), kh, vh, p + 1, scale, precision,
-                          out.data() + qat);
+        const size_t from = rule.window == 0 || p < rule.window ? 0 : p + 1 - rule.window;
+        reference::attend(std::span(q).subspan(qat, head_dim), std::span(kh).subspan(from * head_dim),
+                          std::span(vh).subspan(from * head_dim), p + 1 - from, rule.scale, rule.cap,
+                          precision, out.data() + qat);
       }
     }
     return out;
   }
 
   size_t head_dim;
-  float scale;
+  AttentionRule rule;
   std::vector<float> q, k, v;
 };
 
 TEST_P(Kernels, AttentionInEveryFormatOfTheCache) {
-  for (const DType dtype : {DType::kF16, DType::kF32}) {
+  for (const DType dtype : {DType::kF16, DType::kF32, DType::kQ8_0}) {
     for (const size_t head_dim : {6u, 8u, 24u, 64u, 80u}) {
-      const AttentionCase c(random_, head_dim);
-      const KvMemory memory(dtype, c.kCapacity, c.kKvHeads, head_dim);
-      EXPECT_LT(distance(c.fast(memory.layer), c.plain(dtype)), step(dtype))
-          << name(dtype) << " " << head_dim;
-
-      const KvMemory copy(dtype, c.kCapacity, c.kKvHeads, head_dim);
-      copy_kv(memory.layer, copy.layer, c.kPositions);
-      EXPECT_EQ(copy.k, memory.k);
-      EXPECT_EQ(copy.v, memory.v);
+      AttentionCase c(random_, head_dim);
+      for (const size_t window : {0u, 1u, 20u, 32u, 50u}) {
+        c.rule.window = window;
+        c.rule.cap = window == 20 ? 3.0f : 0.0f;
+        const auto what =
+            std::string(name(dtype)) + " " + std::to_string(head_dim) + " " + std::to_string(window);
+        const KvMemory memory(dtype, c.kPositions, c.kKvHeads, head_dim);
+        const auto together = c.fast(memory.view(), c.kPositions);
+        // A scale for 32 values of 7 bits leaves errors of half a step in each key and value.
+        const bool q8 = dtype == DType::kQ8_0;
+        EXPECT_LT(distance(together, c.plain(q8 ? DType::kF32 : dtype)), q8 ? 0.02 : step(dtype)) << what;
+        EXPECT_EQ(c.split(memory.view()), together) << what;
+        for (const size_t chunk : {1u, 5u, 40u}) {
+          const KvMemory other(dtype, c.kPositions, c.kKvHeads, head_dim);
+          EXPECT_EQ(c.fast(other.view(), chunk), together) << what;
+        }
+      }
     }
   }
-}
-
-std::vector<int64_t> targets() {
-  std::vector<int64_t> out;
-  const int64_t supported = hwy::SupportedTargets();
-  for (const int64_t target : {HWY_AVX3_DL, HWY_AVX3, HWY_AVX2, HWY_SSE4, HWY_NEON})
-    if ((supported & target) != 0) out.push_back(target);
-  return out;
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Kernels, testing::ValuesIn(targets()),
                          [](const auto& target) { return std::string(hwy::TargetName(target.param)); });
-
-TEST(Packed, UnpacksWhatWasPacked) {
-  Random random(3);
-  for (const DType dtype : kAllDTypes) {
-    const Matrix m = make_matrix(random, dtype, 21, 96);
-    std::vector<float> got(96), expected(96);
-    for (size_t r = 0; r < 21; ++r) {
-      unpack_row(m.packed, r, got.data());
-      dequantize_row(dtype, m.stored.data() + r * row_bytes(dtype, 96), expected.data(), 96);
-      EXPECT_EQ(got, expected) << name(dtype) << " row " << r;
-    }
-  }
-}
 
 TEST(BufferTest, IsZeroedAndAligned) {
   const Buffer buffer(100000);
