@@ -16,9 +16,9 @@ namespace fathom {
 namespace {
 
 [[noreturn]] void throw_io(std::string_view what, const std::filesystem::path& path, int error) {
-  const auto code = error == ENOENT                        ? ErrorCode::kNotFound
-                    : (error == ENOSPC || error == EDQUOT) ? ErrorCode::kResourceExhausted
-                                                           : ErrorCode::kIo;
+  const auto code = error == ENOENT                                          ? ErrorCode::kNotFound
+                    : (error == ENOSPC || error == EDQUOT || error == EFBIG) ? ErrorCode::kResourceExhausted
+                                                                             : ErrorCode::kIo;
   throw Error(code, fmt::format("cannot {} '{}': {}", what, path.string(), std::strerror(error)));
 }
 
@@ -73,23 +73,33 @@ std::string read_file(const std::filesystem::path& path, size_t max_bytes) {
   }
 }
 
-void write_file_atomic(const std::filesystem::path& path, std::string_view content) {
-  std::string aside = path.string() + ".XXXXXX";
-  {
-    const Descriptor fd(::mkostemp(aside.data(), O_CLOEXEC));
-    if (fd.get() < 0) throw_io("create", aside, errno);
-    try {
-      write_all(fd.get(), content, aside);
-      if (::fchmod(fd.get(), 0644) != 0 || ::fsync(fd.get()) != 0) throw_io("sync", aside, errno);
-      if (::rename(aside.c_str(), path.c_str()) != 0) throw_io("replace", path, errno);
-    } catch (...) {
-      ::unlink(aside.c_str());
-      throw;
-    }
-  }
-  const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+AtomicFile::AtomicFile(std::filesystem::path path)
+    : path_(std::move(path)), aside_(path_.string() + ".XXXXXX") {
+  fd_ = ::mkostemp(aside_.data(), O_CLOEXEC);
+  if (fd_ < 0) throw_io("create", aside_, errno);
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(aside_.c_str());
+}
+
+void AtomicFile::write(std::string_view bytes) { write_all(fd_, bytes, aside_); }
+
+void AtomicFile::commit() {
+  if (::fchmod(fd_, 0644) != 0 || ::fsync(fd_) != 0) throw_io("sync", aside_, errno);
+  if (::rename(aside_.c_str(), path_.c_str()) != 0) throw_io("replace", path_, errno);
+  ::close(std::exchange(fd_, -1));
+  const auto folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
   const Descriptor dir(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (dir.get() < 0 || ::fsync(dir.get()) != 0) throw_io("sync", folder, errno);
+}
+
+void write_file_atomic(const std::filesystem::path& path, std::string_view content) {
+  AtomicFile file(path);
+  file.write(content);
+  file.commit();
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {

@@ -14,7 +14,27 @@ namespace fathom {
 /// The whole file. Errors: kNotFound, kIo, kResourceExhausted beyond `max_bytes`.
 std::string read_file(const std::filesystem::path& path, size_t max_bytes = size_t{1} << 32);
 
-/// Writes beside `path`, syncs, renames over it and syncs the folder: after a crash the old or the new content stands.
+/// A file written piece by piece beside `path`, which it replaces only when it is whole. Not thread-safe.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path);
+  /// Removes what was written, unless committed.
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  /// Errors: kIo; kResourceExhausted when the disk is full.
+  void write(std::string_view bytes);
+  /// Syncs, renames over `path` and syncs the folder: after a crash the old or the new content stands.
+  void commit();
+
+ private:
+  std::filesystem::path path_;
+  std::string aside_;
+  int fd_ = -1;
+};
+
+/// An AtomicFile in one go.
 void write_file_atomic(const std::filesystem::path& path, std::string_view content);
 
 /// A read-only mapping of a whole file.

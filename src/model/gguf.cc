@@ -140,7 +140,7 @@ std::string gguf_tensor_type_name(uint32_t type_id) {
 /// Walks the file once, front to back; each reader checks that what it takes is there.
 class GgufParser {
  public:
-  explicit GgufParser(GgufFile& file) : file_(file), bytes_(file.bytes_) {}
+  GgufParser(GgufFile& file, std::span<const std::byte> bytes) : file_(file), bytes_(bytes) {}
 
   void parse() {
     read_header();
@@ -351,20 +351,11 @@ class GgufParser {
   uint64_t metadata_count_ = 0;
 };
 
-GgufFile GgufFile::open(const std::filesystem::path& path) {
-  GgufFile file;
-  file.name_ = path.string();
-  file.file_.emplace(path);
-  file.bytes_ = file.file_->bytes();
-  GgufParser(file).parse();
-  return file;
-}
-
 GgufFile GgufFile::parse(std::span<const std::byte> bytes, std::string name) {
   GgufFile file;
   file.name_ = std::move(name);
-  file.bytes_ = bytes;
-  GgufParser(file).parse();
+  file.file_bytes_ = bytes.size();
+  GgufParser(file, bytes).parse();
   return file;
 }
 
@@ -507,7 +498,7 @@ const GgufTensor& GgufFile::tensor(std::string_view name) const {
         ErrorCode::kUnsupported,
         fmt::format(
             "in '{}', the tensor '{}' is stored as {}, which this build does not read; use an edition "
-            "in F32, F16, BF16, Q8_0, Q4_0 or Q4_1",
+            "in F16, BF16, Q8_0, Q6_K, Q4_K or Q4_0",
             name_, shown(name), gguf_tensor_type_name(found->type_id)));
   return *found;
 }

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "model/gguf.h"
 
 namespace fathom::model {
@@ -85,22 +86,43 @@ GgufWriter::GgufWriter(uint32_t alignment) : alignment_(alignment) {
     invalid(fmt::format("the alignment of a GGUF file is a power of two of at least 8, not {}", alignment));
 }
 
-void GgufWriter::set(std::string_view key, GgufValue value) {
+void GgufWriter::add_key(std::string_view key) {
   if (key.empty() || key == "general.alignment")
     invalid(fmt::format("the metadata key '{}' cannot be set", key));
-  const auto same = [&](const auto& entry) { return entry.first == key; };
-  if (std::any_of(metadata_.begin(), metadata_.end(), same))
-    invalid(fmt::format("the metadata key '{}' is set twice", key));
-  metadata_.emplace_back(key, std::move(value));
+  if (!keys_.emplace(key).second) invalid(fmt::format("the metadata key '{}' is set twice", key));
+  append(metadata_, std::string(key));
+}
+
+void GgufWriter::set(std::string_view key, const GgufValue& value) {
+  add_key(key);
+  std::visit(AppendValue{metadata_}, value);
+}
+
+void GgufWriter::set(std::string_view key, const GgufEntry& entry) {
+  add_key(key);
+  append(metadata_, static_cast<uint32_t>(entry.type));
+  if (entry.type == GgufType::kArray) {
+    append(metadata_, static_cast<uint32_t>(entry.element));
+    append(metadata_, entry.count);
+  }
+  metadata_.append(reinterpret_cast<const char*>(entry.bytes.data()), entry.bytes.size());
 }
 
 void GgufWriter::add_tensor(std::string_view name, tensor::DType dtype, std::span<const uint64_t> shape,
                             std::span<const std::byte> data) {
+  add_tensor(name, dtype, shape, [data](const GgufSink& sink) { sink(data); });
+  if (tensors_.back().bytes != data.size()) {
+    tensor_names_.erase(tensors_.back().name);
+    tensors_.pop_back();
+    invalid(fmt::format("the tensor '{}' has {} bytes of data, which is not what its shape and format give",
+                        name, data.size()));
+  }
+}
+
+void GgufWriter::add_tensor(std::string_view name, tensor::DType dtype, std::span<const uint64_t> shape,
+                            GgufSource source) {
   if (name.empty() || name.size() > kMaxTensorName)
     invalid(fmt::format("a tensor's name has 1 to {} bytes, which '{}' has not", kMaxTensorName, name));
-  const auto same = [&](const Tensor& tensor) { return tensor.name == name; };
-  if (std::any_of(tensors_.begin(), tensors_.end(), same))
-    invalid(fmt::format("the tensor '{}' is added twice", name));
   if (shape.empty() || shape.size() > 4 || shape[0] % tensor::block_size(dtype) != 0)
     invalid(fmt::format("the shape of the tensor '{}' is not 1 to 4 dimensions, the first a multiple of {}",
                         name, tensor::block_size(dtype)));
@@ -108,26 +130,23 @@ void GgufWriter::add_tensor(std::string_view name, tensor::DType dtype, std::spa
   bool sound = !__builtin_mul_overflow(bytes, shape[0] / tensor::block_size(dtype), &bytes);
   for (const uint64_t extent : shape.subspan(1))
     sound = sound && !__builtin_mul_overflow(bytes, extent, &bytes);
-  if (!sound || bytes == 0 || bytes != data.size())
-    invalid(fmt::format("the tensor '{}' has {} bytes of data, which is not what its shape and format give",
-                        name, data.size()));
-  tensors_.push_back({std::string(name), dtype, {shape.begin(), shape.end()}, data});
+  if (!sound || bytes == 0)
+    invalid(fmt::format("the shape of the tensor '{}' has no size that could be stored", name));
+  if (!tensor_names_.emplace(name).second) invalid(fmt::format("the tensor '{}' is added twice", name));
+  tensors_.push_back({std::string(name), dtype, {shape.begin(), shape.end()}, bytes, std::move(source)});
 }
 
-std::string GgufWriter::serialise() const {
+std::string GgufWriter::header() const {
   const bool own_alignment = alignment_ != 32;
   std::string out = "GGUF";
   append(out, uint32_t{3});
   append(out, static_cast<uint64_t>(tensors_.size()));
-  append(out, static_cast<uint64_t>(metadata_.size() + (own_alignment ? 1 : 0)));
+  append(out, static_cast<uint64_t>(keys_.size() + (own_alignment ? 1 : 0)));
   if (own_alignment) {
     append(out, std::string("general.alignment"));
     AppendValue{out}(alignment_);
   }
-  for (const auto& [key, value] : metadata_) {
-    append(out, key);
-    std::visit(AppendValue{out}, value);
-  }
+  out += metadata_;
   uint64_t offset = 0;
   for (const Tensor& tensor : tensors_) {
     append(out, tensor.name);
@@ -135,17 +154,35 @@ std::string GgufWriter::serialise() const {
     for (const uint64_t extent : tensor.shape) append(out, extent);
     append(out, tensor_type_id(tensor.dtype));
     append(out, offset);
-    offset += (tensor.data.size() + alignment_ - 1) / alignment_ * alignment_;
+    offset += (tensor.bytes + alignment_ - 1) / alignment_ * alignment_;
   }
   if (!tensors_.empty()) pad(out, alignment_);
-  out.reserve(out.size() + static_cast<size_t>(offset));
-  for (const Tensor& tensor : tensors_) {
-    out.append(reinterpret_cast<const char*>(tensor.data.data()), tensor.data.size());
-    pad(out, alignment_);
-  }
   return out;
 }
 
-void GgufWriter::write(const std::filesystem::path& path) const { write_file_atomic(path, serialise()); }
+void GgufWriter::emit(const std::function<void(std::string_view)>& out) const {
+  out(header());
+  for (const Tensor& tensor : tensors_) {
+    uint64_t written = 0;
+    tensor.source([&](std::span<const std::byte> piece) {
+      written += piece.size();
+      out({reinterpret_cast<const char*>(piece.data()), piece.size()});
+    });
+    FATHOM_CHECK(written == tensor.bytes, "a source gives what its tensor's shape and format call for");
+    out(std::string((alignment_ - written % alignment_) % alignment_, '\0'));
+  }
+}
+
+std::string GgufWriter::serialise() const {
+  std::string file;
+  emit([&](std::string_view bytes) { file += bytes; });
+  return file;
+}
+
+void GgufWriter::write(const std::filesystem::path& path) const {
+  AtomicFile file(path);
+  emit([&](std::string_view bytes) { file.write(bytes); });
+  file.commit();
+}
 
 }  // namespace fathom::model
