@@ -12,6 +12,7 @@
 #include "infer/weights.h"
 #include "tensor/buffer.h"
 #include "tensor/matmul.h"
+#include "tensor/matmul_k.h"
 
 namespace fathom::infer {
 
@@ -62,16 +63,21 @@ class Activations {
  private:
   float* plain(tensor::ActivationForm form) const;
   tensor::Q8Rows q8(Range range) const;
+  tensor::Q8KRows q8k(Range range) const;
 
   size_t max_rows_;
   size_t max_cols_;
   tensor::Buffer q8_memory_;
+  tensor::Buffer q8k_memory_;    // only where rows are whole super-blocks
   tensor::Buffer plain_memory_;  // f32, f16, bf16, each [max_rows, max_cols]
   Forms forms_;
   int8_t* q_;
   float* scale_;
   float* scaled_sum_;
   int32_t* sum_;
+  int8_t* k_q_;
+  float* k_scale_;
+  int16_t* k_sums_;
   size_t cols_ = 0;
   Range all_;
 };

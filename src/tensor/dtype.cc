@@ -5,8 +5,10 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <utility>
 
 #include "base/error.h"
+#include "tensor/quant/blocks.h"
 
 namespace fathom::tensor {
 namespace {
@@ -26,86 +28,35 @@ constexpr Traits kTraits[] = {
     {"Q8_0", 32, sizeof(BlockQ8_0)},
     {"Q4_0", 32, sizeof(BlockQ4_0)},
     {"Q4_1", 32, sizeof(BlockQ4_1)},
+    {"Q5_0", 32, sizeof(BlockQ5_0)},
+    {"Q5_1", 32, sizeof(BlockQ5_1)},
+    {"IQ4_NL", 32, sizeof(BlockIQ4_NL)},
+    {"Q2_K", kSuperBlock, sizeof(BlockQ2_K)},
+    {"Q3_K", kSuperBlock, sizeof(BlockQ3_K)},
+    {"Q4_K", kSuperBlock, sizeof(BlockQ4_K)},
+    {"Q5_K", kSuperBlock, sizeof(BlockQ5_K)},
+    {"Q6_K", kSuperBlock, sizeof(BlockQ6_K)},
+    {"IQ4_XS", kSuperBlock, sizeof(BlockIQ4_XS)},
 };
 static_assert(std::size(kTraits) == std::size(kAllDTypes));
 
 const Traits& traits(DType dtype) { return kTraits[static_cast<size_t>(dtype)]; }
 
-constexpr float kMaxHalf = 65504.0f;
-
-/// The scale as it will be read back: what quantised values are rounded against.
-uint16_t storable(float value) { return f32_to_f16(std::clamp(value, -kMaxHalf, kMaxHalf)); }
-
-int rounded(float value, int low, int high) {
-  return static_cast<int>(
-      std::nearbyintf(std::clamp(value, static_cast<float>(low), static_cast<float>(high))));
-}
-
-void quantize_block(const float* x, BlockQ8_0& block) {
-  float largest = 0;
-  for (int i = 0; i < 32; ++i) largest = std::max(largest, std::fabs(x[i]));
-  block.d = storable(largest / 127.0f);
-  const float d = f16_to_f32(block.d);
-  for (int i = 0; i < 32; ++i) block.qs[i] = static_cast<int8_t>(d == 0 ? 0 : rounded(x[i] / d, -127, 127));
-}
-
-void quantize_block(const float* x, BlockQ4_0& block) {
-  float extreme = 0;  // of the largest magnitude, with its sign: it takes the code 0, which reaches to -8
-  for (int i = 0; i < 32; ++i)
-    if (std::fabs(x[i]) > std::fabs(extreme)) extreme = x[i];
-  block.d = storable(extreme / -8.0f);
-  const float d = f16_to_f32(block.d);
-  const auto code = [&](float v) { return d == 0 ? 8 : rounded(v / d + 8.0f, 0, 15); };
-  for (int i = 0; i < 16; ++i) block.qs[i] = static_cast<uint8_t>(code(x[i]) | code(x[i + 16]) << 4);
-}
-
-void quantize_block(const float* x, BlockQ4_1& block) {
-  const auto [low, high] = std::minmax_element(x, x + 32);
-  block.m = storable(*low);
-  const float m = f16_to_f32(block.m);
-  block.d = storable((*high - m) / 15.0f);
-  const float d = f16_to_f32(block.d);
-  const auto code = [&](float v) { return d == 0 ? 0 : rounded((v - m) / d, 0, 15); };
-  for (int i = 0; i < 16; ++i) block.qs[i] = static_cast<uint8_t>(code(x[i]) | code(x[i + 16]) << 4);
-}
-
-void dequantize_block(const BlockQ8_0& block, float* out) {
-  const float d = f16_to_f32(block.d);
-  for (int i = 0; i < 32; ++i) out[i] = d * static_cast<float>(block.qs[i]);
-}
-
-void dequantize_block(const BlockQ4_0& block, float* out) {
-  const float d = f16_to_f32(block.d);
-  for (int i = 0; i < 16; ++i) {
-    out[i] = d * static_cast<float>((block.qs[i] & 15) - 8);
-    out[i + 16] = d * static_cast<float>((block.qs[i] >> 4) - 8);
-  }
-}
-
-void dequantize_block(const BlockQ4_1& block, float* out) {
-  const float d = f16_to_f32(block.d);
-  const float m = f16_to_f32(block.m);
-  for (int i = 0; i < 16; ++i) {
-    out[i] = d * static_cast<float>(block.qs[i] & 15) + m;
-    out[i + 16] = d * static_cast<float>(block.qs[i] >> 4) + m;
-  }
-}
-
 /// Blocks go through a local copy: rows in a file need not be aligned.
-template <class Block>
+template <class Block, size_t kSize>
 void dequantize_blocks(const std::byte* row, float* out, size_t n) {
   Block block;
-  for (size_t i = 0; i < n; i += 32, row += sizeof block, out += 32) {
+  for (size_t i = 0; i < n; i += kSize, row += sizeof block, out += kSize) {
     std::memcpy(&block, row, sizeof block);
-    dequantize_block(block, out);
+    quant::dequantize(block, out);
   }
 }
 
-template <class Block>
+template <class Block, size_t kSize>
 void quantize_blocks(const float* values, std::byte* row, size_t n) {
   Block block;
-  for (size_t i = 0; i < n; i += 32, row += sizeof block, values += 32) {
-    quantize_block(values, block);
+  for (size_t i = 0; i < n; i += kSize, row += sizeof block, values += kSize) {
+    quant::quantize(values, block);
     std::memcpy(row, &block, sizeof block);
   }
 }
@@ -137,6 +88,20 @@ bool no_exponent_is(const std::byte* at, size_t count, size_t step) {
     any |= (bits & kExponent) == kExponent;
   }
   return !any;
+}
+
+/// Where the f16 numbers of a block stand, the same twice if it has one.
+std::pair<size_t, size_t> scale_offsets(DType dtype) {
+  switch (dtype) {
+    case DType::kQ4_1: return {offsetof(BlockQ4_1, d), offsetof(BlockQ4_1, m)};
+    case DType::kQ5_1: return {offsetof(BlockQ5_1, d), offsetof(BlockQ5_1, m)};
+    case DType::kQ2_K: return {offsetof(BlockQ2_K, d), offsetof(BlockQ2_K, dmin)};
+    case DType::kQ4_K: return {offsetof(BlockQ4_K, d), offsetof(BlockQ4_K, dmin)};
+    case DType::kQ5_K: return {offsetof(BlockQ5_K, d), offsetof(BlockQ5_K, dmin)};
+    case DType::kQ3_K: return {offsetof(BlockQ3_K, d), offsetof(BlockQ3_K, d)};
+    case DType::kQ6_K: return {offsetof(BlockQ6_K, d), offsetof(BlockQ6_K, d)};
+    default: return {0, 0};  // first, or the number itself
+  }
 }
 
 }  // namespace
@@ -205,9 +170,18 @@ void dequantize_row(DType dtype, const std::byte* row, float* out, size_t n) {
       return;
     case DType::kF16: return widen<f16_to_f32>(row, out, n);
     case DType::kBF16: return widen<bf16_to_f32>(row, out, n);
-    case DType::kQ8_0: return dequantize_blocks<BlockQ8_0>(row, out, n);
-    case DType::kQ4_0: return dequantize_blocks<BlockQ4_0>(row, out, n);
-    case DType::kQ4_1: return dequantize_blocks<BlockQ4_1>(row, out, n);
+    case DType::kQ8_0: return dequantize_blocks<BlockQ8_0, 32>(row, out, n);
+    case DType::kQ4_0: return dequantize_blocks<BlockQ4_0, 32>(row, out, n);
+    case DType::kQ4_1: return dequantize_blocks<BlockQ4_1, 32>(row, out, n);
+    case DType::kQ5_0: return dequantize_blocks<BlockQ5_0, 32>(row, out, n);
+    case DType::kQ5_1: return dequantize_blocks<BlockQ5_1, 32>(row, out, n);
+    case DType::kIQ4_NL: return dequantize_blocks<BlockIQ4_NL, 32>(row, out, n);
+    case DType::kQ2_K: return dequantize_blocks<BlockQ2_K, 256>(row, out, n);
+    case DType::kQ3_K: return dequantize_blocks<BlockQ3_K, 256>(row, out, n);
+    case DType::kQ4_K: return dequantize_blocks<BlockQ4_K, 256>(row, out, n);
+    case DType::kQ5_K: return dequantize_blocks<BlockQ5_K, 256>(row, out, n);
+    case DType::kQ6_K: return dequantize_blocks<BlockQ6_K, 256>(row, out, n);
+    case DType::kIQ4_XS: return dequantize_blocks<BlockIQ4_XS, 256>(row, out, n);
   }
 }
 
@@ -218,14 +192,11 @@ bool row_is_finite(DType dtype, const std::byte* row, size_t n) {
   switch (dtype) {
     case DType::kF32: return no_exponent_is<uint32_t, 0x7F800000>(row, count, step);
     case DType::kBF16: return no_exponent_is<uint16_t, 0x7F80>(row, count, step);
-    case DType::kF16:
-    case DType::kQ8_0:
-    case DType::kQ4_0: return no_exponent_is<uint16_t, 0x7C00>(row, count, step);
-    case DType::kQ4_1:
-      return no_exponent_is<uint16_t, 0x7C00>(row + offsetof(BlockQ4_1, d), count, step) &&
-             no_exponent_is<uint16_t, 0x7C00>(row + offsetof(BlockQ4_1, m), count, step);
+    default: break;
   }
-  return false;
+  const auto [d, m] = scale_offsets(dtype);
+  return no_exponent_is<uint16_t, 0x7C00>(row + d, count, step) &&
+         (m == d || no_exponent_is<uint16_t, 0x7C00>(row + m, count, step));
 }
 
 void quantize_row(DType dtype, const float* values, std::byte* row, size_t n) {
@@ -236,9 +207,18 @@ void quantize_row(DType dtype, const float* values, std::byte* row, size_t n) {
       return;
     case DType::kF16: return narrow<f32_to_f16>(values, row, n);
     case DType::kBF16: return narrow<f32_to_bf16>(values, row, n);
-    case DType::kQ8_0: return quantize_blocks<BlockQ8_0>(values, row, n);
-    case DType::kQ4_0: return quantize_blocks<BlockQ4_0>(values, row, n);
-    case DType::kQ4_1: return quantize_blocks<BlockQ4_1>(values, row, n);
+    case DType::kQ8_0: return quantize_blocks<BlockQ8_0, 32>(values, row, n);
+    case DType::kQ4_0: return quantize_blocks<BlockQ4_0, 32>(values, row, n);
+    case DType::kQ4_1: return quantize_blocks<BlockQ4_1, 32>(values, row, n);
+    case DType::kQ5_0: return quantize_blocks<BlockQ5_0, 32>(values, row, n);
+    case DType::kQ5_1: return quantize_blocks<BlockQ5_1, 32>(values, row, n);
+    case DType::kIQ4_NL: return quantize_blocks<BlockIQ4_NL, 32>(values, row, n);
+    case DType::kQ2_K: return quantize_blocks<BlockQ2_K, 256>(values, row, n);
+    case DType::kQ3_K: return quantize_blocks<BlockQ3_K, 256>(values, row, n);
+    case DType::kQ4_K: return quantize_blocks<BlockQ4_K, 256>(values, row, n);
+    case DType::kQ5_K: return quantize_blocks<BlockQ5_K, 256>(values, row, n);
+    case DType::kQ6_K: return quantize_blocks<BlockQ6_K, 256>(values, row, n);
+    case DType::kIQ4_XS: return quantize_blocks<BlockIQ4_XS, 256>(values, row, n);
   }
 }
 

@@ -5,8 +5,8 @@
 // together: the order of every sum is fixed, so that prefill in chunks, decode and a reused cache agree bit for bit.
 //
 // Weights of a block format meet activations quantised to 8 bits in blocks of 32 (Q8Rows), integer products per block and
-// float sums over blocks; plain formats meet floats, rounded beforehand to the weights' own format (`round_rows`), as
-// ggml does, whose results these are up to the order of float sums.
+// float sums over blocks; those in super-blocks of 256 meet Q8KRows (matmul_k.h); plain formats meet floats, rounded
+// beforehand to the weights' own format (`round_rows`), as ggml does, whose results these are up to the order of float sums.
 //
 // All memory is the caller's; nothing is allocated; thread-safe as long as outputs do not overlap. The best instruction
 // set of the processor is chosen at run time (Highway).
@@ -20,7 +20,7 @@
 
 namespace fathom::tensor {
 
-enum class ActivationForm : uint8_t { kF32, kF16, kBF16, kQ8 };
+enum class ActivationForm : uint8_t { kF32, kF16, kBF16, kQ8, kQ8K };
 
 /// What a matrix of this format is multiplied with.
 ActivationForm activation_form(DType weights);
@@ -47,7 +47,7 @@ struct Q8Rows {
 /// even (ggml's Q8_0 and Q8_1).
 void quantise_row_q8(const float* x, const Q8Rows& out, size_t token);
 
-/// out[i] = x[i] rounded to f16 or bf16 and back (or copied, for kF32). In place allowed. REQUIRES: form is not kQ8.
+/// out[i] = x[i] rounded to f16 or bf16 and back (or copied, for kF32). In place allowed. REQUIRES: form is plain.
 void round_row(ActivationForm form, const float* x, float* out, size_t n);
 
 /// Where results go: y[t * stride + row], overwritten or, with `add`, added to.
@@ -57,7 +57,7 @@ struct MatmulOut {
   bool add = false;
 };
 
-/// REQUIRES: w is Q8_0, Q4_0 or Q4_1; x.cols == w.cols; group_end <= w.groups().
+/// REQUIRES: activation_form(w.dtype) is kQ8; x.cols == w.cols; group_end <= w.groups().
 void matmul_q8(const PackedMatrix& w, const Q8Rows& x, size_t group_begin, size_t group_end,
                const MatmulOut& out);
 

@@ -2,14 +2,15 @@
 // 8-bit columns) of sixteen rows and no kernel ever sums across lanes.
 //
 // A matrix [rows, cols] is ceil(rows / 16) groups, one after another, each `group_bytes` long and 64-byte aligned; rows
-// missing from the last group are zero. The layout does not depend on the processor. In a group (r: row in the group,
-// b: block of 32 columns, n = cols / 32 blocks):
+// missing from the last group are zero. The layout does not depend on the processor. In a group (r: row in the group):
 //   F32, F16, BF16   element (r, c) at c * 16 + r
-//   Q8_0             f16 d[n][16], padded to 64 bytes; u8 q[n][8][16][4]: columns 32 b + 4 w + (0..3) of each row, plus 128
-//   Q4_0             f16 d[n][16], padded to 64 bytes; u8 q[n][4][16][4]: low nibbles are columns 32 b + 4 w + (0..3),
-//                    high nibbles those 16 further on
-//   Q4_1             f16 d, m [n][2][16]; q as Q4_0
-// Packing loses nothing: `unpack_row` gives the values that tensor::dequantize_row gives.
+//   block formats    first the 16-bit numbers of each block, [block][d, then m or dmin (IQ4_XS: scales_h)][r], padded to 64
+//                    bytes; then the 32-bit words of each block as they stand in the file (tensor/blocks.h),
+//                    [block][word][r], with two changes: the bytes of Q8_0 have 128 added, and in the word `qh` of
+//                    Q5_0 and Q5_1 bit 4 i + k has moved to bit 8 k + i, under the columns 4 i + k that a vector has in
+//                    its bytes k
+// So it has as many bits a weight as the file. Packing loses nothing: `unpack_row` gives the values that
+// tensor::dequantize_row gives.
 //
 // A PackedMatrix is a view and owns nothing. Functions are pure and thread-safe; they allocate nothing.
 #pragma once
@@ -36,7 +37,7 @@ struct PackedMatrix {
 /// Bytes of one group of `cols` columns. REQUIRES: cols is a multiple of block_size(dtype).
 size_t packed_group_bytes(DType dtype, size_t cols);
 
-/// Where a group's quantised values begin, after its scales (block formats only).
+/// Where a group's words begin, after its 16-bit numbers (block formats only).
 size_t packed_quants_offset(DType dtype, size_t cols);
 
 /// Bytes of the whole matrix.

@@ -3,17 +3,20 @@
 
 #include <cmath>
 #include <deque>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/random.h"
 #include "model/gguf.h"
+#include "tensor/block_format.h"
 #include "tensor/dtype.h"
 
 namespace fathom::test {
 
 struct TinyModel {
+  std::string architecture = "llama";
   tensor::DType dtype = tensor::DType::kF32;
   size_t layers = 2;
   size_t d_model = 64;
@@ -24,13 +27,38 @@ struct TinyModel {
   size_t vocab = 272;  // 3 control tokens, 256 bytes, the rest words
   size_t context = 128;
   bool tied = true;
-  bool biases = false;
+  bool biases = false;      // of every matrix of a dense block
+  bool qkv_biases = false;  // of these three
   bool rope_factors = false;
+  bool long_rope_factors = false;
+  bool qk_norm = false;
+  std::string attention_post_norm, ffn_post_norm;  // names; empty: none
+  bool fused = false;                              // q, k and v in one tensor, gate and up in one
+  size_t experts = 0;
+  size_t experts_used = 2;
+  size_t expert_ffn = 64;
+  bool single_experts = false;  // a tensor for each
+  bool dense_beside = false;    // a feed-forward beside the experts
+  bool gated_beside = false;    // the same behind a sigmoid
+  double qk_gain = 1;           // queries and keys are this much longer than usual
+  std::map<std::string, model::GgufValue>
+      keys;              // beside the usual ones or in their place, without the architecture
   double logits = 1;     // their root mean square, about
   std::string poisoned;  // the tensor whose first number (or first block's scale) is `poison`
   float poison = 0;
   uint64_t seed = 1;
 };
+
+/// The plain model in a format, its rows whole blocks.
+inline TinyModel tiny_model(tensor::DType dtype) {
+  TinyModel out;
+  out.dtype = dtype;
+  if (tensor::block_size(dtype) <= 32) return out;
+  out.d_model = tensor::block_size(dtype);
+  out.head_dim = out.d_model / out.heads;
+  out.ffn = 2 * out.d_model;
+  return out;
+}
 
 /// Writes tensors of random values, which it keeps until the file is serialised.
 class TinyWriter {
@@ -41,43 +69,108 @@ class TinyWriter {
     add_metadata();
     add_vocabulary();
     const auto& s = spec_;
-    const uint64_t q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
     matrix("token_embd", s.d_model, s.vocab, false);
     for (size_t l = 0; l < s.layers; ++l) {
       const std::string block = "blk." + std::to_string(l) + ".";
-      vector(block + "attn_norm.weight", s.d_model, 1.0);
-      matrix(block + "attn_q", s.d_model, q, s.biases);
-      matrix(block + "attn_k", s.d_model, kv, s.biases);
-      matrix(block + "attn_v", s.d_model, kv, s.biases);
-      matrix(block + "attn_output", q, s.d_model, s.biases);
+      add_attention(block, s.heads * s.head_dim, s.kv_heads * s.head_dim);
       vector(block + "ffn_norm.weight", s.d_model, 1.0);
-      matrix(block + "ffn_gate", s.d_model, s.ffn, s.biases);
-      matrix(block + "ffn_up", s.d_model, s.ffn, s.biases);
-      matrix(block + "ffn_down", s.ffn, s.d_model, s.biases);
+      if (s.experts > 0) add_experts(block);
+      if (s.experts == 0 || s.dense_beside) add_feed_forward(block, "");
+      if (s.gated_beside) {
+        vector(block + "ffn_gate_inp_shexp.weight", s.d_model, 0.0);
+        add_feed_forward(block, "_shexp");
+      }
+      if (!s.ffn_post_norm.empty()) vector(block + s.ffn_post_norm + ".weight", s.d_model, 1.0);
     }
     vector("output_norm.weight", s.d_model, 1.0);
     if (!s.tied) matrix("output", s.d_model, s.vocab, false);
-    if (s.rope_factors) vector("rope_freqs.weight", s.head_dim / 2, 2.0);
+    const size_t pairs = rope_dims() / 2;
+    if (s.rope_factors) vector("rope_freqs.weight", pairs, 2.0);
+    if (s.long_rope_factors) {
+      vector("rope_factors_long.weight", pairs, 3.0);
+      vector("rope_factors_short.weight", pairs, 1.2);
+    }
     return writer_.serialise();
   }
 
  private:
+  size_t rope_dims() const {
+    const auto found = spec_.keys.find("rope.dimension_count");
+    return found == spec_.keys.end() ? spec_.head_dim : std::get<uint32_t>(found->second);
+  }
+
+  void add_attention(const std::string& block, uint64_t q, uint64_t kv) {
+    const auto& s = spec_;
+    const bool bias = s.biases || s.qkv_biases;
+    vector(block + "attn_norm.weight", s.d_model, 1.0);
+    if (s.fused) {
+      matrix(block + "attn_qkv", s.d_model, q + 2 * kv, bias);
+    } else {
+      matrix(block + "attn_q", s.d_model, q, bias, s.qk_gain);
+      matrix(block + "attn_k", s.d_model, kv, bias, s.qk_gain);
+      matrix(block + "attn_v", s.d_model, kv, bias);
+    }
+    if (s.qk_norm) {
+      vector(block + "attn_q_norm.weight", s.head_dim, s.qk_gain);
+      vector(block + "attn_k_norm.weight", s.head_dim, s.qk_gain);
+    }
+    matrix(block + "attn_output", q, s.d_model, s.biases);
+    if (!s.attention_post_norm.empty()) vector(block + s.attention_post_norm + ".weight", s.d_model, 1.0);
+  }
+
+  void add_feed_forward(const std::string& block, const std::string& suffix) {
+    const auto& s = spec_;
+    if (s.fused) {
+      matrix(block + "ffn_up", s.d_model, 2 * s.ffn, s.biases);
+    } else {
+      matrix(block + "ffn_gate" + suffix, s.d_model, s.ffn, s.biases);
+      matrix(block + "ffn_up" + suffix, s.d_model, s.ffn, s.biases);
+    }
+    matrix(block + "ffn_down" + suffix, s.ffn, s.d_model, s.biases);
+  }
+
+  void add_experts(const std::string& block) {
+    const auto& s = spec_;
+    add(block + "ffn_gate_inp.weight", tensor::DType::kF32, {s.d_model, s.experts},
+        2 / std::sqrt(static_cast<double>(s.d_model)), 0.0);
+    if (!s.single_experts) {
+      matrix(block + "ffn_gate_exps", s.d_model, s.expert_ffn, false, 1, s.experts);
+      matrix(block + "ffn_up_exps", s.d_model, s.expert_ffn, false, 1, s.experts);
+      matrix(block + "ffn_down_exps", s.expert_ffn, s.d_model, false, 1, s.experts);
+      return;
+    }
+    for (size_t e = 0; e < s.experts; ++e) {
+      matrix(block + "ffn_gate." + std::to_string(e), s.d_model, s.expert_ffn, false);
+      matrix(block + "ffn_up." + std::to_string(e), s.d_model, s.expert_ffn, false);
+      matrix(block + "ffn_down." + std::to_string(e), s.expert_ffn, s.d_model, false);
+    }
+  }
+
   void add_metadata() {
     const auto& s = spec_;
     const auto number = [](size_t n) { return static_cast<uint32_t>(n); };
-    writer_.set("general.architecture", "llama");
+    writer_.set("general.architecture", s.architecture);
     writer_.set("general.name", "tiny");
-    writer_.set("llama.block_count", number(s.layers));
-    writer_.set("llama.context_length", number(s.context));
-    writer_.set("llama.embedding_length", number(s.d_model));
-    writer_.set("llama.feed_forward_length", number(s.ffn));
-    writer_.set("llama.attention.head_count", number(s.heads));
-    writer_.set("llama.attention.head_count_kv", number(s.kv_heads));
-    writer_.set("llama.attention.key_length", number(s.head_dim));
-    writer_.set("llama.attention.value_length", number(s.head_dim));
-    writer_.set("llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    writer_.set("llama.rope.freq_base", 1000.0f);
-    writer_.set("llama.vocab_size", number(s.vocab));
+    std::map<std::string, model::GgufValue> keys = {
+        {"block_count", number(s.layers)},
+        {"context_length", number(s.context)},
+        {"embedding_length", number(s.d_model)},
+        {"feed_forward_length", number(s.ffn)},
+        {"attention.head_count", number(s.heads)},
+        {"attention.head_count_kv", number(s.kv_heads)},
+        {"attention.key_length", number(s.head_dim)},
+        {"attention.value_length", number(s.head_dim)},
+        {"attention.layer_norm_rms_epsilon", 1e-5f},
+        {"rope.freq_base", 1000.0f},
+        {"vocab_size", number(s.vocab)},
+    };
+    if (s.experts > 0) {
+      keys["expert_count"] = number(s.experts);
+      keys["expert_used_count"] = number(s.experts_used);
+      keys["expert_feed_forward_length"] = number(s.expert_ffn);
+    }
+    for (const auto& [key, value] : s.keys) keys[key] = value;
+    for (const auto& [key, value] : keys) writer_.set(s.architecture + "." + key, value);
   }
 
   void add_vocabulary() {
@@ -102,11 +195,14 @@ class TinyWriter {
     writer_.set("tokenizer.ggml.add_space_prefix", false);
   }
 
-  void matrix(const std::string& stem, uint64_t in, uint64_t out, bool bias) {
+  void matrix(const std::string& stem, uint64_t in, uint64_t out, bool bias, double gain = 1,
+              uint64_t count = 1) {
     // As trained models have it: each matrix a little below keeping its input's size.
     const bool table = stem == "token_embd" || stem == "output";
-    const double scale = (table ? spec_.logits : 0.8) / std::sqrt(static_cast<double>(in));
-    add(stem + ".weight", spec_.dtype, {in, out}, scale, 0.0);
+    const double scale = gain * (table ? spec_.logits : 0.8) / std::sqrt(static_cast<double>(in));
+    std::vector<uint64_t> shape = {in, out};
+    if (count > 1) shape.push_back(count);
+    add(stem + ".weight", spec_.dtype, shape, scale, 0.0);
     if (bias) vector(stem + ".bias", out, 0.0);
   }
 
@@ -117,7 +213,8 @@ class TinyWriter {
   void add(const std::string& name, tensor::DType dtype, const std::vector<uint64_t>& shape, double scale,
            double mean) {
     const size_t cols = shape[0];
-    const size_t rows = shape.size() > 1 ? shape[1] : 1;
+    size_t rows = 1;
+    for (size_t i = 1; i < shape.size(); ++i) rows *= shape[i];
     std::vector<float> row(cols);
     auto& data = kept_.emplace_back(rows * tensor::row_bytes(dtype, cols));
     for (size_t r = 0; r < rows; ++r) {
@@ -129,8 +226,9 @@ class TinyWriter {
   }
 
   void store_poison(tensor::DType dtype, std::byte* at) const {
-    const bool plain = tensor::block_size(dtype) == 1;  // a block format begins with an F16
-    tensor::quantize_row(plain ? dtype : tensor::DType::kF16, &spec_.poison, at, 1);
+    const bool plain = tensor::block_size(dtype) == 1;  // a block format has an F16 scale
+    tensor::quantize_row(plain ? dtype : tensor::DType::kF16, &spec_.poison,
+                         at + tensor::block_format(dtype).half_at[0], 1);
   }
 
   TinyModel spec_;

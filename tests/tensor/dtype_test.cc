@@ -7,9 +7,12 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "base/random.h"
+#include "tensor/block_format.h"
 
 namespace fathom::tensor {
 namespace {
@@ -74,13 +77,22 @@ TEST(Bfloat, RoundsToNearestAndTiesToEven) {
 
 TEST(DType, NamesAndSizes) {
   for (const DType dtype : kAllDTypes) EXPECT_EQ(dtype_from_name(name(dtype)), dtype);
-  EXPECT_FALSE(dtype_from_name("Q4_K"));
+  EXPECT_FALSE(dtype_from_name("IQ2_XS"));
   EXPECT_FALSE(dtype_from_name(""));
   EXPECT_EQ(row_bytes(DType::kF32, 7), 28u);
   EXPECT_EQ(row_bytes(DType::kBF16, 7), 14u);
   EXPECT_EQ(row_bytes(DType::kQ8_0, 64), 68u);
   EXPECT_EQ(row_bytes(DType::kQ4_0, 64), 36u);
   EXPECT_EQ(row_bytes(DType::kQ4_1, 64), 40u);
+  EXPECT_EQ(row_bytes(DType::kQ5_0, 64), 44u);
+  EXPECT_EQ(row_bytes(DType::kQ5_1, 64), 48u);
+  EXPECT_EQ(row_bytes(DType::kIQ4_NL, 64), 36u);
+  EXPECT_EQ(row_bytes(DType::kQ2_K, 512), 168u);
+  EXPECT_EQ(row_bytes(DType::kQ3_K, 512), 220u);
+  EXPECT_EQ(row_bytes(DType::kQ4_K, 512), 288u);
+  EXPECT_EQ(row_bytes(DType::kQ5_K, 512), 352u);
+  EXPECT_EQ(row_bytes(DType::kQ6_K, 512), 420u);
+  EXPECT_EQ(row_bytes(DType::kIQ4_XS, 512), 272u);
 }
 
 TEST(Blocks, LayoutIsGgufs) {
@@ -107,6 +119,22 @@ TEST(Blocks, LayoutIsGgufs) {
   EXPECT_EQ(out[5], 0.0f);
 }
 
+/// The most that a number of a block may move, the range of the block being known.
+double half_step(DType dtype, double low, double high) {
+  const double extreme = std::max(std::fabs(low), std::fabs(high));
+  switch (dtype) {
+    case DType::kF32: return 0;
+    case DType::kF16: return extreme / 2048;
+    case DType::kBF16: return extreme / 256;
+    case DType::kQ8_0: return extreme / 127 / 2;
+    case DType::kQ4_0: return extreme / 8;  // the far end of the range is cut by one step
+    case DType::kQ5_0: return extreme / 16;
+    case DType::kQ4_1: return (high - low) / 15.0 / 2;
+    case DType::kQ5_1: return (high - low) / 31.0 / 2;
+    default: return INFINITY;  // found by search: the mean error counts
+  }
+}
+
 TEST(Blocks, QuantisingErrsByAtMostHalfAStep) {
   Random random(3);
   for (int round = 0; round < 50; ++round) {
@@ -114,6 +142,7 @@ TEST(Blocks, QuantisingErrsByAtMostHalfAStep) {
     const double scale = std::pow(10.0, -3.0 + 0.12 * round);
     for (float& v : values) v = static_cast<float>(random.normal() * scale + (round % 3 == 0 ? scale : 0));
     for (const DType dtype : kAllDTypes) {
+      if (block_size(dtype) == kSuperBlock) continue;
       std::vector<std::byte> row(row_bytes(dtype, values.size()) + 1);
       std::vector<float> back(values.size());
       quantize_row(dtype, values.data(), row.data() + 1, values.size());  // unaligned on purpose
@@ -123,13 +152,7 @@ TEST(Blocks, QuantisingErrsByAtMostHalfAStep) {
             std::minmax_element(values.begin() + static_cast<std::ptrdiff_t>(block),
                                 values.begin() + static_cast<std::ptrdiff_t>(block + 32));
         const double extreme = std::max(std::fabs(*low), std::fabs(*high));
-        const double step = dtype == DType::kQ8_0 ? extreme / 127 / 2
-                            : dtype == DType::kQ4_0
-                                ? extreme / 8  // the far end of the range is cut by one step
-                            : dtype == DType::kQ4_1 ? (*high - *low) / 15.0 / 2
-                            : dtype == DType::kBF16 ? extreme / 256
-                            : dtype == DType::kF16  ? extreme / 2048
-                                                    : 0;
+        const double step = half_step(dtype, *low, *high);
         for (size_t i = block; i < block + 32; ++i)
           EXPECT_LE(std::fabs(values[i] - back[i]), step * 1.01 + extreme * 2e-3 * (dtype != DType::kF32))
               << name(dtype);
@@ -138,39 +161,104 @@ TEST(Blocks, QuantisingErrsByAtMostHalfAStep) {
   }
 }
 
+/// Root of the mean squared error, relative to the root mean square of the values.
+double relative_error(DType dtype, const std::vector<float>& values) {
+  std::vector<std::byte> row(row_bytes(dtype, values.size()) + 1);
+  std::vector<float> back(values.size());
+  quantize_row(dtype, values.data(), row.data() + 1, values.size());
+  dequantize_row(dtype, row.data() + 1, back.data(), values.size());
+  double error = 0, total = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double difference = static_cast<double>(values[i]) - static_cast<double>(back[i]);
+    error += difference * difference;
+    total += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  }
+  return std::sqrt(error / total);
+}
+
+TEST(Blocks, SearchedScalesErrAsLittleAsTheBitsAllow) {
+  // ggml's reference quantisers (ggml_quantize_chunk without an importance matrix) on normal numbers, and a hundredth more.
+  const std::pair<DType, double> kBounds[] = {
+      {DType::kIQ4_NL, 0.07630}, {DType::kQ2_K, 0.29823}, {DType::kQ3_K, 0.15133},  {DType::kQ4_K, 0.07186},
+      {DType::kQ5_K, 0.03625},   {DType::kQ6_K, 0.01783}, {DType::kIQ4_XS, 0.07690}};
+  Random random(5);
+  std::vector<float> values(256 * 256);
+  for (float& v : values) v = static_cast<float>(random.normal() * 0.02);
+  for (const auto& [dtype, bound] : kBounds)
+    EXPECT_LT(relative_error(dtype, values), bound * 1.01) << name(dtype);
+}
+
 TEST(Blocks, WhatIsNotFiniteIsFound) {
   for (const DType dtype : kAllDTypes) {
-    const size_t n = 96;
+    const size_t n = 3 * std::max<size_t>(block_size(dtype), 32);
     std::vector<float> values(n);
-    for (size_t i = 0; i < n; ++i) values[i] = static_cast<float>(i) * 1000.0f - 40000.0f;
+    for (size_t i = 0; i < n; ++i) values[i] = static_cast<float>(i) * 100.0f - 20000.0f;
     std::vector<std::byte> row(row_bytes(dtype, n) + 1);
     quantize_row(dtype, values.data(), row.data() + 1, n);
     EXPECT_TRUE(row_is_finite(dtype, row.data() + 1, n)) << name(dtype);
     const uint32_t one = dtype == DType::kF32 ? 0x7F800000 : dtype == DType::kBF16 ? 0x7F80 : 0x7C00;
     const size_t bytes = dtype == DType::kF32 ? 4 : 2;
+    std::vector<size_t> fields = {0};
+    if (block_size(dtype) > 1) {
+      const BlockFormat format = block_format(dtype);
+      fields.assign(format.half_at, format.half_at + format.halves);
+      if (dtype == DType::kIQ4_XS) fields.resize(1);  // the second is bits of scales
+    }
     for (const uint32_t bits : {one, one | 1, one | (bytes == 4 ? 0x80000000 : 0x8000)}) {
       for (const size_t at : {size_t{0}, row_bytes(dtype, n) - block_bytes(dtype)}) {
-        for (const size_t field : {0u, 2u}) {
-          if (field == 2 && dtype != DType::kQ4_1) continue;
+        for (const size_t field : fields) {
           auto bad = row;
           std::memcpy(bad.data() + 1 + at + field, &bits, bytes);
           EXPECT_FALSE(row_is_finite(dtype, bad.data() + 1, n)) << name(dtype) << " at " << at + field;
         }
       }
     }
+    if (dtype == DType::kIQ4_XS) {
+      std::memset(row.data() + 3, 0xFF, 2);  // any scales are finite
+      EXPECT_TRUE(row_is_finite(dtype, row.data() + 1, n));
+    }
   }
 }
 
 TEST(Blocks, ExtremesStayFinite) {
-  for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1})
+  for (const DType dtype : kAllDTypes) {
+    const size_t n = block_size(dtype);
+    if (n == 1) continue;
     for (const float extreme : {0.0f, 1e-40f, 1e-8f, 3e38f, -3e38f}) {
-      std::vector<float> values(32, extreme), back(32);
+      std::vector<float> values(n, extreme), back(n);
       values[7] = -extreme;
-      std::vector<std::byte> row(row_bytes(dtype, 32));
-      quantize_row(dtype, values.data(), row.data(), 32);
-      dequantize_row(dtype, row.data(), back.data(), 32);
+      std::vector<std::byte> row(row_bytes(dtype, n));
+      quantize_row(dtype, values.data(), row.data(), n);
+      EXPECT_TRUE(row_is_finite(dtype, row.data(), n)) << name(dtype) << " " << extreme;
+      dequantize_row(dtype, row.data(), back.data(), n);
       for (const float v : back) EXPECT_TRUE(std::isfinite(v)) << name(dtype) << " " << extreme;
     }
+  }
+}
+
+/// Integers that a format can hold come back as they are.
+TEST(Blocks, WhatAFormatCanHoldItHolds) {
+  Random random(9);
+  for (const auto& [dtype, low, high] : {std::tuple{DType::kQ2_K, 0, 3},
+                                         {DType::kQ3_K, -4, 3},
+                                         {DType::kQ4_K, 0, 15},
+                                         {DType::kQ5_K, 0, 31},
+                                         {DType::kQ6_K, -32, 31},
+                                         {DType::kQ5_0, -16, 15},
+                                         {DType::kQ5_1, 0, 31}}) {
+    std::vector<float> values(512), back(512);
+    for (size_t i = 0; i < values.size(); ++i) {
+      const auto range = static_cast<uint64_t>(high - low + 1);
+      const int v = i % 16 == 0 ? low : i % 16 == 1 ? high : low + static_cast<int>(random.below(range));
+      values[i] = static_cast<float>(v);
+    }
+    std::vector<std::byte> row(row_bytes(dtype, values.size()));
+    quantize_row(dtype, values.data(), row.data(), values.size());
+    dequantize_row(dtype, row.data(), back.data(), values.size());
+    // The scale itself is rounded to eleven bits.
+    for (size_t i = 0; i < values.size(); ++i)
+      EXPECT_NEAR(values[i], back[i], 1e-4f + std::fabs(values[i]) * 1e-3f) << name(dtype) << " " << i;
+  }
 }
 
 }  // namespace
