@@ -17,11 +17,11 @@ enum class Kind : uint8_t { kLetter, kNumber, kSpace, kOther };
 struct Char {
   char32_t code = 0;
   Kind kind = Kind::kOther;
-  size_t end = 0;  // in bytes
+  uint32_t category = 0;  // bit mask of ICU
+  size_t end = 0;         // in bytes
 };
 
-Kind kind_of(char32_t code) {
-  const auto mask = U_MASK(u_charType(static_cast<UChar32>(code)));
+Kind kind_of(char32_t code, uint32_t mask) {
   if ((mask & U_GC_L_MASK) != 0) return Kind::kLetter;
   if ((mask & U_GC_N_MASK) != 0) return Kind::kNumber;
   if (u_isUWhiteSpace(static_cast<UChar32>(code))) return Kind::kSpace;
@@ -33,7 +33,8 @@ std::vector<Char> decode(std::string_view text) {
   chars.reserve(text.size());
   for (size_t at = 0; at < text.size();) {
     const char32_t code = decode_utf8(text, at);
-    chars.push_back({code, kind_of(code), at});
+    const uint32_t category = U_MASK(u_charType(static_cast<UChar32>(code)));
+    chars.push_back({code, kind_of(code, category), category, at});
   }
   return chars;
 }
@@ -119,6 +120,97 @@ size_t match_llama3(Region text, size_t at, size_t digits) {
   return white_space(text, at);
 }
 
+// The two classes of letters of kTekken and kGpt4o, which overlap.
+constexpr uint32_t kCaseless = U_GC_LM_MASK | U_GC_LO_MASK | U_GC_M_MASK;
+bool is_upper(const Char& c) { return (c.category & (U_GC_LU_MASK | U_GC_LT_MASK | kCaseless)) != 0; }
+bool is_lower(const Char& c) { return (c.category & (U_GC_LL_MASK | kCaseless)) != 0; }
+
+template <class In>
+size_t run_of(Region text, size_t at, In in) {
+  size_t end = at;
+  while (end < text.size() && in(text[end])) ++end;
+  return end - at;
+}
+
+/// `[U]*[L]+`, greedy: where no L follows the U's, they give back up to the last one that is an L too.
+size_t capitals_then_small(Region text, size_t at) {
+  size_t end = at + run_of(text, at, is_upper);
+  if (const size_t small = run_of(text, end, is_lower)) return end + small - at;
+  while (end > at && !is_lower(text[end - 1])) --end;
+  return end - at;
+}
+
+/// `[U]+[L]*`
+size_t capitals(Region text, size_t at) {
+  const size_t length = run_of(text, at, is_upper);
+  return length == 0 ? 0 : length + run_of(text, at + length, is_lower);
+}
+
+size_t cased_word(Region text, size_t at) {
+  const bool may_lead =
+      !is_newline(text[at]) && text[at].kind != Kind::kLetter && text[at].kind != Kind::kNumber;
+  for (const auto word : {capitals_then_small, capitals}) {
+    if (may_lead)
+      if (const size_t n = word(text, at + 1)) return n + 1;
+    if (const size_t n = word(text, at)) return n;
+  }
+  return 0;
+}
+
+/// ` ?[^\s\p{L}\p{N}]+[\r\n/]*`
+size_t symbols_and_slashes(Region text, size_t at) {
+  const size_t length = spaced_run(text, at, Kind::kOther);
+  const auto follows = [](const Char& c) { return is_newline(c) || c.code == '/'; };
+  return length == 0 ? 0 : length + run_of(text, at + length, follows);
+}
+
+size_t match_cased(Region text, size_t at, size_t digits, bool contractions) {
+  if (const size_t n = cased_word(text, at)) {
+    const bool more = contractions && at + n < text.size();
+    return n + (more ? contraction(text, at + n, true) : 0);
+  }
+  if (const size_t n = run(text, at, Kind::kNumber)) return std::min(n, digits);
+  if (const size_t n = symbols_and_slashes(text, at)) return n;
+  if (const size_t n = up_to_newline(text, at)) return n;
+  return white_space(text, at);
+}
+
+bool is_ascii_letter(const Char& c) { return c.code < 0x80 && c.kind == Kind::kLetter; }
+bool is_ascii_punctuation(const Char& c) { return c.code > ' ' && c.code < 0x7F && c.kind == Kind::kOther; }
+bool is_sign(const Char& c) { return (c.category & (U_GC_P_MASK | U_GC_S_MASK)) != 0; }
+bool is_word_part(const Char& c) { return (c.category & (U_GC_L_MASK | U_GC_M_MASK)) != 0; }
+bool is_kana_or_han(const Char& c) {
+  return (c.code >= 0x4E00 && c.code <= 0x9FA5) || (c.code >= 0x3040 && c.code <= 0x30FF);
+}
+
+/// `[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+`
+size_t led_word(Region text, size_t at) {
+  const bool may_lead = !is_newline(text[at]) && text[at].kind != Kind::kLetter && !is_sign(text[at]);
+  if (may_lead)
+    if (const size_t n = run_of(text, at + 1, is_word_part)) return n + 1;
+  return run_of(text, at, is_word_part);
+}
+
+/// The last expression of kDeepSeekV3; 0 where it matches nothing.
+size_t match_deepseek_word(Region text, size_t at) {
+  if (is_ascii_punctuation(text[at]))
+    if (const size_t n = run_of(text, at + 1, is_ascii_letter)) return n + 1;
+  if (const size_t n = led_word(text, at)) return n;
+  const size_t space = text[at].code == ' ' ? 1 : 0;
+  if (const size_t n = run_of(text, at + space, is_sign))
+    return space + n + run_of(text, at + space + n, is_newline);
+  if (const size_t n = up_to_newline(text, at)) return n;
+  return white_space(text, at);
+}
+
+/// What an expression that need not match everywhere makes of a region: what lies between matches is one word.
+size_t match_or_gap(Region text, size_t at, size_t (*match)(Region, size_t)) {
+  if (const size_t n = match(text, at)) return n;
+  size_t end = at + 1;
+  while (end < text.size() && match(text, end) == 0) ++end;
+  return end - at;
+}
+
 /// Cuts a region into words by `match`, each handed to `emit`.
 template <class Match, class Emit>
 void cut(Region text, Match match, Emit emit) {
@@ -144,9 +236,9 @@ bool is_ascii_digit(const Char& c) { return c.code >= '0' && c.code <= '9'; }
 
 bool is_punctuation(const Char& c) {
   constexpr std::u32string_view kSymbols = U"$+<=>^~|";
-  return kSymbols.find(c.code) != std::u32string_view::npos ||
-         (U_MASK(u_charType(static_cast<UChar32>(c.code))) & U_GC_P_MASK) != 0;
+  return kSymbols.find(c.code) != std::u32string_view::npos || (c.category & U_GC_P_MASK) != 0;
 }
+bool is_falcon_punctuation(const Char& c) { return is_punctuation(c) || c.code == '`'; }
 
 size_t match_smollm_digits(Region text, size_t at) {
   return is_number(text[at]) ? 1 : stretches(is_number)(text, at);
@@ -173,16 +265,47 @@ void cut_default(Region text, Emit emit) {
   });
 }
 
+template <class Emit>
+void cut_falcon(Region text, Emit emit) {
+  cut(text, stretches(is_falcon_punctuation), [&](Region part) {
+    cut(part, match_gpt2, [&](Region word) { cut(word, match_digit_triples, emit); });
+  });
+}
+
+size_t match_number_triples(Region text, size_t at) {
+  return is_number(text[at]) ? std::min<size_t>(run(text, at, Kind::kNumber), 3)
+                             : stretches(is_number)(text, at);
+}
+
+template <class Emit>
+void cut_deepseek(Region text, Emit emit) {
+  const auto word = [](Region region, size_t at) { return match_or_gap(region, at, match_deepseek_word); };
+  cut(text, match_number_triples, [&](Region part) {
+    cut(part, stretches(is_kana_or_han), [&](Region script) { cut(script, word, emit); });
+  });
+}
+
 }  // namespace
 
 std::optional<PreTokenizer> pre_tokenizer_from_name(std::string_view name) {
   constexpr std::pair<std::string_view, PreTokenizer> kNames[] = {
-      {"default", PreTokenizer::kDefault}, {"gpt-2", PreTokenizer::kGpt2},
-      {"phi-2", PreTokenizer::kGpt2},      {"llama-bpe", PreTokenizer::kLlama3},
-      {"llama3", PreTokenizer::kLlama3},   {"llama-v3", PreTokenizer::kLlama3},
-      {"qwen2", PreTokenizer::kQwen2},     {"deepseek-r1-qwen", PreTokenizer::kQwen2},
-      {"smollm", PreTokenizer::kSmolLm},   {"starcoder", PreTokenizer::kSmolLm},
-      {"refact", PreTokenizer::kSmolLm},   {"command-r", PreTokenizer::kSmolLm},
+      {"default", PreTokenizer::kDefault},
+      {"gpt-2", PreTokenizer::kGpt2},
+      {"phi-2", PreTokenizer::kGpt2},
+      {"llama-bpe", PreTokenizer::kLlama3},
+      {"llama3", PreTokenizer::kLlama3},
+      {"llama-v3", PreTokenizer::kLlama3},
+      {"qwen2", PreTokenizer::kQwen2},
+      {"deepseek-r1-qwen", PreTokenizer::kQwen2},
+      {"smollm", PreTokenizer::kSmolLm},
+      {"starcoder", PreTokenizer::kSmolLm},
+      {"refact", PreTokenizer::kSmolLm},
+      {"command-r", PreTokenizer::kSmolLm},
+      {"falcon", PreTokenizer::kFalcon},
+      {"tekken", PreTokenizer::kTekken},
+      {"gpt-4o", PreTokenizer::kGpt4o},
+      {"llama4", PreTokenizer::kGpt4o},
+      {"deepseek-v3", PreTokenizer::kDeepSeekV3},
   };
   for (const auto& [known, kind] : kNames)
     if (known == name) return kind;
@@ -208,6 +331,16 @@ std::vector<size_t> split_words(PreTokenizer kind, std::string_view text) {
     case PreTokenizer::kSmolLm:
       cut(chars, match_smollm_digits, [&](Region part) { cut(part, match_gpt2, emit); });
       break;
+    case PreTokenizer::kFalcon: cut_falcon(chars, emit); break;
+    case PreTokenizer::kTekken:
+      cut(
+          chars, [](Region region, size_t at) { return match_cased(region, at, 1, false); }, emit);
+      break;
+    case PreTokenizer::kGpt4o:
+      cut(
+          chars, [](Region region, size_t at) { return match_cased(region, at, 3, true); }, emit);
+      break;
+    case PreTokenizer::kDeepSeekV3: cut_deepseek(chars, emit); break;
   }
   return ends;
 }

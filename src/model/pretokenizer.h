@@ -16,6 +16,12 @@ enum class PreTokenizer {
              // \s*[\r\n]+|\s+(?!\S)|\s+
   kQwen2,    // kLlama3 with \p{N} in place of \p{N}{1,3}
   kSmolLm,   // \p{N} apart; then kGpt2
+  kFalcon,   // runs of \p{P} or $+<=>^~|` apart; then kGpt2; then [0-9]{3} apart
+  // With U: \p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}, L: \p{Ll}\p{Lm}\p{Lo}\p{M}, lead: [^\r\n\p{L}\p{N}]?
+  kTekken,  // lead[U]*[L]+|lead[U]+[L]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
+  kGpt4o,   // kTekken with (?i:'s|'t|'re|'ve|'m|'ll|'d)? after each of the first two, and \p{N}{1,3}
+  kDeepSeekV3,  // \p{N}{1,3} apart; then runs of U+4E00-9FA5, U+3040-30FF apart; then [ASCII punctuation][A-Za-z]+|
+                // [^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
 };
 
 /// By the value of tokenizer.ggml.pre; empty for a name that this build does not know.

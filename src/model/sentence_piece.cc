@@ -54,6 +54,7 @@ struct SentencePieceEncoder::Session {
   std::vector<Candidate> heap;
   // How an unused piece came about: it is taken apart again at the end.
   std::unordered_map<std::string_view, size_t> left_part_of_unused;
+  bool after_unknown = false;
 
   std::string_view view(const Node& node) const {
     return text.substr(static_cast<size_t>(node.begin), static_cast<size_t>(node.size));
@@ -106,7 +107,7 @@ struct SentencePieceEncoder::Session {
   }
 
   /// Emits a piece, or the parts of an unused one; each part is shorter, so the stack ends.
-  void emit(std::string_view whole, std::vector<int32_t>& ids) const {
+  void emit(std::string_view whole, std::vector<int32_t>& ids) {
     std::vector<std::string_view> stack{whole};
     while (!stack.empty()) {
       const std::string_view piece = stack.back();
@@ -119,8 +120,11 @@ struct SentencePieceEncoder::Session {
         stack.push_back(piece.substr(0, parts->second));
       } else if (id) {
         ids.push_back(*id);
-      } else {
-        encoder.emit_character(piece, ids);
+        after_unknown = false;
+      } else if (encoder.emit_bytes(piece, ids)) {
+        after_unknown = false;
+      } else if (!std::exchange(after_unknown, true) && encoder.unknown_) {
+        ids.push_back(*encoder.unknown_);
       }
     }
   }
@@ -148,19 +152,16 @@ std::optional<int32_t> SentencePieceEncoder::find(std::string_view piece) const 
   return found->second;
 }
 
-void SentencePieceEncoder::emit_character(std::string_view character, std::vector<int32_t>& ids) const {
-  const bool has_bytes = std::all_of(character.begin(), character.end(),
-                                     [&](char c) { return byte_ids_[static_cast<uint8_t>(c)] >= 0; });
-  if (has_bytes) {
-    for (const char c : character) ids.push_back(byte_ids_[static_cast<uint8_t>(c)]);
-  } else if (unknown_) {
-    ids.push_back(*unknown_);
-  }
+bool SentencePieceEncoder::emit_bytes(std::string_view character, std::vector<int32_t>& ids) const {
+  const auto id_of = [&](char c) { return byte_ids_[static_cast<uint8_t>(c)]; };
+  if (!std::ranges::all_of(character, [&](char c) { return id_of(c) >= 0; })) return false;
+  for (const char c : character) ids.push_back(id_of(c));
+  return true;
 }
 
 void SentencePieceEncoder::encode(std::string_view text, std::vector<int32_t>& ids) const {
   FATHOM_CHECK(text.size() < (size_t{1} << 31));
-  Session session{*this, text, {}, {}, {}};
+  Session session{*this, text, {}, {}, {}, false};
   session.split_characters();
   session.merge_all();
   if (session.nodes.empty()) return;

@@ -35,7 +35,8 @@ class SentencePieceEncoder {
 
   /// The piece's id; only tokens that text may merge to.
   std::optional<int32_t> find(std::string_view piece) const;
-  void emit_character(std::string_view character, std::vector<int32_t>& ids) const;
+  /// False where it has no bytes.
+  bool emit_bytes(std::string_view character, std::vector<int32_t>& ids) const;
 
   const Vocabulary& vocabulary_;
   std::optional<int32_t> unknown_;

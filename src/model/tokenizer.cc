@@ -10,15 +10,20 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "model/byte_pair.h"
+#include "model/normalizer.h"
 #include "model/pretokenizer.h"
 #include "model/sentence_piece.h"
 #include "model/special_tokens.h"
+#include "model/unigram.h"
 #include "model/vocabulary.h"
+#include "model/word_piece.h"
 
 namespace fathom::model {
 namespace {
 
-constexpr size_t kMaxText = size_t{1} << 30;
+constexpr size_t kMaxText = size_t{1} << 28;
+
+enum class Family { kBytePair, kSentencePiece, kUnigram, kWordPiece };
 
 /// What models call the end of a turn, and all that ends generation, where the file does not say.
 constexpr std::string_view kTurnEnds[] = {"<|eot_id|>",      "<|im_end|>",    "<|end|>", "<end_of_turn>",
@@ -162,11 +167,15 @@ struct Tokenizer::Impl {
   std::unordered_map<std::string_view, int32_t> ids;
   std::optional<SpecialTokens> specials;
 
-  bool is_sentence_piece = false;
+  Family family = Family::kBytePair;
   std::optional<BytePairEncoder> byte_pair;
   PreTokenizer pre_tokenizer = PreTokenizer::kDefault;
+  bool nfc = false;
   std::optional<SentencePieceEncoder> sentence_piece;
+  std::optional<UnigramEncoder> unigram;
+  std::optional<SpaceNormalizer> normalizer;
   bool add_space_prefix = false;
+  std::optional<WordPieceEncoder> word_piece;
 
   std::optional<int32_t> bos, eos, eot, unknown;
   bool add_bos = false, add_eos = false;
@@ -179,8 +188,14 @@ struct Tokenizer::Impl {
 
   void read(const GgufFile& file);
   void read_byte_pair(const GgufFile& file);
+  void read_normalizer(const GgufFile& file, bool remove_extra);
   void read_sentence_piece(const GgufFile& file);
+  void read_unigram(const GgufFile& file);
+  void read_word_piece(const GgufFile& file);
+  void read_added(const GgufFile& file, bool bos_default, bool eos_default);
   void read_special_ids(const GgufFile& file);
+  /// Whether spaces are spelled as pieces have them before special tokens are looked for.
+  bool spells_spaces() const { return normalizer && normalizer->is_plain(); }
   std::string piece_of(size_t id) const;
 
   std::optional<int32_t> find_special(std::string_view text) const;
@@ -195,23 +210,42 @@ struct Tokenizer::Impl {
   void encode_byte_pair(std::string_view text, Permitted permitted, std::vector<int32_t>& out) const;
   template <class Permitted>
   void encode_sentence_piece(std::string_view text, Permitted permitted, std::vector<int32_t>& out) const;
+  template <class Permitted>
+  void encode_normalized(std::string_view text, Permitted permitted, std::vector<int32_t>& out) const;
+  template <class Permitted>
+  void encode_words(std::string_view text, Permitted permitted, std::vector<int32_t>& out) const;
+  void encode_pieces(std::string_view normalized, std::vector<int32_t>& out) const;
 };
 
-void Tokenizer::Impl::read(const GgufFile& file) {
+Family family_of(const GgufFile& file) {
   const auto model = file.get_string("tokenizer.ggml.model");
-  is_sentence_piece = model == "llama";
-  if (!is_sentence_piece && model != "gpt2") unsupported(file, "tokenizer", model);
+  if (model == "gpt2") return Family::kBytePair;
+  if (model == "llama") return Family::kSentencePiece;
+  if (model == "t5") return Family::kUnigram;
+  if (model == "bert") return Family::kWordPiece;
+  unsupported(file, "tokenizer", model);
+}
+
+void Tokenizer::Impl::read(const GgufFile& file) {
+  family = family_of(file);
   vocabulary = read_vocabulary(file);
   for (size_t id = 0; id < vocabulary.size(); ++id)
     ids.emplace(vocabulary.texts[id], static_cast<int32_t>(id));
   read_special_ids(file);
-  if (is_sentence_piece)
-    read_sentence_piece(file);
-  else
-    read_byte_pair(file);
+  switch (family) {
+    case Family::kBytePair: read_byte_pair(file); break;
+    case Family::kSentencePiece: read_sentence_piece(file); break;
+    case Family::kUnigram: read_unigram(file); break;
+    case Family::kWordPiece: read_word_piece(file); break;
+  }
   specials.emplace(vocabulary, [this](const std::string& text) { return searchable(text); });
   pieces.reserve(vocabulary.size());
   for (size_t id = 0; id < vocabulary.size(); ++id) pieces.push_back(piece_of(id));
+}
+
+void Tokenizer::Impl::read_added(const GgufFile& file, bool bos_default, bool eos_default) {
+  add_bos = file.find_bool("tokenizer.ggml.add_bos_token").value_or(bos_default) && bos;
+  add_eos = file.find_bool("tokenizer.ggml.add_eos_token").value_or(eos_default) && eos;
 }
 
 void Tokenizer::Impl::read_byte_pair(const GgufFile& file) {
@@ -219,32 +253,72 @@ void Tokenizer::Impl::read_byte_pair(const GgufFile& file) {
   const auto kind = pre_tokenizer_from_name(name);
   if (!kind) unsupported(file, "pre-tokenizer", name);
   pre_tokenizer = *kind;
+  nfc = file.find_bool("fathom.tokenizer.nfc").value_or(false);
   const bool is_llama3 = *kind == PreTokenizer::kLlama3;
-  byte_pair.emplace(vocabulary, file.get_strings("tokenizer.ggml.merges"), is_llama3);
+  const bool whole_words =
+      file.find_bool("fathom.tokenizer.ignore_merges").value_or(is_llama3 || *kind == PreTokenizer::kTekken);
+  byte_pair.emplace(vocabulary, file.get_strings("tokenizer.ggml.merges"), whole_words);
   if (byte_pair->bad_merges() > 0)
     corrupt(file, fmt::format("{} entries of tokenizer.ggml.merges are not pairs", byte_pair->bad_merges()));
-  add_bos = file.find_bool("tokenizer.ggml.add_bos_token").value_or(is_llama3) && bos;
-  add_eos = file.find_bool("tokenizer.ggml.add_eos_token").value_or(false) && eos;
+  read_added(file, is_llama3, false);
+}
+
+void Tokenizer::Impl::read_normalizer(const GgufFile& file, bool remove_extra) {
+  add_space_prefix = file.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
+  SpaceNormalizer::Options options{add_space_prefix, remove_extra};
+  options.remove_extra = file.find_bool("tokenizer.ggml.remove_extra_whitespaces").value_or(remove_extra);
+  std::string map;
+  // Bytes, as numbers of any kind.
+  for (const int64_t byte :
+       file.find_ints("tokenizer.ggml.precompiled_charsmap").value_or(std::vector<int64_t>()))
+    map += static_cast<char>(static_cast<uint8_t>(byte));
+  normalizer.emplace(options, CharsMap(map));
 }
 
 void Tokenizer::Impl::read_sentence_piece(const GgufFile& file) {
   sentence_piece.emplace(vocabulary, unknown);
-  add_space_prefix = file.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
-  add_bos = file.find_bool("tokenizer.ggml.add_bos_token").value_or(true) && bos;
-  add_eos = file.find_bool("tokenizer.ggml.add_eos_token").value_or(false) && eos;
+  read_normalizer(file, false);
+  read_added(file, true, false);
+}
+
+void Tokenizer::Impl::read_unigram(const GgufFile& file) {
+  const bool double_sums = file.find_bool("fathom.tokenizer.double_scores").value_or(false);
+  unigram.emplace(vocabulary, unknown, double_sums);
+  read_normalizer(file, false);
+  read_added(file, false, true);
+}
+
+void Tokenizer::Impl::read_word_piece(const GgufFile& file) {
+  const auto flag = [&](std::string_view name) {
+    return file.find_bool(fmt::format("fathom.tokenizer.word.{}", name)).value_or(true);
+  };
+  WordPieceOptions options{flag("lowercase"), flag("strip_accents"), flag("separate_cjk"), flag("clean")};
+  options.longest = file.find_uint("fathom.tokenizer.word.longest").value_or(options.longest);
+  word_piece.emplace(vocabulary, unknown, options);
+  read_added(file, true, true);
 }
 
 void Tokenizer::Impl::read_special_ids(const GgufFile& file) {
-  const auto id = [&](std::string_view name, int32_t sentence_piece_default) -> std::optional<int32_t> {
-    const auto found = read_id(file, fmt::format("tokenizer.ggml.{}_token_id", name), vocabulary.size());
-    if (found || !is_sentence_piece || sentence_piece_default < 0) return found;
-    if (static_cast<size_t>(sentence_piece_default) >= vocabulary.size()) return std::nullopt;
-    return sentence_piece_default;
+  const auto id = [&](std::string_view name) {
+    return read_id(file, fmt::format("tokenizer.ggml.{}_token_id", name), vocabulary.size());
   };
-  unknown = id("unknown", 0);
-  bos = id("bos", 1);
-  eos = id("eos", 2);
-  eot = id("eot", -1);
+  // What ggml takes where a file does not say; -1: nothing.
+  struct Defaults {
+    int32_t unknown, bos, eos;
+  };
+  constexpr Defaults kDefaults[] = {{-1, -1, -1}, {0, 1, 2}, {2, -1, 1}, {100, 101, 102}};
+  const Defaults defaults = kDefaults[static_cast<size_t>(family)];
+  const auto or_default = [&](std::optional<int32_t> found, int32_t fallback) -> std::optional<int32_t> {
+    if (found || fallback < 0 || static_cast<size_t>(fallback) >= vocabulary.size()) return found;
+    return fallback;
+  };
+  const bool words = family == Family::kWordPiece;
+  unknown = or_default(id("unknown"), defaults.unknown);
+  bos = id(words ? "cls" : "bos");
+  bos = or_default(bos ? bos : id("bos"), defaults.bos);
+  eos = id(words ? "seperator" : "eos");
+  eos = or_default(eos ? eos : id("eos"), defaults.eos);
+  eot = id("eot");
   for (const std::string_view text : kTurnEnds)
     if (!eot) eot = find_special(text);
   ends.assign(vocabulary.size(), false);
@@ -253,7 +327,7 @@ void Tokenizer::Impl::read_special_ids(const GgufFile& file) {
   };
   mark(eos);
   mark(eot);
-  mark(id("eom", -1));
+  mark(id("eom"));
   for (const std::string_view text : kEnds) mark(find_special(text));
 }
 
@@ -269,7 +343,7 @@ std::string Tokenizer::Impl::piece_of(size_t id) const {
     case TokenType::kNormal:
     case TokenType::kUnused: break;
   }
-  return is_sentence_piece ? with_spaces(text) : bytes_of_gpt2_text(text);
+  return family == Family::kBytePair ? bytes_of_gpt2_text(text) : with_spaces(text);
 }
 
 std::optional<int32_t> Tokenizer::Impl::find_special(std::string_view text) const {
@@ -287,8 +361,11 @@ bool Tokenizer::Impl::is_control(int32_t id) const {
 }
 
 std::string Tokenizer::Impl::spelled(std::string_view text) const {
-  std::string valid = is_valid_utf8(text) ? std::string(text) : sanitize_utf8(text);
-  return is_sentence_piece ? with_piece_spaces(valid) : valid;
+  const bool is_valid = is_valid_utf8(text);
+  const bool by_byte = normalizer.has_value();  // as SentencePiece
+  std::string valid = is_valid ? std::string(text) : by_byte ? replace_bad_bytes(text) : sanitize_utf8(text);
+  if (nfc) return to_nfc(valid);
+  return spells_spaces() ? with_piece_spaces(valid) : valid;
 }
 
 /// How a special token stands in spelled text. Empty where SentencePiece never finds it: a user-defined piece with
@@ -306,10 +383,14 @@ std::vector<int32_t> Tokenizer::Impl::encode(std::string_view text, Permitted pe
                 fmt::format("a text of {} bytes is longer than the {} that can be encoded at once",
                             text.size(), kMaxText));
   std::vector<int32_t> out;
-  if (is_sentence_piece)
+  if (family == Family::kBytePair)
+    encode_byte_pair(text, permitted, out);
+  else if (family == Family::kWordPiece)
+    encode_words(text, permitted, out);
+  else if (spells_spaces())
     encode_sentence_piece(text, permitted, out);
   else
-    encode_byte_pair(text, permitted, out);
+    encode_normalized(text, permitted, out);
   return out;
 }
 
@@ -341,7 +422,7 @@ void Tokenizer::Impl::encode_sentence_piece(std::string_view text, Permitted per
       return !token.is_control && permitted(token, begin + std::max(at, prefix.size()) - prefix.size());
     };
     const auto plain = [&](size_t plain_begin, size_t plain_end) {
-      sentence_piece->encode(std::string_view(prefixed).substr(plain_begin, plain_end - plain_begin), out);
+      encode_pieces(std::string_view(prefixed).substr(plain_begin, plain_end - plain_begin), out);
     };
     scan(*specials, prefixed, user_defined, plain, push);
   };
@@ -349,6 +430,47 @@ void Tokenizer::Impl::encode_sentence_piece(std::string_view text, Permitted per
     return token.is_control && permitted(token, at);
   };
   scan(*specials, text, control, part, push);
+}
+
+/// The same with a normaliser that changes text: special tokens are found in the text as it was given, and each stretch
+/// between them is normalised.
+template <class Permitted>
+void Tokenizer::Impl::encode_normalized(std::string_view text, Permitted permitted,
+                                        std::vector<int32_t>& out) const {
+  SpaceNormalizer::State state;
+  std::string stretch;
+  const auto plain = [&](size_t begin, size_t end) {
+    normalizer->append(text.substr(begin, end - begin), state, stretch);
+    if (end == text.size()) normalizer->finish(stretch);
+  };
+  const auto push = [&](const SpecialToken& token) {
+    if (token.is_control)
+      normalizer->finish(stretch);
+    else
+      normalizer->append_before_token(state, stretch);
+    encode_pieces(stretch, out);
+    stretch.clear();
+    if (token.is_control) state = {};
+    out.push_back(token.id);
+  };
+  scan(*specials, text, permitted, plain, push);
+  encode_pieces(stretch, out);
+}
+
+template <class Permitted>
+void Tokenizer::Impl::encode_words(std::string_view text, Permitted permitted,
+                                   std::vector<int32_t>& out) const {
+  const auto plain = [&](size_t begin, size_t end) {
+    word_piece->encode(text.substr(begin, end - begin), out);
+  };
+  scan(*specials, text, permitted, plain, [&](const SpecialToken& token) { out.push_back(token.id); });
+}
+
+void Tokenizer::Impl::encode_pieces(std::string_view normalized, std::vector<int32_t>& out) const {
+  if (unigram)
+    unigram->encode(normalized, out);
+  else
+    sentence_piece->encode(normalized, out);
 }
 
 Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -360,6 +482,14 @@ Tokenizer Tokenizer::from_gguf(const GgufFile& file) {
   auto impl = std::make_unique<Impl>();
   impl->read(file);
   return Tokenizer(std::move(impl));
+}
+
+Tokenizer Tokenizer::from_metadata(const std::vector<std::pair<std::string, GgufValue>>& metadata,
+                                   std::string name) {
+  GgufWriter writer;
+  for (const auto& [key, value] : metadata) writer.set(key, value);
+  const std::string bytes = writer.serialise();
+  return from_gguf(GgufFile::parse(std::as_bytes(std::span(bytes)), std::move(name)));
 }
 
 size_t Tokenizer::size() const { return impl_->vocabulary.size(); }
@@ -381,7 +511,7 @@ std::vector<int32_t> Tokenizer::encode(std::span<const Segment> segments) const 
 
 std::string Tokenizer::decode(std::span<const int32_t> tokens, bool keep_special) const {
   std::string out;
-  bool first = impl_->add_space_prefix;
+  bool first = impl_->add_space_prefix || impl_->family == Family::kWordPiece;
   for (const int32_t id : tokens) {
     if (id < 0 || static_cast<size_t>(id) >= size()) continue;
     if (is_control(id)) {

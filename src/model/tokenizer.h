@@ -1,10 +1,12 @@
 // Text to token ids and back, as the model file's own vocabulary and rules say.
 //
-// Two families: byte-level BPE (tokenizer.ggml.model "gpt2"; Sennrich et al., 2016, on the bytes of pre-tokenised words)
-// and SentencePiece BPE ("llama"; Kudo and Richardson, 2018: the highest-scored merge first, unknown characters as
-// bytes). Encoding takes O(n log n) for any text. Text that is not UTF-8 is encoded with each ill-formed sequence as
-// U+FFFD. Ids are as llama.cpp and Hugging Face give them, with two exceptions: special tokens are found leftmost first
-// (as Hugging Face does; llama.cpp takes the longest anywhere), and text never turns into a control token by merging.
+// Four families, by tokenizer.ggml.model: byte-level BPE ("gpt2"; Sennrich et al., 2016, on the bytes of pre-tokenised
+// words), SentencePiece BPE ("llama"; Kudo and Richardson, 2018: the highest-scored merge first, unknown characters as
+// bytes), SentencePiece Unigram ("t5"; Kudo, 2018) and WordPiece ("bert"; Devlin et al., 2019). Encoding takes O(n log n)
+// for any text. Text that is not UTF-8 is encoded with each ill-formed sequence as U+FFFD, by SentencePiece each byte of
+// one. Ids are as llama.cpp, SentencePiece and Hugging Face give them, with two exceptions: special tokens are found
+// leftmost first (as Hugging Face does; llama.cpp takes the longest anywhere), and text never turns into a control token
+// by merging. WordPiece is Hugging Face's, where llama.cpp's differs.
 //
 // Immutable and thread-safe; owns its vocabulary (the GgufFile may go).
 #pragma once
@@ -16,6 +18,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "model/gguf.h"
@@ -28,6 +31,9 @@ class Tokenizer {
   /// Errors: kCorrupt (a key is missing or inconsistent: the sentence names it), kUnsupported (another tokenizer model or
   /// pre-tokenizer: named).
   static Tokenizer from_gguf(const GgufFile& file);
+  /// From what model/tokenizer_json.h gives; `name` stands for the path in errors. Errors: the same.
+  static Tokenizer from_metadata(const std::vector<std::pair<std::string, GgufValue>>& metadata,
+                                 std::string name);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
@@ -58,8 +64,8 @@ class Tokenizer {
   /// A token at which generation ends: end of text, of turn or of message.
   bool is_end(int32_t id) const;
 
-  std::optional<int32_t> bos() const;
-  std::optional<int32_t> eos() const;
+  std::optional<int32_t> bos() const;  // WordPiece: [CLS]
+  std::optional<int32_t> eos() const;  // WordPiece: [SEP]
   std::optional<int32_t> eot() const;  // end of turn
   bool add_bos() const;                // a text to complete begins with bos()
   bool add_eos() const;

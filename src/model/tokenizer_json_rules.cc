@@ -31,6 +31,11 @@ constexpr std::string_view kTekken =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kGpt4o =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kNumberTriples = R"(\p{N}{1,3})";
+constexpr std::string_view kKanaOrHan =
+    "[\xE4\xB8\x80-\xE9\xBE\xA5\xE3\x81\x80-\xE3\x82\x9F\xE3\x82\xA0-\xE3\x83\xBF]+";
+constexpr std::string_view kDeepSeek =
+    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 [[noreturn]] void unsupported(std::string_view part, std::string_view what) {
   throw Error(ErrorCode::kUnsupported,
@@ -112,7 +117,7 @@ const std::vector<KnownSplit>& known_splits() {
       {{"words"}, "gpt-2"},           {{kGpt2, "bytes"}, "gpt-2"},
       {{"digit", "words"}, "smollm"}, {{kLlama3, "bytes"}, "llama-bpe"},
       {{kQwen2, "bytes"}, "qwen2"},   {{kTekken, "bytes"}, "tekken"},
-      {{kGpt4o, "bytes"}, "gpt-4o"},
+      {{kGpt4o, "bytes"}, "gpt-4o"},  {{kNumberTriples, kKanaOrHan, kDeepSeek, "bytes"}, "deepseek-v3"},
   };
   return kKnown;
 }
