@@ -8,29 +8,39 @@
 #include <vector>
 
 #include "answer/assistant.h"
-#include "infer/engine.h"
+#include "server/conversation.h"
+#include "server/sampling_request.h"
+#include "server/text_format.h"
+#include "server/tools_request.h"
 
 namespace fathom::server {
 
+inline constexpr int64_t kMaxChoices = 8;
+
 struct ChatRequest {
   std::string model;
-  std::vector<infer::ChatMessage> messages;  // roles system, user, assistant
+  Conversation conversation;
   bool stream = false;
   bool include_usage = false;
+  size_t choices = 1;
   std::optional<size_t> max_tokens;
-  std::optional<float> temperature, top_p, min_p, repetition_penalty;
-  std::optional<int> top_k;
-  float frequency_penalty = 0, presence_penalty = 0;
-  std::optional<uint64_t> seed;
+  SamplingRequest sampling;
+  std::optional<int> logprobs;  // alternatives a token; empty: no log probabilities
   std::vector<std::string> stop;
+  TextFormat format;
+  ToolsRequest tools;
   std::optional<answer::SearchParameters> search;  // empty: the request does not say
-
-  /// The sampling asked for, over `defaults`.
-  infer::Sampling sampling(infer::Sampling defaults) const;
 };
 
 /// Reads a request body. Errors: ApiError; 400 for JSON, types and values, 422 for a date that is none, 400 "unsupported"
-/// for what this server cannot do and must not ignore (tools, several choices, log probabilities, images, ...).
+/// for what no model of this server can do and must not ignore (images, sound, the older functions).
 ChatRequest parse_chat_request(std::string_view body);
+
+/// Error: ApiError 400 "unsupported" for what answers from the feed cannot be: several, forced into a form, calling the
+/// client's tools, with log probabilities.
+void require_groundable(const ChatRequest& request);
+
+/// `stream_options.include_usage`. Errors: ApiError 400.
+bool read_include_usage(const JsonFields& request);
 
 }  // namespace fathom::server

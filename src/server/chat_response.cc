@@ -125,16 +125,23 @@ json outcome_json(const Answer& answer, const ChatView& view) {
   return out;
 }
 
+json completion_usage_json(size_t prompt, size_t cached, size_t completion, size_t reasoning) {
+  return {{"prompt_tokens", prompt},
+          {"completion_tokens", completion},
+          {"total_tokens", prompt + completion},
+          {"prompt_tokens_details",
+           {{"cached_tokens", cached},
+            {"audio_tokens", 0},
+            {"cache_write_tokens", prompt - std::min(cached, prompt)}}},
+          {"completion_tokens_details",
+           {{"reasoning_tokens", reasoning},
+            {"audio_tokens", 0},
+            {"accepted_prediction_tokens", 0},
+            {"rejected_prediction_tokens", 0}}}};
+}
+
 json usage_json(const Answer& answer, const ChatView& view) {
-  json usage = {{"prompt_tokens", answer.prompt_tokens},
-                {"completion_tokens", answer.completion_tokens},
-                {"total_tokens", answer.prompt_tokens + answer.completion_tokens},
-                {"prompt_tokens_details", {{"cached_tokens", answer.cached_tokens}, {"audio_tokens", 0}}},
-                {"completion_tokens_details",
-                 {{"reasoning_tokens", 0},
-                  {"audio_tokens", 0},
-                  {"accepted_prediction_tokens", 0},
-                  {"rejected_prediction_tokens", 0}}}};
+  json usage = completion_usage_json(answer.prompt_tokens, answer.cached_tokens, answer.completion_tokens, 0);
   if (view.grounded) usage["num_sources_used"] = sources_used(answer);
   return usage;
 }
@@ -147,6 +154,7 @@ json completion_json(const ChatIdentity& identity, const Answer& answer, const C
               {"object", "chat.completion"},
               {"created", identity.created},
               {"model", identity.model},
+              {"system_fingerprint", identity.fingerprint},
               {"choices", json::array({{{"index", 0},
                                         {"message", std::move(message)},
                                         {"logprobs", nullptr},
@@ -160,12 +168,13 @@ json completion_json(const ChatIdentity& identity, const Answer& answer, const C
   return out;
 }
 
-json chunk_json(const ChatIdentity& identity, json delta, std::string_view finish) {
+json chunk_json(const ChatIdentity& identity, size_t choice, json delta, std::string_view finish) {
   return {{"id", identity.id},
           {"object", "chat.completion.chunk"},
           {"created", identity.created},
           {"model", identity.model},
-          {"choices", json::array({{{"index", 0},
+          {"system_fingerprint", identity.fingerprint},
+          {"choices", json::array({{{"index", choice},
                                     {"delta", std::move(delta)},
                                     {"logprobs", nullptr},
                                     {"finish_reason", finish.empty() ? json(nullptr) : json(finish)}}})}};

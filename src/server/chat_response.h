@@ -13,9 +13,10 @@ namespace fathom::server {
 
 /// What all chunks of one answer, or its one object, have in common.
 struct ChatIdentity {
-  std::string id;       // "chatcmpl-..."
-  int64_t created = 0;  // seconds since 1970
-  std::string model;    // as asked for
+  std::string id;           // "chatcmpl-..."
+  int64_t created = 0;      // seconds since 1970
+  std::string model;        // as asked for
+  std::string fingerprint;  // of the program: the same seed gives the same answer while it stays
 };
 
 /// How an answer is shown.
@@ -40,11 +41,14 @@ nlohmann::json posts_json(const std::vector<live::Post>& posts);
 /// The member "fathom" of a finished answer, without `read`.
 nlohmann::json outcome_json(const answer::Answer& answer, const ChatView& view);
 nlohmann::json usage_json(const answer::Answer& answer, const ChatView& view);
+/// OpenAI's object with all of its details; `reasoning` is part of `completion`.
+nlohmann::json completion_usage_json(size_t prompt, size_t cached, size_t completion, size_t reasoning);
 
 /// The object "chat.completion".
 nlohmann::json completion_json(const ChatIdentity& identity, const answer::Answer& answer,
                                const ChatView& view);
 /// An object "chat.completion.chunk" with one choice; `finish` may be empty (null).
-nlohmann::json chunk_json(const ChatIdentity& identity, nlohmann::json delta, std::string_view finish);
+nlohmann::json chunk_json(const ChatIdentity& identity, size_t choice, nlohmann::json delta,
+                          std::string_view finish);
 
 }  // namespace fathom::server

@@ -7,14 +7,11 @@ namespace fathom::server {
 using nlohmann::json;
 
 ChatStream::ChatStream(std::shared_ptr<Reply> reply, ChatIdentity identity, ChatView view, bool include_usage)
-    : reply_(std::move(reply)), identity_(std::move(identity)), view_(view), include_usage_(include_usage) {}
+    : events_(std::move(reply)), identity_(std::move(identity)), view_(view), include_usage_(include_usage) {}
 
 void ChatStream::open() {
   if (is_open()) return;
-  Response head;
-  head.content_type = "text/event-stream";
-  head.headers = {{"Cache-Control", "no-store"}, {"X-Accel-Buffering", "no"}};
-  reply_->start(std::move(head), ": ping\n\n");
+  events_.open();
   send_chunk({{"role", "assistant"}, {"content", ""}}, "", json::object());
 }
 
@@ -52,28 +49,25 @@ void ChatStream::finish(const answer::Answer& answer) {
   }
   send_chunk(json::object(), finish_reason(answer.finish), last);
   if (include_usage_) {
-    json usage = chunk_json(identity_, json::object(), "");
+    json usage = chunk_json(identity_, 0, json::object(), "");
     usage["choices"] = json::array();
     usage["usage"] = usage_json(answer, view_);
-    send_event(usage);
+    events_.send(usage);
   }
-  reply_->write("data: [DONE]\n\n");
-  reply_->finish();
+  events_.done();
 }
 
 void ChatStream::fail(const ApiError& error) {
   open();
-  send_event(error_json(error));
-  reply_->finish();
+  events_.send(error_json(error));
+  events_.finish();
 }
 
 bool ChatStream::send_chunk(json delta, std::string_view finish, const json& extra) {
-  json chunk = chunk_json(identity_, std::move(delta), finish);
+  json chunk = chunk_json(identity_, 0, std::move(delta), finish);
   if (include_usage_) chunk["usage"] = nullptr;
   chunk.update(extra);
-  return send_event(chunk);
+  return events_.send(chunk);
 }
-
-bool ChatStream::send_event(const json& event) { return reply_->write("data: " + to_text(event) + "\n\n"); }
 
 }  // namespace fathom::server

@@ -11,7 +11,7 @@
 #include "answer/assistant.h"
 #include "server/api_error.h"
 #include "server/chat_response.h"
-#include "server/http.h"
+#include "server/event_stream.h"
 
 namespace fathom::server {
 
@@ -21,7 +21,7 @@ class ChatStream {
 
   /// Sends the head and the first chunk; from here on errors are events. All below do it when it was not done.
   void open();
-  bool is_open() const { return reply_->started(); }
+  bool is_open() const { return events_.is_open(); }
 
   void step(const answer::Step& step);
   void read(const std::vector<live::Post>& posts);
@@ -33,9 +33,8 @@ class ChatStream {
 
  private:
   bool send_chunk(nlohmann::json delta, std::string_view finish, const nlohmann::json& extra);
-  bool send_event(const nlohmann::json& event);
 
-  std::shared_ptr<Reply> reply_;
+  EventStream events_;
   const ChatIdentity identity_;
   const ChatView view_;
   const bool include_usage_;

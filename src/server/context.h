@@ -1,9 +1,12 @@
 // What the endpoints work with, and how each group of them joins the router.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <utility>
 
 #include "server/metrics.h"
 #include "server/router.h"
@@ -13,12 +16,44 @@ namespace fathom::server {
 
 class Feed;
 
+/// Generations that may be under way together, so that the engine's own queue does not fill up. Thread-safe.
+class Slots {
+ public:
+  explicit Slots(size_t most) : most_(most) {}
+
+  /// Gives the slots back when it goes.
+  class Hold {
+   public:
+    Hold(Slots& slots, size_t count) : slots_(&slots), count_(count) {}
+    Hold(Hold&& other) noexcept : slots_(other.slots_), count_(std::exchange(other.count_, 0)) {}
+    Hold& operator=(Hold&&) = delete;
+    ~Hold() { slots_->used_ -= count_; }
+
+   private:
+    Slots* slots_;
+    size_t count_;
+  };
+  /// Empty when there are not so many. One request may always take what it needs of an unused gate.
+  std::optional<Hold> take(size_t count) {
+    size_t used = used_;
+    do {
+      if (used != 0 && used + count > most_) return std::nullopt;
+    } while (!used_.compare_exchange_weak(used, used + count));
+    return Hold(*this, count);
+  }
+
+ private:
+  const size_t most_;
+  std::atomic<size_t> used_{0};
+};
+
 /// Lives as long as the server; the same for all requests.
 struct Context {
   const ServerOptions& options;
   const Services& services;
   Metrics& metrics;
   Feed& feed;
+  Slots& generations;
   bool needs_key = false;
   std::function<Metrics::Gauges()> gauges;  // all but the store's
 };
@@ -30,7 +65,15 @@ nlohmann::json sources_json(const Services& services);
 /// {"id", "object":"model", "created", "owned_by", ...} of all that /v1/chat/completions takes.
 nlohmann::json models_json(const Services& services);
 
+/// Seconds since 1970.
+int64_t unix_seconds(const Clock& clock);
+/// `system_fingerprint`: the program's version.
+std::string fingerprint(const Context& context);
+
 void add_chat_routes(Router& router, const Context& context);
+void add_completion_routes(Router& router, const Context& context);
+void add_embedding_routes(Router& router, const Context& context);
+void add_token_routes(Router& router, const Context& context);
 void add_post_routes(Router& router, const Context& context);
 void add_search_routes(Router& router, const Context& context);
 void add_feed_routes(Router& router, const Context& context);

@@ -7,6 +7,7 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <mutex>
 #include <nlohmann/json.hpp>
 
@@ -21,6 +22,8 @@ using prometheus::Family;
 using prometheus::Gauge;
 using prometheus::Histogram;
 
+const Histogram::BucketBoundaries kTextSeconds = {0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075,
+                                                  0.1,   0.15,  0.2,   0.3,  0.5,  1,    2,    5};
 const Histogram::BucketBoundaries kSeconds = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
                                               0.5,   1,      2.5,   5,    10,    30,   60,  120};
 
@@ -49,6 +52,13 @@ struct Metrics::Families {
       histogram(registry, "fathom_answer_seconds", "Time to make an answer, by writer.");
   Family<Histogram>& first_text =
       histogram(registry, "fathom_first_text_seconds", "Time from the start of an answer to its first text.");
+  Histogram& next_text =
+      histogram(registry, "fathom_next_text_seconds", "Time between two pieces of text of the model's.")
+          .Add({}, kTextSeconds);
+  Family<Gauge>& generations = gauge(registry, "fathom_generations", "Generations of the model, by state.");
+  Family<Gauge>& cache_pages = gauge(registry, "fathom_cache_pages", "Pages of the model's cache, by state.");
+  Family<Counter>& engine_tokens =
+      counter(registry, "fathom_engine_tokens_total", "Tokens that the engine took and gave, by kind.");
   Family<Gauge>& answering = gauge(registry, "fathom_answers", "Answers being made and waiting, by state.");
   Family<Counter>& tokens = counter(registry, "fathom_tokens_total", "Tokens of the model, by kind.");
   Family<Counter>& posts =
@@ -62,6 +72,24 @@ struct Metrics::Families {
   Family<Gauge>& source_live = gauge(registry, "fathom_source_live", "1 while a source delivers, by source.");
   Family<Gauge>& build = gauge(registry, "fathom_build_info", "Always 1; the label has the version.");
   std::mutex scrape;  // one at a time: gauges are set, then read
+
+  void set_engine(const infer::EngineStatus& status) {
+    const auto set = [](Family<Gauge>& family, const char* state, size_t count) {
+      family.Add({{"state", state}}).Set(static_cast<double>(count));
+    };
+    const auto raise = [this](const char* kind, uint64_t count) {
+      Counter& total = engine_tokens.Add({{"kind", kind}});
+      total.Increment(std::max(0.0, static_cast<double>(count) - total.Value()));
+    };
+    set(generations, "running", status.running);
+    set(generations, "waiting", status.waiting);
+    set(cache_pages, "used", status.cache_pages_used);
+    set(cache_pages, "free", status.cache_pages - std::min(status.cache_pages, status.cache_pages_used));
+    raise("prompt", status.prompt_tokens);
+    raise("cached", status.cached_tokens);
+    raise("completion", status.completion_tokens);
+    raise("guessed", status.guessed_tokens);
+  }
 };
 
 Metrics::Metrics(std::string_view version) : families_(std::make_unique<Families>()) {
@@ -88,6 +116,8 @@ void Metrics::answer(std::string_view writer, double seconds, size_t prompt_toke
 
 void Metrics::first_text(double seconds) { families_->first_text.Add({}, kSeconds).Observe(seconds); }
 
+void Metrics::next_text(double seconds) { families_->next_text.Observe(seconds); }
+
 void Metrics::ingest(const live::IngestResult& result) {
   const auto add = [&](const char* outcome, size_t count) {
     families_->posts.Add({{"outcome", outcome}}).Increment(static_cast<double>(count));
@@ -110,6 +140,7 @@ std::string Metrics::text(const Gauges& gauges, const nlohmann::json& sources) {
   families_->feed_age.Add({}).Set(gauges.feed_age_seconds);
   for (const auto& [source, posts] : gauges.store.by_source)
     families_->store.Add({{"source", source}}).Set(static_cast<double>(posts));
+  if (gauges.engine) families_->set_engine(*gauges.engine);
   for (const auto& source : sources) {
     const auto name = source.value("name", ""), state = source.value("state", "");
     if (!name.empty()) families_->source_live.Add({{"source", name}}).Set(state == "live" ? 1 : 0);

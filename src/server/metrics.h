@@ -4,10 +4,12 @@
 #include <cstddef>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "answer/assistant.h"
+#include "infer/engine.h"
 #include "live/store.h"
 
 namespace fathom::server {
@@ -21,6 +23,8 @@ class Metrics {
   void answer(std::string_view writer, double seconds, size_t prompt_tokens, size_t cached_tokens,
               size_t completion_tokens);
   void first_text(double seconds);
+  /// Between two pieces of text of one generation.
+  void next_text(double seconds);
   void ingest(const live::IngestResult& result);
 
   /// Read at each scrape.
@@ -29,6 +33,7 @@ class Metrics {
     size_t answers_running = 0, answers_waiting = 0;
     double feed_age_seconds = 0;  // now less the feed's clock
     live::StoreStats store;
+    std::optional<infer::EngineStatus> engine;  // empty: there is none
   };
   /// `sources`: the list of GET /v1/status. The whole exposition.
   std::string text(const Gauges& gauges, const nlohmann::json& sources);

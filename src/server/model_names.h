@@ -24,4 +24,18 @@ inline ApiError model_not_found(const std::string& name, const Services& service
           "model_not_found", "model"};
 }
 
+/// For endpoints of the language model alone. `does`: "completes texts". Errors: ApiError 404; 400 "unsupported" for the
+/// names that answer from the feed.
+inline void require_language_model(const std::string& name, const Services& services, std::string_view does) {
+  if (services.engine != nullptr && name == services.engine->info().name) return;
+  if (name == kAutoModel || name == kExtractModel || name == kGenerateModel)
+    throw ApiError(400,
+                   "the model \"" + name + "\" answers questions; the language model alone " +
+                       std::string(does) +
+                       (services.engine != nullptr ? ": \"" + services.engine->info().name + "\""
+                                                   : ", and none is loaded"),
+                   "unsupported", "model");
+  throw model_not_found(name, services);
+}
+
 }  // namespace fathom::server

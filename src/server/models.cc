@@ -26,6 +26,16 @@ json own_model_json(const infer::ModelInfo& info, Time created) {
   model["quantisation"] = info.quantisation;
   model["parameters"] = info.parameters;
   model["context_length"] = info.context;
+  model["max_model_len"] = info.context;
+  model["vocabulary"] = info.vocabulary;
+  return model;
+}
+
+json embedder_json(const infer::EmbedderInfo& info, Time created) {
+  json model = model_json(info.name, created, "Turns texts into vectors: POST /v1/embeddings.");
+  model["architecture"] = info.architecture;
+  model["dimensions"] = info.dimensions;
+  model["context_length"] = info.context;
   return model;
 }
 
@@ -39,11 +49,13 @@ json models_json(const Services& services) {
                  "Answers from the live feed with citations; writes with the model when there is one."));
   list.push_back(model_json(std::string(kExtractModel), created,
                             "Answers from the live feed by quoting its posts; needs no language model."));
-  if (services.engine == nullptr) return list;
-  list.push_back(
-      model_json(std::string(kGenerateModel), created,
-                 "Answers from the live feed in the model's words, each sentence checked against its post."));
-  list.push_back(own_model_json(services.engine->info(), created));
+  if (services.engine != nullptr) {
+    list.push_back(model_json(
+        std::string(kGenerateModel), created,
+        "Answers from the live feed in the model's words, each sentence checked against its post."));
+    list.push_back(own_model_json(services.engine->info(), created));
+  }
+  if (services.embedder != nullptr) list.push_back(embedder_json(services.embedder->info(), created));
   return list;
 }
 

@@ -13,7 +13,7 @@ namespace {
 
 using answer::SearchMode;
 using answer::SearchParameters;
-using nlohmann::json;
+using nlohmann::ordered_json;
 
 constexpr size_t kMaxSites = 5;
 constexpr size_t kMaxHandles = 10;
@@ -80,7 +80,7 @@ void parse_rss(const JsonFields& fields) {
                 "unsupported");
 }
 
-void parse_sources(const json& sources, SearchParameters& out) {
+void parse_sources(const ordered_json& sources, SearchParameters& out) {
   if (!sources.is_array() || sources.empty())
     throw ApiError(400, "search_parameters.sources must be a list of at least one source", "invalid_type",
                    "search_parameters.sources");
@@ -107,7 +107,7 @@ void parse_sources(const json& sources, SearchParameters& out) {
 
 }  // namespace
 
-SearchParameters parse_search_parameters(const json& object) {
+SearchParameters parse_search_parameters(const ordered_json& object) {
   const JsonFields fields(object, "search_parameters");
   SearchParameters out;
   out.mode = parse_mode(fields);
@@ -116,7 +116,7 @@ SearchParameters parse_search_parameters(const json& object) {
   if (const auto last_day = parse_date(fields, "to_date")) out.to = *last_day + std::chrono::days(1);
   if (out.from && out.to && *out.from >= *out.to) fields.refuse("from_date", "is after to_date");
   out.max_results = static_cast<size_t>(fields.integer("max_search_results", 1, 50).value_or(20));
-  if (const json* sources = fields.find("sources")) parse_sources(*sources, out);
+  if (const ordered_json* sources = fields.find("sources")) parse_sources(*sources, out);
   return out;
 }
 

@@ -8,6 +8,6 @@
 namespace fathom::server {
 
 /// Errors: ApiError as parse_chat_request, `param` below "search_parameters".
-answer::SearchParameters parse_search_parameters(const nlohmann::json& object);
+answer::SearchParameters parse_search_parameters(const nlohmann::ordered_json& object);
 
 }  // namespace fathom::server

@@ -72,10 +72,20 @@ class ServerImpl final : public Server, private Application {
         access_(options_),
         metrics_(options_.version),
         feed_(services_, options_.limits),
-        context_{options_, services_, metrics_, feed_, access_.needs_key(), [this] { return gauges(); }},
+        generations_(options_.limits.generations_at_once),
+        context_{options_,
+                 services_,
+                 metrics_,
+                 feed_,
+                 generations_,
+                 access_.needs_key(),
+                 [this] { return gauges(); }},
         requests_(options_.limits.requests_at_once, options_.limits.requests_waiting),
         answers_(options_.limits.answers_at_once, options_.limits.answers_waiting) {
     add_chat_routes(router_, context_);
+    add_completion_routes(router_, context_);
+    add_embedding_routes(router_, context_);
+    add_token_routes(router_, context_);
     add_post_routes(router_, context_);
     add_search_routes(router_, context_);
     add_feed_routes(router_, context_);
@@ -199,6 +209,7 @@ class ServerImpl final : public Server, private Application {
   const Access access_;
   Metrics metrics_;
   Feed feed_;
+  Slots generations_;
   const Context context_;
   Router router_;
   Workers requests_, answers_;

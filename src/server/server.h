@@ -27,6 +27,7 @@
 
 #include "answer/assistant.h"
 #include "base/clock.h"
+#include "infer/embedder.h"
 #include "infer/engine.h"
 #include "live/store.h"
 
@@ -40,10 +41,14 @@ struct ServerLimits {
   size_t chat_body_bytes = size_t{4} << 20;  // more is 413
   size_t posts_body_bytes = size_t{32} << 20;
   size_t all_body_bytes = size_t{256} << 20;  // of all requests being read and handled; more is 503
-  size_t answers_at_once = 4;                 // threads that make answers
-  size_t answers_waiting = 32;                // more is 429 with Retry-After
-  size_t requests_at_once = 4;                // threads for all other work
-  size_t requests_waiting = 256;              // more is 503
+  size_t answers_at_once =
+      64;  // threads that make answers; they mostly wait for the model, which takes many together
+  size_t answers_waiting = 256;      // more is 429 with Retry-After
+  size_t generations_at_once = 192;  // of the model, running or waiting in it; more is 429 with Retry-After
+  std::chrono::milliseconds answer_time{
+      600'000};                   // of the model, then the answer ends where it is; 0: no limit
+  size_t requests_at_once = 4;    // threads for all other work
+  size_t requests_waiting = 256;  // more is 503
   std::chrono::milliseconds header_timeout{10'000};
   std::chrono::milliseconds body_timeout{
       20'000};  // plus a second for each `body_bytes_per_second` that arrived
@@ -68,7 +73,8 @@ struct ServerOptions {
 struct Services {
   live::Store& store;
   const answer::Assistant& assistant;
-  infer::Engine* engine = nullptr;  // null: no model; answers are extracts
+  infer::Engine* engine = nullptr;      // null: no model; answers are extracts
+  infer::Embedder* embedder = nullptr;  // null: no embeddings
   const Clock& clock;
   /// For GET /v1/status: a list of {name, state, detail, ...}, one a source. Called from many
   /// threads. May be empty.

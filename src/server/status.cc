@@ -28,6 +28,28 @@ json model_json(const infer::Engine* engine) {
           {"context", info.context}};
 }
 
+json engine_json(const infer::Engine* engine) {
+  if (engine == nullptr) return nullptr;
+  const infer::EngineStatus status = engine->status();
+  return {{"running", status.running},
+          {"waiting", status.waiting},
+          {"cache_pages", status.cache_pages},
+          {"cache_pages_used", status.cache_pages_used},
+          {"prompt_tokens", status.prompt_tokens},
+          {"cached_tokens", status.cached_tokens},
+          {"completion_tokens", status.completion_tokens},
+          {"guessed_tokens", status.guessed_tokens}};
+}
+
+json embedder_json(const infer::Embedder* embedder) {
+  if (embedder == nullptr) return nullptr;
+  const infer::EmbedderInfo& info = embedder->info();
+  return {{"name", info.name},
+          {"architecture", info.architecture},
+          {"dimensions", info.dimensions},
+          {"context", info.context}};
+}
+
 json status_json(const Context& context) {
   const Services& services = context.services;
   json writers = json::array({kExtractModel});
@@ -38,6 +60,8 @@ json status_json(const Context& context) {
           {"fiction", services.fiction_feed},
           {"needs_key", context.needs_key},
           {"model", model_json(services.engine)},
+          {"engine", engine_json(services.engine)},
+          {"embedding_model", embedder_json(services.embedder)},
           {"writers", std::move(writers)},
           {"store", store_json(services.store.stats())},
           {"sources", sources_json(services)}};
@@ -46,6 +70,7 @@ json status_json(const Context& context) {
 Response metrics_response(const Context& context) {
   Metrics::Gauges gauges = context.gauges();
   gauges.store = context.services.store.stats();
+  if (const infer::Engine* engine = context.services.engine) gauges.engine = engine->status();
   const auto age = context.services.clock.now() - context.services.store.feed_time();
   gauges.feed_age_seconds = std::chrono::duration<double>(age).count();
   Response response;
@@ -55,6 +80,12 @@ Response metrics_response(const Context& context) {
 }
 
 }  // namespace
+
+int64_t unix_seconds(const Clock& clock) {
+  return std::chrono::duration_cast<std::chrono::seconds>(clock.now().time_since_epoch()).count();
+}
+
+std::string fingerprint(const Context& context) { return "fathom_" + context.options.version; }
 
 json sources_json(const Services& services) {
   return services.sources_status ? services.sources_status() : json::array();

@@ -12,9 +12,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace fathom;
   try {
     const auto request = server::parse_chat_request({reinterpret_cast<const char*>(data), size});
-    FATHOM_CHECK(!request.model.empty() && !request.messages.empty() && request.stop.size() <= 4);
-    for (const auto& message : request.messages) FATHOM_CHECK(is_valid_utf8(message.content));
-    const auto sampling = request.sampling({});
+    FATHOM_CHECK(!request.model.empty() && !request.conversation.plain.empty() && request.stop.size() <= 4);
+    for (const auto& message : request.conversation.plain) FATHOM_CHECK(is_valid_utf8(message.content));
+    const auto sampling = request.sampling.over({});
     FATHOM_CHECK(sampling.temperature >= 0 && sampling.temperature <= 2);
     FATHOM_CHECK(sampling.top_p > 0 && sampling.top_p <= 1);
     if (!request.search) return 0;

@@ -55,7 +55,7 @@ TEST(ChatRequest, ReadsEveryField) {
   EXPECT_EQ(out.max_tokens, 7u);
   EXPECT_EQ(out.stop, (std::vector<std::string>{"a", "b"}));
   EXPECT_FALSE(out.search.has_value());
-  const infer::Sampling sampling = out.sampling({});
+  const infer::Sampling sampling = out.sampling.over({});
   EXPECT_FLOAT_EQ(sampling.temperature, 0.5f);
   EXPECT_FLOAT_EQ(sampling.top_p, 0.9f);
   EXPECT_EQ(sampling.top_k, 40);
@@ -81,12 +81,12 @@ TEST(ChatRequest, NullsAndUnknownFieldsCountAsAbsent) {
                                  {"reasoning_effort", "low"},
                                  {"n", 1}});
   EXPECT_FALSE(out.stream);
-  EXPECT_FALSE(out.temperature.has_value());
+  EXPECT_FALSE(out.sampling.temperature.has_value());
   EXPECT_FALSE(out.search.has_value());
 }
 
 TEST(ChatRequest, NoShareOfTheProbabilityIsTheLikeliestToken) {
-  EXPECT_FLOAT_EQ(parse({{"top_p", 0}, {"temperature", 1}}).sampling({}).temperature, 0);
+  EXPECT_FLOAT_EQ(parse({{"top_p", 0}, {"temperature", 1}}).sampling.over({}).temperature, 0);
 }
 
 TEST(ChatRequest, ContentIsTextOrParts) {
@@ -96,26 +96,23 @@ TEST(ChatRequest, ContentIsTextOrParts) {
                {{"role", "assistant"}, {"content", {{{"type", "refusal"}, {"refusal", "no"}}}}},
                {{"role", "user"},
                 {"content", {{{"type", "text"}, {"text", "a"}}, {{"type", "text"}, {"text", "b"}}}}}}}});
-  ASSERT_EQ(out.messages.size(), 3u);
-  EXPECT_EQ(out.messages[0].role, "system");
-  EXPECT_EQ(out.messages[1].content, "no");
-  EXPECT_EQ(out.messages[2].content, "ab");
+  ASSERT_EQ(out.conversation.plain.size(), 3u);
+  EXPECT_EQ(out.conversation.plain[0].role, "system");
+  EXPECT_EQ(out.conversation.plain[1].content, "no");
+  EXPECT_EQ(out.conversation.plain[2].content, "ab");
 }
 
-TEST(ChatRequest, WhatCannotBeDoneIsRefusedByName) {
+const json kWeatherTool = {{"type", "function"},
+                           {"function", {{"name", "weather"}, {"parameters", {{"type", "object"}}}}}};
+
+TEST(ChatRequest, WhatNoModelDoesIsRefusedByName) {
   const std::vector<std::pair<json, std::string>> cases = {
-      {{{"n", 2}}, "n"},
-      {{{"tools", {{{"type", "function"}}}}}, "tools"},
       {{{"functions", {{{"name", "f"}}}}}, "functions"},
-      {{{"tool_choice", "required"}}, "tool_choice"},
-      {{{"logprobs", true}}, "logprobs"},
-      {{{"top_logprobs", 3}}, "top_logprobs"},
-      {{{"logit_bias", {{"1", 5}}}}, "logit_bias"},
-      {{{"response_format", {{"type", "json_object"}}}}, "response_format.type"},
+      {{{"tools", {{{"type", "web"}}}}}, "tools[0].type"},
       {{{"audio", {{"voice", "a"}}}}, "audio"},
-      {{{"messages", {{{"role", "tool"}, {"content", "x"}}}}}, "messages[0].role"},
-      {{{"messages", {{{"role", "assistant"}, {"content", nullptr}, {"tool_calls", {1}}}}}},
-       "messages[0].tool_calls"},
+      {{{"messages", {{{"role", "function"}, {"content", "x"}}}}}, "messages[0].role"},
+      {{{"messages", {{{"role", "assistant"}, {"function_call", {{"name", "f"}}}}}}},
+       "messages[0].function_call"},
       {{{"messages",
          {{{"role", "user"}, {"content", {{{"type", "image_url"}, {"image_url", {{"url", "x"}}}}}}}}}},
        "messages[0].content[0].type"}};
@@ -125,6 +122,82 @@ TEST(ChatRequest, WhatCannotBeDoneIsRefusedByName) {
     EXPECT_EQ(error.code, "unsupported") << extra;
     EXPECT_EQ(error.param, param) << extra;
   }
+}
+
+TEST(ChatRequest, WhatAnswersFromTheFeedCannotBeIsRefusedByName) {
+  const std::vector<std::pair<json, std::string>> cases = {
+      {{{"n", 2}}, "n"},
+      {{{"tools", {kWeatherTool}}}, "tools"},
+      {{{"logprobs", true}}, "logprobs"},
+      {{{"logit_bias", {{"1", 5}}}}, "logit_bias"},
+      {{{"response_format", {{"type", "json_object"}}}}, "response_format"},
+      {{{"messages", {{{"role", "tool"}, {"content", "x"}, {"tool_call_id", "c"}}}}}, "messages[0].role"}};
+  for (const auto& [extra, param] : cases) {
+    try {
+      require_groundable(parse(extra));
+      ADD_FAILURE() << extra;
+    } catch (const ApiError& error) {
+      EXPECT_EQ(error.status, 400) << extra;
+      EXPECT_EQ(error.code, "unsupported") << extra;
+      EXPECT_EQ(error.param, param) << extra;
+    }
+  }
+  EXPECT_NO_THROW(require_groundable(parse({{"tools", {kWeatherTool}}, {"tool_choice", "none"}})));
+}
+
+TEST(ChatRequest, ToolsAndTheirChoice) {
+  const ChatRequest open = parse({{"tools", {kWeatherTool}}, {"parallel_tool_calls", false}});
+  ASSERT_TRUE(open.tools.active());
+  EXPECT_EQ(open.tools.choice, ToolsRequest::Choice::kAuto);
+  EXPECT_FALSE(open.tools.parallel);
+  EXPECT_EQ((*open.tools.tools)[0]["function"]["name"], "weather");
+  EXPECT_EQ(parse({{"tools", {kWeatherTool}}, {"tool_choice", "required"}}).tools.choice,
+            ToolsRequest::Choice::kRequired);
+  EXPECT_FALSE(parse({{"tools", {kWeatherTool}}, {"tool_choice", "none"}}).tools.active());
+  const json named = {{"type", "function"}, {"function", {{"name", "weather"}}}};
+  EXPECT_EQ(parse({{"tools", {kWeatherTool}}, {"tool_choice", named}}).tools.name, "weather");
+  EXPECT_FALSE(parse({{"tools", json::array()}, {"tool_choice", "auto"}}).tools.active());
+}
+
+TEST(ChatRequest, SchemasKeepTheOrderOfTheirMembers) {
+  const auto out = parse_chat_request(
+      R"({"model":"m","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema","json_schema":
+          {"name":"n","strict":true,"schema":{"type":"object","properties":{"z":{},"a":{},"m":{}}}}}})");
+  ASSERT_TRUE(out.format.schema);
+  EXPECT_EQ(out.format.schema->at("properties").dump(), R"({"z":{},"a":{},"m":{}})");
+  EXPECT_EQ(out.format.param, "response_format.json_schema.schema");
+}
+
+TEST(ChatRequest, ToolTurnsTakeTheFormOfTemplates) {
+  const ChatRequest out = parse(
+      {{"messages",
+        {{{"role", "user"}, {"content", "rain?"}},
+         {{"role", "assistant"},
+          {"content", nullptr},
+          {"tool_calls",
+           {{{"id", "c1"},
+             {"type", "function"},
+             {"function", {{"name", "f"}, {"arguments", R"({"b":1,"a":2})"}}}},
+            {{"id", "c2"}, {"type", "function"}, {"function", {{"name", "g"}, {"arguments", "not json"}}}}}}},
+         {{"role", "tool"}, {"tool_call_id", "c1"}, {"content", {{{"type", "text"}, {"text", "yes"}}}}}}}});
+  const auto& messages = *out.conversation.messages;
+  ASSERT_EQ(messages.size(), 3u);
+  EXPECT_EQ(messages[1]["content"], "");
+  EXPECT_EQ(messages[1]["tool_calls"][0]["function"]["arguments"].dump(), R"({"b":1,"a":2})");
+  EXPECT_EQ(messages[1]["tool_calls"][1]["function"]["arguments"], "not json");
+  EXPECT_EQ(messages[2]["tool_call_id"], "c1");
+  EXPECT_EQ(messages[2]["content"], "yes");
+  EXPECT_EQ(out.conversation.tool_param, "messages[1].tool_calls");
+}
+
+TEST(ChatRequest, LogProbabilitiesAndBiases) {
+  EXPECT_FALSE(parse(json::object()).logprobs.has_value());
+  EXPECT_EQ(parse({{"logprobs", true}}).logprobs, 0);
+  EXPECT_EQ(parse({{"logprobs", true}, {"top_logprobs", 20}}).logprobs, 20);
+  const auto biased = parse({{"logit_bias", {{"7", -100}, {"12", 2.5}}}}).sampling.over({});
+  EXPECT_EQ(biased.logit_bias, (std::vector<std::pair<int32_t, float>>{{12, 2.5f}, {7, -100.0f}}));
+  EXPECT_NO_THROW(check_logit_bias(parse({{"logit_bias", {{"7", 1}}}}).sampling, 8));
+  EXPECT_THROW(check_logit_bias(parse({{"logit_bias", {{"8", 1}}}}).sampling, 8), ApiError);
 }
 
 TEST(ChatRequest, WrongTypesAndValuesAreNamed) {
@@ -155,6 +228,36 @@ TEST(ChatRequest, WrongTypesAndValuesAreNamed) {
       {{{"stop", {""}}}, "stop"},
       {{{"stop", {1}}}, "stop"},
       {{{"n", 0}}, "n"},
+      {{{"n", 9}}, "n"},
+      {{{"top_logprobs", 3}}, "top_logprobs"},
+      {{{"logprobs", 1}}, "logprobs"},
+      {{{"logprobs", true}, {"top_logprobs", 21}}, "top_logprobs"},
+      {{{"logit_bias", {1}}}, "logit_bias"},
+      {{{"logit_bias", {{"a", 1}}}}, "logit_bias"},
+      {{{"logit_bias", {{"-1", 1}}}}, "logit_bias"},
+      {{{"logit_bias", {{"1", 101}}}}, "logit_bias.1"},
+      {{{"logit_bias", {{"1", "x"}}}}, "logit_bias.1"},
+      {{{"tools", "f"}}, "tools"},
+      {{{"tools", {1}}}, "tools[0]"},
+      {{{"tools", {{{"type", "function"}}}}}, "tools[0].function"},
+      {{{"tools", {{{"type", "function"}, {"function", {{"name", ""}}}}}}}, "tools[0].function.name"},
+      {{{"tools", {{{"type", "function"}, {"function", {{"name", "a b"}}}}}}}, "tools[0].function.name"},
+      {{{"tools", {{{"type", "function"}, {"function", {{"name", "f"}, {"parameters", 3}}}}}}},
+       "tools[0].function.parameters"},
+      {{{"tools", {kWeatherTool, kWeatherTool}}}, "tools"},
+      {{{"tool_choice", "required"}}, "tool_choice"},
+      {{{"tool_choice", "maybe"}}, "tool_choice"},
+      {{{"tool_choice", 1}}, "tool_choice"},
+      {{{"tools", {kWeatherTool}}, {"tool_choice", {{"type", "function"}, {"function", {{"name", "g"}}}}}},
+       "tool_choice"},
+      {{{"parallel_tool_calls", 1}}, "parallel_tool_calls"},
+      {{{"messages", {{{"role", "tool"}, {"content", "x"}}}}}, "messages[0].tool_call_id"},
+      {{{"messages", {{{"role", "assistant"}, {"content", nullptr}, {"tool_calls", {1}}}}}},
+       "messages[0].tool_calls[0]"},
+      {{{"response_format", {{"type", "yaml"}}}}, "response_format.type"},
+      {{{"response_format", {{"type", "json_schema"}}}}, "response_format.json_schema"},
+      {{{"response_format", {{"type", "json_schema"}, {"json_schema", {{"schema", 1}}}}}},
+       "response_format.json_schema.schema"},
       {{{"response_format", "text"}}, "response_format"},
       {{{"search_parameters", true}}, "search_parameters"},
       {{{"web_search_options", 1}}, "web_search_options"}};
@@ -171,10 +274,15 @@ TEST(ChatRequest, BadJsonNamesTheByte) {
   EXPECT_EQ(error.status, 400);
   EXPECT_EQ(error.code, "invalid_json");
   EXPECT_NE(std::string(error.what()).find("byte 20"), std::string::npos) << error.what();
+  std::string many = "{\"model\":\"m\"";
+  for (int i = 0; i < 5000; ++i) many += ",\"k" + std::to_string(i) + "\":1";
+  std::string values = "{\"model\":[1";
+  for (int i = 0; i < 1'000'001; ++i) values += ",1";
   for (const std::string& body :
-       {std::string("[]"), std::string("\"a\""), std::string("{\"model\":\"\xFF\"}"), std::string(70, '['),
-        std::string(1'000'000, '['), std::string("{\"model\":1e999}"), std::string("{} {}"),
-        std::string("{\"model\":\"\\ud800\"}"), std::string()})
+       {many + "}", values + "]}", std::string("[]"), std::string("\"a\""),
+        std::string("{\"model\":\"\xFF\"}"), std::string(70, '['), std::string(1'000'000, '['),
+        std::string("{\"model\":1e999}"), std::string("{} {}"), std::string("{\"model\":\"\\ud800\"}"),
+        std::string()})
     EXPECT_EQ(refusal(body).status, 400) << body.substr(0, 20);
 }
 

@@ -129,6 +129,7 @@ class FakeEngine final : public infer::Engine {
     info_.architecture = "llama";
     info_.quantisation = "F32";
     info_.context = 200;
+    info_.vocabulary = 256;
   }
   const infer::ModelInfo& info() const override { return info_; }
   std::vector<int32_t> tokenize(std::string_view text) const override { return {text.begin(), text.end()}; }
@@ -146,10 +147,14 @@ class FakeEngine final : public infer::Engine {
     {
       std::lock_guard lock(mutex_);
       last_request = request;
+      requests.push_back(request);
     }
     return script(request, sink, stop);
   }
+  infer::EngineStatus status() const override { return engine_status; }
 
+  infer::EngineStatus engine_status;
+  std::vector<infer::GenerateRequest> requests;  // all of them, in order of arrival
   Script script = [](const infer::GenerateRequest& request, const infer::TextSink& sink,
                      const std::stop_token&) {
     infer::GenerateResult result;
