@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <utility>
 
 #include "base/error.h"
 #include "tensor/matmul.h"
@@ -9,9 +11,19 @@
 
 namespace fathom::infer {
 
+using model::BesideExperts;
 using tensor::kGroupRows;
 
 namespace {
+
+/// Rows of the embedding, with their angles, that are worth another wait of the threads for each other.
+constexpr size_t kRowsWorthAWait = 16;
+
+constexpr auto same_row = [](size_t t) { return t; };
+
+float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+
+float dot(const float* a, const float* b, size_t n) { return std::inner_product(a, a + n, b, 0.0f); }
 
 size_t round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -40,22 +52,29 @@ Transformer::Transformer(const model::ModelConfig& config, const Weights& weight
       weights_(weights),
       pool_(pool),
       shared_(kChunk, std::max({config.d_model, config.q_dim(), config.ffn})),
-      attention_({config.heads, config.kv_heads, config.head_dim}, context, kChunk, pool) {
+      attention_({config.heads, config.kv_heads, config.head_dim}, context, kChunk, pool),
+      rope_(config, weights.rope_factors(), context),
+      mixture_(config, kChunk, pool),
+      gate_function_(gate_function(config.activation)) {
   const auto& c = config_;
   const size_t widest = round_up(std::max({c.d_model, c.q_dim(), c.ffn}), kGroupRows);
   for (size_t t = 0; t < pool_.size(); ++t) team_.push_back(std::make_unique<Team>(widest));
+  tokens_.reserve(kChunk);
   wanted_.reserve(kChunk);
 
-  float** const parts[] = {&x_, &q_, &k_, &v_, &mixed_, &gate_, &up_, &angles_};
-  const size_t sizes[] = {kChunk * c.d_model, kChunk * c.q_dim(), kChunk * c.kv_dim(), kChunk * c.kv_dim(),
-                          kChunk * c.q_dim(), kChunk * c.ffn,     kChunk * c.ffn,      kChunk * c.rope.dims};
+  const size_t branch = c.post_norms || !c.dense() ? c.d_model : 0;
+  float** const parts[] = {&x_, &branch_, &normed_, &q_, &k_, &v_, &mixed_, &gate_, &up_, &angles_};
+  const size_t widths[] = {c.d_model,     branch,     c.dense() ? 0 : c.d_model,
+                           c.q_dim(),     c.kv_dim(), c.kv_dim(),
+                           c.q_dim(),     c.ffn,      c.ffn,
+                           rope_.floats()};
   size_t total = 0;
-  for (const size_t size : sizes) total += round_up(size, kGroupRows);
+  for (const size_t width : widths) total += round_up(kChunk * width, kGroupRows);
   memory_ = tensor::Buffer(total * sizeof(float));
   float* next = memory_.as<float>();
-  for (size_t i = 0; i < std::size(sizes); ++i) {
+  for (size_t i = 0; i < std::size(widths); ++i) {
     *parts[i] = next;
-    next += round_up(sizes[i], kGroupRows);
+    next += round_up(kChunk * widths[i], kGroupRows);
   }
 }
 
@@ -103,7 +122,7 @@ void Transformer::project(size_t tokens, size_t cols, Forms forms, Row row,
 }
 
 template <class Row>
-void Transformer::project_gated(size_t tokens, const LayerWeights& w, Row row) {
+void Transformer::project_gated(size_t tokens, const GatedWeights& w, Row row) {
   const size_t ffn = config_.ffn;
   share(tokens, config_.d_model, Forms{&w.gate, &w.up}, row, w.gate.matrix.groups(),
         [&](const Activations& a, size_t begin, size_t end) {
@@ -116,63 +135,140 @@ void Transformer::project_gated(size_t tokens, const LayerWeights& w, Row row) {
           const size_t count = std::min(end * kGroupRows, ffn) - first;
           for (size_t t = 0; t < tokens; ++t) {
             float* gate = gate_ + t * ffn + first;
-            tensor::silu_mul(gate, up_ + t * ffn + first, gate, count);
+            gate_function_(gate, up_ + t * ffn + first, gate, count);
           }
         });
 }
 
-void Transformer::embed(std::span<const SequenceChunk> chunks) {
-  float* x = x_;
-  for (const SequenceChunk& chunk : chunks) {
-    for (const int32_t token : chunk.tokens) {
-      tensor::unpack_row(weights_.embedding(), static_cast<size_t>(token), x);
-      x += config_.d_model;
-    }
+void Transformer::join(const Pending& pending, size_t t) {
+  const auto& c = config_;
+  float* y = branch_ + t * c.d_model;
+  if (const LayerWeights* w = pending.mixture) {
+    if (c.experts.beside == BesideExperts::kNothing) std::fill_n(y, c.d_model, 0.0f);
+    if (c.experts.beside == BesideExperts::kGatedDense)
+      tensor::scale(y, sigmoid(dot(normed_ + t * c.d_model, w->ffn_scale, c.d_model)), c.d_model);
+    mixture_.add_to(t, y);
+    if (c.experts.beside == BesideExperts::kDense) tensor::scale(y, c.experts.beside_scale, c.d_model);
   }
+  if (pending.norm != nullptr)
+    tensor::add_rms_norm(x_ + t * c.d_model, y, pending.norm, c.rms_eps, c.d_model);
+  else
+    tensor::add(x_ + t * c.d_model, y, c.d_model);
+}
+
+/// The row of a single token is prepared by all threads at once, each for itself, so what is pending is added before;
+/// among many, each row is prepared once, by whoever comes to it.
+template <class At, class Body>
+void Transformer::with_normed(size_t tokens, const float* weight, At at, Body body) {
+  const size_t width = config_.d_model;
+  const Pending pending = std::exchange(pending_, {});
+  const bool now = pending.any() && tokens == 1;
+  const bool later = pending.any() && tokens > 1;
+  if (now) join(pending, at(0));
+  body([&](size_t t, float* scratch) -> const float* {
+    const size_t row = at(t);
+    if (later) join(pending, row);
+    tensor::rms_norm(x_ + row * width, weight, config_.rms_eps, scratch, width);
+    return scratch;
+  });
+}
+
+template <class Row>
+void Transformer::project_branch(size_t tokens, const Linear& linear, const float* norm, Row row) {
+  const Product out[] = {{&linear, norm != nullptr ? branch_ : x_, config_.d_model, norm == nullptr}};
+  project(tokens, linear.matrix.cols, Forms{&linear}, row, out);
+  pending_.norm = norm;
+}
+
+void Transformer::begin(std::span<const SequenceChunk> chunks, size_t tokens) {
+  tokens_.clear();
+  for (const SequenceChunk& chunk : chunks)
+    tokens_.insert(tokens_.end(), chunk.tokens.begin(), chunk.tokens.end());
+  attention_.begin(chunks);
+  pending_ = {};
+  pool_.parallel_for(tokens, kRowsWorthAWait, [&](size_t first, size_t last) {
+    for (size_t t = first; t < last; ++t) {
+      float* x = x_ + t * config_.d_model;
+      tensor::unpack_row(weights_.embedding(), static_cast<size_t>(tokens_[t]), x);
+      if (config_.embedding_scale != 1.0f) tensor::scale(x, config_.embedding_scale, config_.d_model);
+      rope_.angles(attention_.position(t), angles_ + t * rope_.floats());
+    }
+  });
+}
+
+void Transformer::turn_and_store_row(size_t layer, size_t t) {
+  const auto& c = config_;
+  const LayerWeights& w = weights_.layer(layer);
+  float* q = q_ + t * c.q_dim();
+  float* k = k_ + t * c.kv_dim();
+  if (c.qk_norm) {
+    for (size_t h = 0; h < c.q_dim(); h += c.head_dim)
+      tensor::rms_norm(q + h, w.q_norm, c.rms_eps, q + h, c.head_dim);
+    for (size_t h = 0; h < c.kv_dim(); h += c.head_dim)
+      tensor::rms_norm(k + h, w.k_norm, c.rms_eps, k + h, c.head_dim);
+  }
+  const float* angles = angles_ + t * rope_.floats();
+  rope_.turn(layer, angles, q, c.heads);
+  rope_.turn(layer, angles, k, c.kv_heads);
+  const size_t sharpen = c.attention_temperature_length;
+  const size_t position = attention_.position(t);
+  if (sharpen != 0 && position > sharpen)
+    tensor::scale(q, std::log2(static_cast<float>(position)) / std::log2(static_cast<float>(sharpen)),
+                  c.q_dim());
+  attention_.store(layer, t, k, v_ + t * c.kv_dim());
 }
 
 void Transformer::turn_and_store(size_t layer, size_t tokens) {
-  const auto& c = config_;
-  const bool halves = c.rope.pairing == model::RopePairing::kHalves;
-  const auto one = [&](size_t t) {
-    const float* angles = angles_ + t * c.rope.dims;
-    tensor::rope(q_ + t * c.q_dim(), c.heads, c.head_dim, c.rope.dims, halves, angles);
-    tensor::rope(k_ + t * c.kv_dim(), c.kv_heads, c.head_dim, c.rope.dims, halves, angles);
-    attention_.store(layer, t, k_ + t * c.kv_dim(), v_ + t * c.kv_dim());
-  };
-  if (tokens == 1) return one(0);  // shorter than a wait
+  if (tokens == 1) return turn_and_store_row(layer, 0);  // shorter than a wait
   pool_.parallel_for(tokens, 1, [&](size_t begin, size_t end) {
-    for (size_t t = begin; t < end; ++t) one(t);
+    for (size_t t = begin; t < end; ++t) turn_and_store_row(layer, t);
   });
 }
 
 void Transformer::attention(size_t layer, size_t tokens) {
   const auto& c = config_;
   const LayerWeights& w = weights_.layer(layer);
-  const auto normed = [&](size_t t, float* scratch) -> const float* {
-    tensor::rms_norm(x_ + t * c.d_model, w.attention_norm, c.rms_eps, scratch, c.d_model);
-    return scratch;
-  };
   const Product in[] = {
       {&w.q, q_, c.q_dim(), false}, {&w.k, k_, c.kv_dim(), false}, {&w.v, v_, c.kv_dim(), false}};
-  project(tokens, c.d_model, Forms{&w.q, &w.k, &w.v}, normed, in);
+  with_normed(tokens, w.attention_norm, same_row, [&](auto row) {
+    project(tokens, c.d_model, Forms{&w.q, &w.k, &w.v}, row, in);
+  });
   turn_and_store(layer, tokens);
-  const tensor::AttentionRule rule{1.0f / std::sqrt(static_cast<float>(c.head_dim)), 0.0f, 0};
-  attention_.attend(layer, rule, q_, mixed_);
-  const Product out[] = {{&w.o, x_, c.d_model, true}};
-  project(
-      tokens, c.q_dim(), Forms{&w.o}, [&](size_t t, float*) { return mixed_ + t * c.q_dim(); }, out);
+  attention_.attend(layer, {c.score_scale(), c.attention_softcap, c.window(layer)}, q_, mixed_);
+  project_branch(tokens, w.o, w.attention_post_norm,
+                 [&](size_t t, float*) { return mixed_ + t * c.q_dim(); });
 }
 
 void Transformer::feed_forward(const LayerWeights& w, size_t tokens) {
+  if (!config_.dense()) return mixture(w, tokens);
+  with_normed(tokens, w.ffn_norm, same_row, [&](auto row) { project_gated(tokens, w.ffn, row); });
+  project_branch(tokens, w.ffn.down, w.ffn_post_norm,
+                 [&](size_t t, float*) { return gate_ + t * config_.ffn; });
+}
+
+void Transformer::mixture(const LayerWeights& w, size_t tokens) {
   const auto& c = config_;
-  project_gated(tokens, w, [&](size_t t, float* scratch) -> const float* {
-    tensor::rms_norm(x_ + t * c.d_model, w.ffn_norm, c.rms_eps, scratch, c.d_model);
-    return scratch;
+  const auto kept = [&](size_t t, float*) -> const float* { return normed_ + t * c.d_model; };
+  const Product router[] = {{&w.router, mixture_.router_logits(), c.experts.count, false}};
+  with_normed(tokens, w.ffn_norm, same_row, [&](auto row) {
+    const auto keep = [&](size_t t) { row(t, normed_ + t * c.d_model); };
+    if (tokens == 1) keep(0);
+    project(
+        tokens, c.d_model, Forms{&w.router},
+        [&](size_t t, float*) -> const float* {
+          if (tokens > 1) keep(t);
+          return normed_ + t * c.d_model;
+        },
+        router);
   });
-  const Product out[] = {{&w.down, x_, c.d_model, true}};
-  project(
-      tokens, c.ffn, Forms{&w.down}, [&](size_t t, float*) { return gate_ + t * c.ffn; }, out);
+  mixture_.compute(w, tokens, normed_);
+  if (c.has_dense_ffn()) {
+    project_gated(tokens, w.ffn, kept);
+    const Product out[] = {{&w.ffn.down, branch_, c.d_model, false}};
+    project(
+        tokens, c.ffn, Forms{&w.ffn.down}, [&](size_t t, float*) { return gate_ + t * c.ffn; }, out);
+  }
+  pending_ = {w.ffn_post_norm, &w};
 }
 
 void Transformer::output(std::span<const SequenceChunk> chunks, std::span<float> logits) {
@@ -185,26 +281,29 @@ void Transformer::output(std::span<const SequenceChunk> chunks, std::span<float>
   }
   FATHOM_CHECK(logits.size() == wanted_.size() * c.vocab);
   if (wanted_.empty()) return;
-  const Linear head{weights_.output(), nullptr};
-  const Product out[] = {{&head, logits.data(), c.vocab, false}};
-  project(
-      wanted_.size(), c.d_model, Forms(head.matrix),
-      [&](size_t t, float* scratch) -> const float* {
-        tensor::rms_norm(x_ + wanted_[t] * c.d_model, weights_.output_norm(), c.rms_eps, scratch, c.d_model);
-        return scratch;
-      },
-      out);
+  const tensor::PackedMatrix& head = weights_.output();
+  const auto finish = [&](const Activations& a, size_t begin, size_t end) {
+    if (begin == end) return;
+    a.multiply(head, begin, end, {logits.data(), c.vocab, false});
+    if (c.logit_scale == 1.0f && c.final_softcap == 0.0f) return;
+    const size_t first = begin * kGroupRows;
+    const size_t count = std::min(end * kGroupRows, c.vocab) - first;
+    for (size_t t = 0; t < wanted_.size(); ++t) {
+      float* y = logits.data() + t * c.vocab + first;
+      if (c.logit_scale != 1.0f) tensor::scale(y, c.logit_scale, count);
+      if (c.final_softcap != 0.0f) tensor::softcap(y, c.final_softcap, count);
+    }
+  };
+  with_normed(
+      wanted_.size(), weights_.output_norm(), [&](size_t t) { return wanted_[t]; },
+      [&](auto normed) { share(wanted_.size(), c.d_model, Forms(head), normed, head.groups(), finish); });
 }
 
 void Transformer::forward(std::span<const SequenceChunk> chunks, std::span<float> logits) {
   size_t tokens = 0;
   for (const SequenceChunk& chunk : chunks) tokens += chunk.tokens.size();
   FATHOM_CHECK(tokens > 0 && tokens <= kChunk);
-  attention_.begin(chunks);
-  embed(chunks);
-  for (size_t t = 0; t < tokens; ++t)
-    tensor::rope_angles(attention_.position(t), config_.rope.dims, config_.rope.base, config_.rope.scale,
-                        weights_.rope_factors(), angles_ + t * config_.rope.dims);
+  begin(chunks, tokens);
   for (size_t l = 0; l < config_.layers; ++l) {
     attention(l, tokens);
     feed_forward(weights_.layer(l), tokens);

@@ -257,7 +257,7 @@ LayerWeights lay_out_layer(const model::ModelConfig& c, size_t layer, Loader& lo
   for (size_t e = 0; e < c.experts.count; ++e) w.experts.push_back(lay_out_expert(c, block, e, load));
   if (c.experts.beside == BesideExperts::kGatedDense)
     w.ffn_scale = load.vector(block + "ffn_gate_inp_shexp.weight");
-  if (c.has_dense_ffn()) static_cast<GatedWeights&>(w) = lay_out_dense(c, block, load);
+  if (c.has_dense_ffn()) w.ffn = lay_out_dense(c, block, load);
   if (c.post_norms) w.ffn_post_norm = load.vector(block + c.layout.ffn_post_norm + ".weight");
   return w;
 }

@@ -29,13 +29,14 @@ struct GatedWeights {
 };
 
 /// One block; what the configuration has no use for is null or empty.
-struct LayerWeights : GatedWeights {
+struct LayerWeights {
   const float* attention_norm = nullptr;
   Linear q, k, v, o;
   const float* q_norm = nullptr;               // [head_dim]
   const float* k_norm = nullptr;               // [head_dim]
   const float* attention_post_norm = nullptr;  // [d_model]
   const float* ffn_norm = nullptr;
+  GatedWeights ffn;                  // the dense one
   const float* ffn_scale = nullptr;  // [d_model]: BesideExperts::kGatedDense
   Linear router;                     // [experts, d_model]
   std::vector<GatedWeights> experts;
@@ -59,8 +60,7 @@ class Weights {
   const tensor::PackedMatrix& embedding() const { return embedding_; }  // [vocab, d_model]
   const tensor::PackedMatrix& output() const { return output_; }        // the same one when tied
   const float* output_norm() const { return output_norm_; }
-  std::span<const float> rope_factors() const { return rope_factors_.always; }
-  const RopeFactors& rope_tables() const { return rope_factors_; }
+  const RopeFactors& rope_factors() const { return rope_factors_; }
   const LayerWeights& layer(size_t index) const { return layers_[index]; }
   size_t bytes() const { return memory_.bytes(); }
   /// What keys and values are kept in: F32 where every matrix is, so that nothing is less precise than the weights; else
