@@ -81,8 +81,8 @@ void SpaceNormalizer::append(std::string_view text, State& state, std::string& o
     CharsMap::Match match = map_.longest(text, at);
     if (match.size == 0) {
       size_t end = at;
-      decode_utf8(text, end);
-      match = {end - at, text.substr(at, end - at)};
+      const bool bad = decode_utf8(text, end) == 0xFFFD && text.substr(at, end - at) != kReplacement;
+      match = bad ? CharsMap::Match{1, kReplacement} : CharsMap::Match{end - at, text.substr(at, end - at)};
     }
     at += match.size;
     std::string_view piece = match.replacement;

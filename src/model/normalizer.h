@@ -52,7 +52,7 @@ class SpaceNormalizer {
     bool begun = false;       // something of the text has been written
     bool after_space = true;  // the last thing written was a space (or nothing has been)
   };
-  /// Appends the form of a stretch. REQUIRES: valid UTF-8.
+  /// Appends the form of a stretch. A byte that is of no character becomes U+FFFD, which the map does not see.
   void append(std::string_view text, State& state, std::string& out) const;
   /// What precedes a token that stands for itself: the prefix, where it is the first of its text.
   void append_before_token(State& state, std::string& out) const;

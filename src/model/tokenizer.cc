@@ -201,7 +201,7 @@ struct Tokenizer::Impl {
   std::optional<int32_t> find_special(std::string_view text) const;
   bool is_control(int32_t id) const;
 
-  /// The form in which text is searched and encoded: valid UTF-8, spaces as pieces have them.
+  /// The form in which text is searched: valid UTF-8, spaces as pieces have them, where no normaliser follows.
   std::string spelled(std::string_view text) const;
   std::string searchable(const std::string& token) const;
   template <class Permitted>
@@ -361,9 +361,11 @@ bool Tokenizer::Impl::is_control(int32_t id) const {
 }
 
 std::string Tokenizer::Impl::spelled(std::string_view text) const {
+  if (normalizer && !spells_spaces()) return std::string(text);  // the normaliser sees to it
   const bool is_valid = is_valid_utf8(text);
-  const bool by_byte = normalizer.has_value();  // as SentencePiece
-  std::string valid = is_valid ? std::string(text) : by_byte ? replace_bad_bytes(text) : sanitize_utf8(text);
+  std::string valid = is_valid     ? std::string(text)
+                      : normalizer ? replace_bad_bytes(text)
+                                   : sanitize_utf8(text);
   if (nfc) return to_nfc(valid);
   return spells_spaces() ? with_piece_spaces(valid) : valid;
 }

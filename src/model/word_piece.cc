@@ -14,7 +14,22 @@
 namespace fathom::model {
 namespace {
 
-uint32_t category(char32_t c) { return U_MASK(u_charType(static_cast<UChar32>(c))); }
+/// The general category as of Unicode 8, which Hugging Face's tables have: what came later is a letter to it.
+uint32_t category(char32_t c) {
+  if (c < 0x80) return U_MASK(u_charType(static_cast<UChar32>(c)));
+  switch (c) {  // of another category since
+    case 0x166D:
+    case 0x111C9: return U_GC_PO_MASK;
+    case 0x1734: return U_GC_MN_MASK;
+    case 0x1885:
+    case 0x1886: return U_GC_LO_MASK;
+    case 0xA9BD: return U_GC_MC_MASK;
+    default: break;
+  }
+  UVersionInfo age;
+  u_charAge(static_cast<UChar32>(c), age);
+  return age[0] > 8 ? U_GC_LO_MASK : U_MASK(u_charType(static_cast<UChar32>(c)));
+}
 
 /// White space in the way of Hugging Face's cleaning and cutting.
 bool is_space(char32_t c) { return u_isUWhiteSpace(static_cast<UChar32>(c)); }
