@@ -1,0 +1,193 @@
+#include "tensor/limits.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/error.h"
+#include "tensor/buffer.h"
+#include "tensor/packed.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "tensor/limits.cc"
+#include "tensor/simd.h"
+// After simd.h
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace fathom::tensor {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using DF = hn::CappedTag<float, kGroupRows>;
+using DI = hn::RebindToSigned<DF>;
+using DU8 = hn::Repartition<uint8_t, DF>;
+using DI8 = hn::Repartition<int8_t, DF>;
+
+constexpr size_t kChains =
+    12;  // of sums that do not wait for each other: more than the processor can overlap
+constexpr size_t kUnrolled = 8;
+
+/// sum += the four u8 * s8 products of each 32-bit lane, the fastest way that the instruction set has.
+HWY_INLINE void multiply_add(hn::Vec<DI>& sum, hn::Vec<DU8> a, hn::Vec<DI8> b) {
+#if HWY_TARGET == HWY_AVX3_DL
+  asm volatile("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
+#elif HWY_TARGET == HWY_AVX3
+  auto pairs = _mm512_maddubs_epi16(a.raw, b.raw);
+  asm volatile("" : "+v"(pairs));
+  sum = hn::Add(sum, hn::Vec<DI>{_mm512_madd_epi16(pairs, _mm512_set1_epi16(1))});
+#elif HWY_TARGET == HWY_AVX2
+  auto pairs = _mm256_maddubs_epi16(a.raw, b.raw);
+  asm volatile("" : "+x"(pairs));
+  sum = hn::Add(sum, hn::Vec<DI>{_mm256_madd_epi16(pairs, _mm256_set1_epi16(1))});
+#else
+  const hn::Repartition<int16_t, DF> d16;
+  const auto product = hn::Mul(hn::BitCast(d16, a), hn::BitCast(d16, b));
+  sum = hn::Add(sum, hn::BitCast(DI(), product));
+#endif
+}
+
+/// `rounds` times kUnrolled * kChains vector products; gives a value that depends on all of them.
+int32_t IntegerRounds(size_t rounds, int32_t seed) {
+  const DI di;
+  const auto a = hn::BitCast(DU8(), hn::Set(di, seed));
+  const auto b = hn::BitCast(DI8(), hn::Set(di, seed + 1));
+  hn::Vec<DI> sums[kChains];
+  FATHOM_UNROLL
+  for (size_t c = 0; c < kChains; ++c) sums[c] = hn::Set(di, static_cast<int32_t>(c));
+  for (size_t r = 0; r < rounds; ++r) {
+    FATHOM_UNROLL
+    for (size_t u = 0; u < kUnrolled; ++u) {
+      FATHOM_UNROLL
+      for (size_t c = 0; c < kChains; ++c) multiply_add(sums[c], a, b);
+    }
+  }
+  auto total = sums[0];
+  for (size_t c = 1; c < kChains; ++c) total = hn::Xor(total, sums[c]);
+  return hn::GetLane(total);
+}
+
+float FloatRounds(size_t rounds, float seed) {
+  const DF df;
+  const auto a = hn::Set(df, 1.0f - seed);
+  const auto b = hn::Set(df, seed);
+  hn::Vec<DF> sums[kChains];
+  FATHOM_UNROLL
+  for (size_t c = 0; c < kChains; ++c) sums[c] = hn::Set(df, static_cast<float>(c));
+  for (size_t r = 0; r < rounds; ++r) {
+    FATHOM_UNROLL
+    for (size_t u = 0; u < kUnrolled; ++u) {
+      FATHOM_UNROLL
+      for (size_t c = 0; c < kChains; ++c) sums[c] = hn::MulAdd(sums[c], a, b);
+    }
+  }
+  auto total = sums[0];
+  for (size_t c = 1; c < kChains; ++c) total = hn::Add(total, sums[c]);
+  return hn::GetLane(total);
+}
+
+/// The sum of `words` 64-bit words, a multiple of 64 at an address that is a multiple of 64 bytes.
+uint64_t ReadWords(const uint64_t* at, size_t words) {
+  const hn::CappedTag<uint64_t, 8> d;
+  constexpr size_t kLanes = hn::MaxLanes(d);
+  constexpr size_t kSums = 64 / kLanes < 8 ? 64 / kLanes : 8;
+  hn::Vec<decltype(d)> sums[kSums];
+  for (auto& sum : sums) sum = hn::Zero(d);
+  for (size_t i = 0; i < words; i += kSums * kLanes) {
+    FATHOM_UNROLL
+    for (size_t j = 0; j < kSums * kLanes; j += 8) __builtin_prefetch(at + i + j + 1024, 0, 3);
+    FATHOM_UNROLL
+    for (size_t j = 0; j < kSums; ++j) sums[j] = hn::Add(sums[j], hn::Load(d, at + i + j * kLanes));
+  }
+  auto total = sums[0];
+  for (size_t j = 1; j < kSums; ++j) total = hn::Add(total, sums[j]);
+  return hn::GetLane(hn::SumOfLanes(d, total));
+}
+
+double IntegerRoundOperations() {
+  constexpr bool kPortable = HWY_TARGET != HWY_AVX3_DL && HWY_TARGET != HWY_AVX3 && HWY_TARGET != HWY_AVX2;
+  const size_t products = hn::MaxLanes(DI()) * (kPortable ? 2 : 4);
+  return 2.0 * static_cast<double>(kChains * kUnrolled * products);
+}
+
+double FloatRoundOperations() { return 2.0 * static_cast<double>(kChains * kUnrolled * hn::MaxLanes(DF())); }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace fathom::tensor
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace fathom::tensor {
+namespace {
+
+HWY_EXPORT(IntegerRounds);
+HWY_EXPORT(FloatRounds);
+HWY_EXPORT(ReadWords);
+HWY_EXPORT(IntegerRoundOperations);
+HWY_EXPORT(FloatRoundOperations);
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// Passes of `work` a second, of the fastest pass; `work` runs on every thread at once, with the thread's number.
+template <class Work>
+double best_rate(ThreadPool& pool, double seconds, Work work) {
+  double best = 1e30;
+  const double stop = now() + seconds;
+  do {
+    const double start = now();
+    pool.run(work);
+    best = std::min(best, now() - start);
+  } while (now() < stop);
+  return 1.0 / best;
+}
+
+// About a millisecond a pass: short enough to fall between what other programs do.
+constexpr size_t kRounds = 20000;
+
+}  // namespace
+
+double measure_read_bandwidth(ThreadPool& pool, double seconds) {
+  constexpr size_t kWords = size_t{32} << 20;  // 256 MiB
+  constexpr size_t kPiece = size_t{1} << 19;   // 4 MiB a thread and pass
+  constexpr size_t kTail = 4096;               // what reading ahead may touch
+  const Buffer buffer((kWords + kTail) * sizeof(uint64_t), true);
+  auto* words = buffer.as<uint64_t>();
+  pool.parallel_for(kWords, 4096,
+                    [&](size_t begin, size_t end) { std::fill(words + begin, words + end, 1); });
+  const size_t pieces = kWords / pool.size() / kPiece;  // of each thread, one a pass
+  FATHOM_CHECK(pieces > 0, "the threads of a machine are fewer than the pieces to read");
+  std::atomic<uint64_t> total{0};
+  std::atomic<size_t> runs{0};
+  const double rate = best_rate(pool, seconds, [&](size_t thread) {
+    const size_t pass = runs.fetch_add(1, std::memory_order_relaxed) / pool.size();
+    const uint64_t* piece = words + (thread * pieces + pass % pieces) * kPiece;
+    total += HWY_DYNAMIC_DISPATCH(ReadWords)(piece, kPiece);
+  });
+  return rate * static_cast<double>(kPiece * pool.size() * sizeof(uint64_t));
+}
+
+double measure_integer_peak(ThreadPool& pool, double seconds) {
+  std::atomic<int32_t> result{0};
+  const double rate = best_rate(pool, seconds, [&](size_t thread) {
+    result += HWY_DYNAMIC_DISPATCH(IntegerRounds)(kRounds, static_cast<int32_t>(thread) + 3) & 1;
+  });
+  return rate * static_cast<double>(kRounds * pool.size()) * HWY_DYNAMIC_DISPATCH(IntegerRoundOperations)();
+}
+
+double measure_float_peak(ThreadPool& pool, double seconds) {
+  std::atomic<int32_t> result{0};
+  const double rate = best_rate(pool, seconds, [&](size_t thread) {
+    const float value =
+        HWY_DYNAMIC_DISPATCH(FloatRounds)(kRounds, 0.001f * (1.0f + static_cast<float>(thread)));
+    result += value > 0 ? 1 : 0;
+  });
+  return rate * static_cast<double>(kRounds * pool.size()) * HWY_DYNAMIC_DISPATCH(FloatRoundOperations)();
+}
+
+}  // namespace fathom::tensor
+#endif  // HWY_ONCE
