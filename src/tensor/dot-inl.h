@@ -49,6 +49,26 @@ constexpr bool kHasSignedDot = HWY_TARGET != HWY_AVX3_DL;
 // Tokens that one pass holds in registers.
 constexpr size_t kPassTokens = HWY_TARGET == HWY_AVX3_DL ? 16 : 4;
 
+/// Weights are asked for this long before they are used, when they come from memory.
+constexpr size_t kAheadBytes = 8192;
+
+/// Asks for the bytes [at, at + kBytes) to be brought near.
+template <size_t kBytes>
+HWY_INLINE void fetch(const std::byte* at) {
+  FATHOM_UNROLL
+  for (size_t i = 0; i < kBytes; i += 64) __builtin_prefetch(at + i, 0, 3);
+}
+
+/// Keeps the compiler from seeing where a pointer comes from: of hundreds of known distances it would make as many pointers,
+/// more than there are registers, instead of offsets from one.
+template <class T>
+HWY_INLINE const T* opaque(const T* at) {
+#if defined(__GNUC__)
+  asm("" : "+r"(at));
+#endif
+  return at;
+}
+
 HWY_INLINE int32_t load_pair(const int16_t* at) {
   int32_t pair;
   std::memcpy(&pair, at, 4);

@@ -213,6 +213,7 @@ struct KTile {
   const float* scale;
   const int16_t* sums;
   size_t width;
+  const std::byte* limit;  // the end of the weights, if they come from memory; null if they are in cache
 };
 
 /// words dot activations, times the scale; where the format is a table, of signed values if there is such a dot.
@@ -228,9 +229,10 @@ HWY_INLINE VI sub_dot(const VU8* w, const int8_t* a, Scale scale) {
 
 /// sums[t] += scaled products of sub-block kJ. `q`: this sub-block of the pass's first token.
 template <DType kFormat, int kJ, size_t kTokens>
-HWY_INLINE void add_sub_block(const std::byte* words, const SubScales& scales, const int8_t* q,
+HWY_INLINE void add_sub_block(const std::byte* words, const SubScales& scales, const int8_t* from,
                               VI (&sums)[kTokens]) {
   using F = Format<kFormat>;
+  const int8_t* q = opaque(from);
   VU8 w[kSubWords];
   F::template load<kJ>(words, w);
   if constexpr (F::kSixteens) {
@@ -267,7 +269,7 @@ HWY_INLINE VI dot_sums(const VI16 (&factors)[2 * Format<kFormat>::kScales], cons
 /// kTokens tokens of `a` from `first` on, times kN rows.
 template <DType kFormat, size_t kTokens>
 HWY_INLINE void k_pass(const std::byte* halves, const std::byte* words, size_t blocks, const KTile& a,
-                       size_t first, float* y, size_t stride, size_t rows, bool add) {
+                       size_t first, float* y, size_t stride, size_t rows, bool add, const std::byte* ahead) {
   using F = Format<kFormat>;
   constexpr BlockFormat kLayout = block_format(kFormat);
   const DF df;
@@ -277,19 +279,29 @@ HWY_INLINE void k_pass(const std::byte* halves, const std::byte* words, size_t b
   const float* scale = a.scale + first;
   const int16_t* act_sums = a.sums + first * Q8KRows::kSums;
   const size_t step = a.width * kSub;
+  constexpr size_t kBlockBytes = (kLayout.halves * 2 + kLayout.words * 4) * kGroupRows;
+  constexpr size_t kFetch = (kBlockBytes + 8 * 64 - 1) / (8 * 64) * 64;  // at each sub-block
   for (size_t b = 0; b < blocks; ++b) {
     SubScales scales;
     F::scales(words, halves + 2 * kGroupRows, scales);
     VI sums[kTokens];
     FATHOM_UNROLL
     for (size_t t = 0; t < kTokens; ++t) sums[t] = hn::Zero(DI());
+    if (ahead < a.limit) fetch<kFetch>(ahead + 0 * kFetch);
     add_sub_block<kFormat, 0, kTokens>(words, scales, q, sums);
+    if (ahead < a.limit) fetch<kFetch>(ahead + 1 * kFetch);
     add_sub_block<kFormat, 1, kTokens>(words, scales, q + step, sums);
+    if (ahead < a.limit) fetch<kFetch>(ahead + 2 * kFetch);
     add_sub_block<kFormat, 2, kTokens>(words, scales, q + 2 * step, sums);
+    if (ahead < a.limit) fetch<kFetch>(ahead + 3 * kFetch);
     add_sub_block<kFormat, 3, kTokens>(words, scales, q + 3 * step, sums);
+    if (ahead < a.limit) fetch<kFetch>(ahead + 4 * kFetch);
     add_sub_block<kFormat, 4, kTokens>(words, scales, q + 4 * step, sums);
+    if (ahead < a.limit) fetch<kFetch>(ahead + 5 * kFetch);
     add_sub_block<kFormat, 5, kTokens>(words, scales, q + 5 * step, sums);
+    if (ahead < a.limit) fetch<kFetch>(ahead + 6 * kFetch);
     add_sub_block<kFormat, 6, kTokens>(words, scales, q + 6 * step, sums);
+    if (ahead < a.limit) fetch<kFetch>(ahead + 7 * kFetch);
     add_sub_block<kFormat, 7, kTokens>(words, scales, q + 7 * step, sums);
 
     VI16 factors[2 * F::kScales];
@@ -317,6 +329,7 @@ HWY_INLINE void k_pass(const std::byte* halves, const std::byte* words, size_t b
     }
     halves += kLayout.halves * kGroupRows * 2;
     words += kLayout.words * kWordRow;
+    ahead += kBlockBytes;
     q += 8 * step;
     scale += a.width;
     act_sums += a.width * Q8KRows::kSums;
@@ -335,7 +348,8 @@ HWY_NOINLINE void k_group(const std::byte* group, size_t cols, const KTile& a, f
     float* at = y + part * kN;
     const size_t left = rows - part * kN;
     each_pass(a.width, [&]<size_t kTokens>(std::integral_constant<size_t, kTokens>, size_t t) HWY_ATTR {
-      k_pass<kFormat, kTokens>(halves, words, cols / kSuper, a, t, at + t * stride, stride, left, add);
+      const std::byte* ahead = t + part == 0 ? group + kAheadBytes : a.limit;
+      k_pass<kFormat, kTokens>(halves, words, cols / kSuper, a, t, at + t * stride, stride, left, add, ahead);
     });
   }
 }
@@ -351,7 +365,8 @@ void k_matrix(const PackedMatrix& w, const Q8KRows& x, size_t group_begin, size_
     const size_t end = std::min(begin + panel, group_end);
     for (size_t first = 0; first < x.tokens; first += Q8KRows::kTile) {
       const KTile a{x.q + first * x.cols, x.scale + first * blocks, x.sums + first * blocks * Q8KRows::kSums,
-                    x.tile_width(first / Q8KRows::kTile)};
+                    x.tile_width(first / Q8KRows::kTile),
+                    first == 0 ? w.data + group_end * w.group_bytes : nullptr};
       for (size_t g = begin; g < end; ++g)
         k_group<kFormat>(w.data + g * w.group_bytes, w.cols, a, out.y + first * out.stride + g * kGroupRows,
                          out.stride, std::min(kGroupRows, w.rows - g * kGroupRows), out.add);

@@ -80,12 +80,14 @@ struct Tile {
   const float* scaled_sum;
   const int32_t* sum;
   size_t width;
+  const std::byte* limit;  // the end of the weights, if they come from memory; null if they are in cache
 };
 
 /// kTokens tokens of `a` from `first` on, times kN rows.
 template <DType kFormat, size_t kTokens>
 HWY_INLINE void q5_pass(const std::byte* halves, const std::byte* words, size_t blocks, const Tile& a,
-                        size_t first, float* y, size_t stride, size_t rows, bool add) {
+                        size_t first, float* y, size_t stride, size_t rows, bool add,
+                        const std::byte* ahead) {
   constexpr BlockFormat kLayout = block_format(kFormat);
   const DF df;
   VF acc[kTokens];
@@ -95,7 +97,10 @@ HWY_INLINE void q5_pass(const std::byte* halves, const std::byte* words, size_t 
   const float* scale = a.scale + first;
   const float* scaled_sum = a.scaled_sum + first;
   const int32_t* sum = a.sum + first;
+  constexpr size_t kBlockBytes = (kLayout.halves * 2 + kLayout.words * 4) * kGroupRows;
   for (size_t b = 0; b < blocks; ++b) {
+    if (ahead < a.limit) fetch<kBlockBytes>(ahead);
+    ahead += kBlockBytes;
     VU8 w[kWords];
     load_block<kFormat>(words, w);
     const VF d = load_half(df, halves);
@@ -128,7 +133,9 @@ HWY_NOINLINE void q5_group(const std::byte* group, size_t cols, const Tile& a, f
     float* at = y + part * kN;
     const size_t left = rows - part * kN;
     each_pass(a.width, [&]<size_t kTokens>(std::integral_constant<size_t, kTokens>, size_t t) HWY_ATTR {
-      q5_pass<kFormat, kTokens>(halves, words, cols / kBlock, a, t, at + t * stride, stride, left, add);
+      const std::byte* ahead = t + part == 0 ? group + kAheadBytes : a.limit;
+      q5_pass<kFormat, kTokens>(halves, words, cols / kBlock, a, t, at + t * stride, stride, left, add,
+                                ahead);
     });
   }
 }
@@ -143,8 +150,12 @@ void q5_matrix(const PackedMatrix& w, const Q8Rows& x, size_t group_begin, size_
   for (size_t begin = group_begin; begin < group_end; begin += panel) {
     const size_t end = std::min(begin + panel, group_end);
     for (size_t first = 0; first < x.tokens; first += Q8Rows::kTile) {
-      const Tile a{x.q + first * x.cols, x.scale + first * blocks, x.scaled_sum + first * blocks,
-                   x.sum + first * blocks, x.tile_width(first / Q8Rows::kTile)};
+      const Tile a{x.q + first * x.cols,
+                   x.scale + first * blocks,
+                   x.scaled_sum + first * blocks,
+                   x.sum + first * blocks,
+                   x.tile_width(first / Q8Rows::kTile),
+                   first == 0 ? w.data + group_end * w.group_bytes : nullptr};
       for (size_t g = begin; g < end; ++g)
         q5_group<kFormat>(w.data + g * w.group_bytes, w.cols, a, out.y + first * out.stride + g * kGroupRows,
                           out.stride, std::min(kGroupRows, w.rows - g * kGroupRows), out.add);
