@@ -3,6 +3,7 @@
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
 #include <unicode/stringpiece.h>
+#include <unicode/uchar.h>
 
 #include <cstring>
 
@@ -25,6 +26,14 @@ uint32_t label_of(uint32_t unit) { return unit & (0x80000000u | 0xFFu); }
 size_t offset_of(uint32_t unit) { return static_cast<size_t>(unit >> 10) << ((unit & (1u << 9)) >> 6); }
 bool has_value(uint32_t unit) { return (unit >> 8 & 1u) != 0; }
 size_t value_of(uint32_t unit) { return unit & 0x7FFFFFFFu; }
+
+/// Whether a piece is one white space character.
+bool is_space(std::string_view piece) {
+  if (piece.empty()) return false;
+  size_t end = 0;
+  const char32_t c = decode_utf8(piece, end);
+  return end == piece.size() && u_isUWhiteSpace(static_cast<UChar32>(c));
+}
 
 }  // namespace
 
@@ -86,6 +95,7 @@ void SpaceNormalizer::append(std::string_view text, State& state, std::string& o
     }
     at += match.size;
     std::string_view piece = match.replacement;
+    if (options_.any_space && is_space(piece)) piece = " ";
     while (options_.remove_extra && state.after_space && piece.starts_with(' ')) piece.remove_prefix(1);
     if (piece.empty()) continue;
     begin(state, out);

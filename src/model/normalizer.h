@@ -41,11 +41,12 @@ class SpaceNormalizer {
   struct Options {
     bool add_prefix = false;
     bool remove_extra = false;  // spaces at both ends and all but one of a run
+    bool any_space = false;     // every white space counts as a space
   };
   SpaceNormalizer(Options options, CharsMap map) : options_(options), map_(std::move(map)) {}
 
   /// Whether all it does is spell spaces and put one before the text.
-  bool is_plain() const { return map_.empty() && !options_.remove_extra; }
+  bool is_plain() const { return map_.empty() && !options_.remove_extra && !options_.any_space; }
 
   /// One text, given in stretches: tokens that stand for themselves lie between them.
   struct State {

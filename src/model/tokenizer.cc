@@ -254,7 +254,10 @@ void Tokenizer::Impl::read_byte_pair(const GgufFile& file) {
   if (!kind) unsupported(file, "pre-tokenizer", name);
   pre_tokenizer = *kind;
   nfc = file.find_bool("fathom.tokenizer.nfc").value_or(false);
-  const bool is_llama3 = *kind == PreTokenizer::kLlama3;
+  // Vocabularies that share Llama 3's expression and nothing else.
+  constexpr std::string_view kOthers[] = {"dbrx", "smaug-bpe", "glm4", "chatglm-bpe"};
+  const bool is_llama3 =
+      *kind == PreTokenizer::kLlama3 && std::ranges::find(kOthers, name) == std::end(kOthers);
   const bool whole_words =
       file.find_bool("fathom.tokenizer.ignore_merges").value_or(is_llama3 || *kind == PreTokenizer::kTekken);
   byte_pair.emplace(vocabulary, file.get_strings("tokenizer.ggml.merges"), whole_words);
@@ -265,8 +268,9 @@ void Tokenizer::Impl::read_byte_pair(const GgufFile& file) {
 
 void Tokenizer::Impl::read_normalizer(const GgufFile& file, bool remove_extra) {
   add_space_prefix = file.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
-  SpaceNormalizer::Options options{add_space_prefix, remove_extra};
+  SpaceNormalizer::Options options{add_space_prefix, remove_extra, false};
   options.remove_extra = file.find_bool("tokenizer.ggml.remove_extra_whitespaces").value_or(remove_extra);
+  options.any_space = file.find_bool("fathom.tokenizer.any_space").value_or(false);
   std::string map;
   // Bytes, as numbers of any kind.
   for (const int64_t byte :

@@ -358,6 +358,7 @@ class Converter {
     set("tokenizer.ggml.pre", std::string("default"));
     set("tokenizer.ggml.add_space_prefix", rules.add_prefix);
     set("tokenizer.ggml.remove_extra_whitespaces", rules.remove_extra);
+    if (rules.any_space) set("fathom.tokenizer.any_space", true);
     if (rules.charsmap.empty()) return;
     set("tokenizer.ggml.precompiled_charsmap",
         std::vector<uint8_t>(rules.charsmap.begin(), rules.charsmap.end()));

@@ -8,6 +8,7 @@
 //   fathom.tokenizer.ignore_merges     bool: a word that is a token is not merged (byte-level BPE)
 //   fathom.tokenizer.nfc               bool: text is normalised to NFC first (byte-level BPE)
 //   fathom.tokenizer.double_scores     bool: scores are added in double precision, as this library does (Unigram)
+//   fathom.tokenizer.any_space         bool: every white space counts as a space (Unigram)
 //   fathom.tokenizer.word.lowercase, .strip_accents, .separate_cjk, .clean    bool (WordPiece)
 //   fathom.tokenizer.word.longest      u32: characters of the longest word that is looked at (WordPiece)
 //

@@ -179,7 +179,7 @@ void apply_normalizer(const Json& step, SpacedRules& rules, bool& spaces_replace
 void apply_pre_tokenizer(const Json& step, bool is_unigram, bool spaces_replaced, SpacedRules& rules) {
   const std::string type = json_text(step, "type");
   if (type == "WhitespaceSplit" && is_unigram) {
-    rules.remove_extra = true;
+    rules.remove_extra = rules.any_space = true;
   } else if (type == "Metaspace") {
     if (json_text(step, "replacement") != kPieceSpace)
       unsupported("pre-tokenizer", "Metaspace of another sign");

@@ -16,7 +16,8 @@ struct ByteLevelRules {
 struct SpacedRules {
   bool add_prefix = false;  // a space before the text
   bool remove_extra = false;
-  std::string charsmap;  // SentencePiece's precompiled one, decoded
+  bool any_space = false;  // every white space counts as one
+  std::string charsmap;    // SentencePiece's precompiled one, decoded
 };
 
 /// WordPiece.
