@@ -121,7 +121,8 @@ def charsmap():
     """RULES as SentencePiece compiles them, without those that Hugging Face applies in another way."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "rules")
-        write_rules(path, [rule for rule in RULES if rule[0] not in ("AB", "\u3000", "\U0001f44d\U0001f3fd")])
+        other = ("A", "AB", "\u3000", "\U0001f44d\U0001f3fd")
+        write_rules(path, [rule for rule in RULES if rule[0] not in other] + [("\u3000", " ")])
         sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(corpus()), model_prefix=path, minloglevel=2,
                                                  vocab_size=300, normalization_rule_tsv=path)
         model = sentencepiece_model_pb2.ModelProto()
