@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -61,17 +62,19 @@ class ToolFormat {
   /// {"role": "system", "content": ...}; none where the template takes tools.
   std::optional<nlohmann::ordered_json> system_message(const nlohmann::ordered_json& tools) const;
 
-  /// The conversation as a template without tools takes it: calls of earlier turns and results of tools become text in the
-  /// form that `system_message` teaches, which is put in front. Where the template takes tools, only arguments that are
-  /// JSON in a string become objects, as templates expect. Errors: kInvalidArgument (not messages).
+  /// The conversation as the template takes it. One without tools: calls of earlier turns and results of tools become text
+  /// in the form that `system_message` teaches, which is put in front (`tools` null or empty: nothing is). One with tools:
+  /// arguments that are JSON in a string become objects, null content becomes empty, ids get the form that Mistral's
+  /// templates insist on. Errors: kInvalidArgument (not messages).
   nlohmann::ordered_json messages(const nlohmann::ordered_json& messages,
                                   const nlohmann::ordered_json* tools) const;
 
  private:
-  ToolFormat(Style style, bool template_takes_tools);
+  ToolFormat() = default;
 
-  Style style_;
-  bool template_takes_tools_;
+  Style style_ = Style::kHermes;
+  bool template_takes_tools_ = false;
+  bool template_takes_system_ = true;
 };
 
 /// A piece of what an answer consists of, in order.
@@ -94,15 +97,17 @@ struct ToolEvent {
 /// arguments stream. Text in pieces of any size gives the same events, joined.
 class ToolCallParser {
  public:
-  /// `names`: the functions that may be called; text that calls another is content. Empty: any.
-  explicit ToolCallParser(const ToolFormat& format, std::vector<std::string> names = {});
+  /// `names`: the functions that may be called; text that calls another is content. Empty: any. `seed`: of the calls' ids;
+  /// 0: ids that no other parser gives.
+  explicit ToolCallParser(const ToolFormat& format, std::vector<std::string> names = {}, uint64_t seed = 0);
   ~ToolCallParser();
   ToolCallParser(ToolCallParser&&) noexcept;
   ToolCallParser& operator=(ToolCallParser&&) noexcept;
 
   std::vector<ToolEvent> push(std::string_view piece);
   /// The text is over: what was held back. A call whose arguments have begun but are not complete keeps them as they are,
-  /// without kCallEnd (the generation was cut short).
+  /// without kCallEnd (the generation was cut short). The same holds where arguments stop being JSON; the text from there on
+  /// is content. Under a grammar neither happens but for want of tokens.
   std::vector<ToolEvent> finish();
 
   /// Calls that have begun.

@@ -430,11 +430,12 @@ class SchemaCompiler::Impl {
       }
     }
     if (s.contains("patternProperties")) {
-      for (const auto& [pattern, schema] : s["patternProperties"].items()) {
+      for (const auto& item : s["patternProperties"].items()) {
+        const std::string& pattern = item.key();
         const auto automaton =
             at_place(pointer + "/patternProperties", [&] { return parse_pattern(pattern); });
         for (auto& p : out)
-          if (automaton.accepts(p.name)) p.schema = both(p.schema, schema);
+          if (automaton.accepts(p.name)) p.schema = both(p.schema, item.value());
       }
     }
     bool possible = true;
