@@ -344,7 +344,10 @@ class Connection {
         perform([&](auto handler) { http::async_read_header(stream_, buffer_, parser, std::move(handler)); });
     if (error) call_.throw_failed(error, "before it answered");
     auto response = head_of(parser.get());
-    if (response.status != 200) return response;
+    const bool whole = response.status == 200;
+    const bool range = response.status == 206 && call_.request.headers.contains("Range");
+    if (!whole && !range) return response;
+    if (call_.request.on_head && !call_.request.on_head(response)) return response;
     std::vector<char> piece(std::clamp<size_t>(call_.request.max_bytes, 1, kPieceBytes));
     while (!parser.is_done()) {
       const size_t size = receive_piece(parser, piece);
@@ -440,7 +443,8 @@ class BeastTransport final : public Transport {
       const Call call{request, url, stop, deadline};
       HttpResponse response = call_once(call, on_data);
       const auto location = response.headers.find("location");
-      if (!is_redirect(response.status) || location == response.headers.end()) return response;
+      if (!request.follow_redirects || !is_redirect(response.status) || location == response.headers.end())
+        return response;
       if (redirects == kMaxRedirects)
         throw Error(ErrorCode::kNetwork,
                     fmt::format("{} redirects more than {} times", url.host, kMaxRedirects));

@@ -14,6 +14,8 @@
 
 namespace fathom {
 
+struct HttpResponse;
+
 struct HttpRequest {
   std::string method = "GET";
   std::string url;  // http:// or https://
@@ -21,6 +23,9 @@ struct HttpRequest {
   std::string body;
   std::chrono::milliseconds timeout{15000};  // for `stream`: the longest silence
   size_t max_bytes = size_t{32} << 20;       // of the response's body; for `stream`: of one chunk
+  bool follow_redirects = true;              // false: a redirect is the response
+  /// For `stream`: sees status and headers before the first piece; false ends the call there. May be empty.
+  std::function<bool(const HttpResponse&)> on_head;
 };
 
 struct HttpResponse {
@@ -36,7 +41,8 @@ class Transport {
   /// kResourceExhausted (body too large). A status of 400 or above is a response, not an error.
   virtual HttpResponse fetch(const HttpRequest& request, const std::stop_token& stop) = 0;
   /// Hands over the body piece by piece as it arrives, until the server ends it or `on_data` returns false.
-  /// `on_data` is called only for a status of 200; the returned response has no body then.
+  /// `on_data` is called only for a status of 200, or 206 where a range was asked for; the returned response has no body
+  /// then.
   virtual HttpResponse stream(const HttpRequest& request,
                               const std::function<bool(std::string_view)>& on_data,
                               const std::stop_token& stop) = 0;

@@ -1,0 +1,28 @@
+// Cryptographic digests, piece by piece (FIPS 180-4). Not thread-safe; a value of its own for each stream of bytes.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace fathom {
+
+enum class DigestKind { kSha256, kSha1 };  // SHA-1 only where a protocol prescribes it: Git's names of files
+
+class Digest {
+ public:
+  explicit Digest(DigestKind kind);
+  ~Digest();
+  Digest(Digest&&) noexcept;
+  Digest& operator=(Digest&&) noexcept;
+
+  void update(std::string_view bytes);
+  /// In lower-case hexadecimal. Ends the digest.
+  std::string finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace fathom

@@ -1,0 +1,39 @@
+// The user's wish to end, as a stop token: what SIGINT and SIGTERM mean to a command that cleans up after itself.
+#pragma once
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <cstdlib>
+#include <stop_token>
+#include <thread>
+
+namespace fathom::cli {
+
+/// Blocks SIGINT and SIGTERM for all threads to come, and waits for one of them on a thread of its own.
+class SignalStop {
+ public:
+  SignalStop() {
+    sigemptyset(&signals_);
+    sigaddset(&signals_, SIGINT);
+    sigaddset(&signals_, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+  }
+  std::stop_token token() const { return stop_.get_token(); }
+  void listen() {
+    std::thread([this] {
+      int received = 0;
+      sigwait(&signals_, &received);
+      stop_.request_stop();
+      pthread_sigmask(SIG_UNBLOCK, &signals_, nullptr);
+      sigwait(&signals_, &received);  // a second one does not wait for the drain
+      std::_Exit(130);
+    }).detach();
+  }
+
+ private:
+  sigset_t signals_{};
+  std::stop_source stop_;
+};
+
+}  // namespace fathom::cli
