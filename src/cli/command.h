@@ -20,6 +20,9 @@ void add_search(CLI::App& app, Run& run);
 void add_ingest(CLI::App& app, Run& run);
 void add_models(CLI::App& app, Run& run);
 void add_world(CLI::App& app, Run& run);
+void add_inspect(CLI::App& app, Run& run);
+void add_quantize(CLI::App& app, Run& run);
+void add_pull(CLI::App& app, Run& run);
 
 /// Where posts, models and settings live: $FATHOM_STATE, else .fathom here if it exists, else the user's data folder.
 std::filesystem::path default_state_folder();

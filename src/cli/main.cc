@@ -57,6 +57,9 @@ int main_checked(int argc, char** argv) {
   add_ingest(app, run);
   add_models(app, run);
   add_world(app, run);
+  add_inspect(app, run);
+  add_quantize(app, run);
+  add_pull(app, run);
 
   const auto is_named = [&](const CLI::App* command) { return command->get_name() == argv[1]; };
   if (argc > 1 && argv[1][0] != '-' && app.get_subcommands(is_named).empty()) {
