@@ -40,7 +40,7 @@ constexpr size_t kWords = kBlock / 4;  // 32-bit words of a block of activations
 constexpr size_t kAheadBytes = 8192;
 
 // Tokens and vectors that one pass holds in registers.
-constexpr size_t kQ8Tokens = HWY_CAP_GE512 ? 16 : 4;
+constexpr size_t kQ8Tokens = HWY_CAP_GE512 ? 16 : HWY_TARGET == HWY_AVX2 ? 8 : 4;
 constexpr size_t kFloatTokens = HWY_CAP_GE512 ? 8 : 4;
 
 // ------------------------------------------------------------------ weights in blocks
@@ -57,6 +57,8 @@ HWY_INLINE int32_t load_word(const int8_t* at) {
   std::memcpy(&word, at, 4);
   return word;
 }
+
+#if HWY_TARGET != HWY_AVX2 && HWY_TARGET != HWY_AVX3
 
 /// The eight words of a block for kN rows: w[i] holds columns 4 i + (0..3) of each row as u8.
 template <DType kFormat>
@@ -85,6 +87,8 @@ HWY_INLINE int32_t zero_point(int32_t sum) {
   if constexpr (kFormat == DType::kQ4_0) return -8 * sum;
   return 0;
 }
+
+#endif
 
 #if HWY_TARGET == HWY_AVX3_DL
 
@@ -126,29 +130,73 @@ HWY_INLINE VI8 broadcast_word(const int8_t* word) {
   return hn::BitCast(DI8(), hn::Set(DI(), load_word(word)));
 }
 
-template <DType kFormat>
-HWY_INLINE VI dot_block(const VU8 (&w)[kWords], const int8_t* a, int32_t a_sum) {
-  if constexpr (kFormat == DType::kQ8_0) {
+/// Keeps the compiler from adding in another order, for which it would need more registers than there are.
+HWY_INLINE void keep_order(VI16& v) { asm("" : "+v"(v.raw)); }
+HWY_INLINE void keep_order(VI& v) { asm("" : "+v"(v.raw)); }
+
+/// A block times kTokens tokens, word by word, so that a word is unpacked once for all of them and registers hold their
+/// sums.
+template <DType kFormat, size_t kTokens>
+struct BlockDots {
+  HWY_INLINE BlockDots(const std::byte* quants, const int8_t* q) {
+    const auto* at = reinterpret_cast<const uint8_t*>(quants);
+    if constexpr (kFormat == DType::kQ8_0)
+      add_bytes(at, q);
+    else
+      add_nibbles(at, q);
+  }
+
+  HWY_INLINE VI dot(size_t t, const int8_t* /*q*/, const int32_t* sum) const {
+    if constexpr (kFormat == DType::kQ4_0) return hn::Sub(dots[t], hn::ShiftLeft<3>(hn::Set(DI(), sum[t])));
+    return dots[t];
+  }
+
+ private:
+  HWY_INLINE void add_bytes(const uint8_t* at, const int8_t* q) {
     // |w| * (a with w's sign): pairs add up to at most 2 * 128 * 127, which 16 bits hold.
     const VU8 flip = hn::Set(DU8(), 0x80);
-    VI sum = hn::Zero(DI());
+    FATHOM_UNROLL
+    for (size_t t = 0; t < kTokens; ++t) dots[t] = hn::Zero(DI());
     FATHOM_UNROLL
     for (size_t i = 0; i < kWords; ++i) {
-      const VI8 sw = hn::BitCast(DI8(), hn::Xor(w[i], flip));
+      const VI8 sw = hn::BitCast(DI8(), hn::Xor(hn::LoadU(DU8(), at + i * kGroupRows * 4), flip));
       const VU8 aw = hn::BitCast(DU8(), hn::Abs(sw));
-      sum = hn::Add(sum, pair_sums(pair_products(aw, apply_sign(broadcast_word(a + 4 * i), sw))));
+      FATHOM_UNROLL
+      for (size_t t = 0; t < kTokens; ++t) {
+        const VI8 a = broadcast_word(q + t * kBlock + 4 * i);
+        dots[t] = hn::Add(dots[t], pair_sums(pair_products(aw, apply_sign(a, sw))));
+        keep_order(dots[t]);
+      }
     }
-    return sum;
-  } else {
-    // A pair is at most 2 * 15 * 128 = 3840, so 16 bits hold the sum of a block's eight.
-    VI16 sum = pair_products(w[0], broadcast_word(a));
-    FATHOM_UNROLL
-    for (size_t i = 1; i < kWords; ++i) sum = hn::Add(sum, pair_products(w[i], broadcast_word(a + 4 * i)));
-    const VI dot = pair_sums(sum);
-    if constexpr (kFormat == DType::kQ4_1) return dot;
-    return hn::Add(dot, hn::Set(DI(), zero_point<kFormat>(a_sum)));
   }
-}
+
+  HWY_INLINE void add_nibbles(const uint8_t* at, const int8_t* q) {
+    // A pair is at most 2 * 15 * 128 = 3840, so 16 bits hold the sum of a block's eight.
+    const VU8 low = hn::Set(DU8(), 15);
+    const hn::Repartition<uint16_t, DF> d16;
+    VI16 sums[kTokens];
+    FATHOM_UNROLL
+    for (size_t t = 0; t < kTokens; ++t) sums[t] = hn::Zero(DI16());
+    FATHOM_UNROLL
+    for (size_t i = 0; i < kWords / 2; ++i) {
+      const VU8 pair = hn::LoadU(DU8(), at + i * kGroupRows * 4);
+      const VU8 first = hn::And(pair, low);
+      const VU8 second = hn::And(hn::BitCast(DU8(), hn::ShiftRight<4>(hn::BitCast(d16, pair))), low);
+      FATHOM_UNROLL
+      for (size_t t = 0; t < kTokens; ++t) {
+        const int8_t* a = q + t * kBlock + 4 * i;
+        sums[t] = hn::Add(sums[t], pair_products(first, broadcast_word(a)));
+        keep_order(sums[t]);
+        sums[t] = hn::Add(sums[t], pair_products(second, broadcast_word(a + kBlock / 2)));
+        keep_order(sums[t]);
+      }
+    }
+    FATHOM_UNROLL
+    for (size_t t = 0; t < kTokens; ++t) dots[t] = pair_sums(sums[t]);
+  }
+
+  VI dots[kTokens];
+};
 
 #else  // portable: NEON, SSE4
 
@@ -173,6 +221,21 @@ HWY_INLINE VI dot_block(const VU8 (&w)[kWords], const int8_t* a, int32_t a_sum) 
   }
   return sum;
 }
+
+#endif
+
+#if HWY_TARGET != HWY_AVX2 && HWY_TARGET != HWY_AVX3
+
+/// A block times kTokens tokens, one after another, the unpacked block in registers.
+template <DType kFormat, size_t kTokens>
+struct BlockDots {
+  HWY_INLINE BlockDots(const std::byte* quants, const int8_t* /*q*/) { load_quants<kFormat>(quants, w); }
+  HWY_INLINE VI dot(size_t t, const int8_t* q, const int32_t* sum) const {
+    return dot_block<kFormat>(w, q + t * kBlock, sum[t]);
+  }
+
+  VU8 w[kWords];
+};
 
 #endif
 
@@ -228,14 +291,13 @@ HWY_INLINE void q8_pass(const std::byte* scales, const std::byte* quants, size_t
       if (ahead < limit) fetch<kBlockBytes>(ahead);
       ahead += kBlockBytes;
     }
-    VU8 w[kWords];
-    load_quants<kFormat>(quants, w);
+    const BlockDots<kFormat, kTokens> block(quants, q);
     const VF d = load_f16(scales);
     VF m = d;
     if constexpr (kFormat == DType::kQ4_1) m = load_f16(scales + kGroupRows * 2);
     FATHOM_UNROLL
     for (size_t t = 0; t < kTokens; ++t) {
-      const VF dot = hn::ConvertTo(df, dot_block<kFormat>(w, q + t * kBlock, sum[t]));
+      const VF dot = hn::ConvertTo(df, block.dot(t, q, sum));
       acc[t] = hn::MulAdd(dot, hn::Mul(d, hn::Set(df, scale[t])), acc[t]);
       if constexpr (kFormat == DType::kQ4_1) acc[t] = hn::MulAdd(m, hn::Set(df, scaled_sum[t]), acc[t]);
     }
@@ -273,10 +335,8 @@ HWY_NOINLINE void q8_group(const std::byte* group, size_t cols, const Tile& a, f
                                            nullptr);
       }
     };
-    if constexpr (kQ8Tokens >= 16) {
-      pass(std::integral_constant<size_t, 16>());
-      pass(std::integral_constant<size_t, 8>());
-    }
+    if constexpr (kQ8Tokens >= 16) pass(std::integral_constant<size_t, 16>());
+    if constexpr (kQ8Tokens >= 8) pass(std::integral_constant<size_t, 8>());
     pass(std::integral_constant<size_t, 4>());
     if (a.width - t >= 2) pass(std::integral_constant<size_t, 2>());
     if (t < a.width) pass(std::integral_constant<size_t, 1>());
