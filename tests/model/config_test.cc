@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 
 #include "base/error.h"
@@ -181,6 +182,141 @@ TEST(ModelConfig, OtherModelsAreUnsupportedByName) {
   expect_refused(with("llama.attention.value_length", uint32_t{3}), ErrorCode::kUnsupported, "widths");
   expect_refused(with("llama.attention.head_count_kv", std::vector<int32_t>{2, 1}), ErrorCode::kUnsupported,
                  "head_count_kv");
+}
+
+/// The same description under another architecture's name.
+Description renamed(const std::string& architecture) {
+  Description d, out;
+  out.tensors = d.tensors;
+  out.keys.clear();
+  for (const auto& [key, value] : d.keys)
+    out.keys[key.starts_with("llama.") ? architecture + key.substr(5) : key] = value;
+  out.keys["general.architecture"] = architecture;
+  return out;
+}
+
+TEST(ModelConfig, AMistralHasItsWindow) {
+  Description d;
+  d.keys["llama.attention.sliding_window"] = uint32_t{16};
+  EXPECT_EQ(d.config().window(0), 16u);
+  EXPECT_EQ(d.config().window(1), 16u);
+  d.keys["llama.attention.sliding_window"] = uint32_t{0};
+  EXPECT_EQ(d.config().window(0), 0u);
+  d.keys["llama.attention.sliding_window"] = 0.5f;
+  expect_refused(d, ErrorCode::kCorrupt, "sliding_window");
+  Description named = renamed("mistral");
+  named.keys["mistral.attention.sliding_window"] = uint32_t{16};
+  EXPECT_EQ(named.config().window(0), 16u);
+}
+
+TEST(ModelConfig, ReadsExperts) {
+  Description d;
+  d.keys["llama.expert_count"] = uint32_t{4};
+  expect_refused(d, ErrorCode::kCorrupt, "expert_used_count");
+  d.keys["llama.expert_used_count"] = uint32_t{5};
+  expect_refused(d, ErrorCode::kCorrupt, "expert_used_count");
+  d.keys["llama.expert_used_count"] = uint32_t{0};
+  expect_refused(d, ErrorCode::kCorrupt, "expert_used_count");
+  d.keys["llama.expert_used_count"] = uint32_t{2};
+  expect_refused(d, ErrorCode::kCorrupt, "ffn_gate_inp");
+  for (const std::string block : {"blk.0.", "blk.1."}) {
+    for (const std::string part : {"ffn_gate", "ffn_up", "ffn_down"})
+      d.tensors.erase(block + part + ".weight");
+    d.tensors[block + "ffn_gate_inp.weight"] = {8, 4};
+    d.tensors[block + "ffn_gate_exps.weight"] = d.tensors[block + "ffn_up_exps.weight"] = {8, 12, 4};
+    d.tensors[block + "ffn_down_exps.weight"] = {12, 8, 4};
+  }
+  const std::string bytes = d.file();
+  const auto file = GgufFile::parse(std::as_bytes(std::span(bytes)), "tiny.gguf");
+  const ModelConfig config = ModelConfig::from_gguf(file);
+  EXPECT_EQ(config.experts.count, 4u);
+  EXPECT_EQ(config.experts.used, 2u);
+  EXPECT_EQ(config.experts.ffn, 12u);
+  EXPECT_EQ(config.parameters() - config.active_parameters(), 2u * 2 * 3 * 8 * 12);
+  EXPECT_EQ(bytes_read_per_token(config, file), 4 * config.active_parameters());
+  d.keys["llama.expert_count"] = uint32_t{3};
+  expect_refused(d, ErrorCode::kCorrupt, "ffn_gate_inp.weight' has the shape [8, 4] where [8, 3] is needed");
+  d.keys["llama.expert_count"] = uint32_t{1} << 31;
+  expect_refused(d, ErrorCode::kCorrupt, "expert_count");
+  d.keys["llama.expert_count"] = uint32_t{4};
+  d.keys["llama.expert_weights_scale"] = NAN;
+  expect_refused(d, ErrorCode::kCorrupt, "expert_weights_scale");
+}
+
+TEST(ModelConfig, WhatABlockHasNoPlaceForIsRefused) {
+  Description d;
+  d.tensors["blk.1.attn_sub_norm.weight"] = {8};
+  expect_refused(d, ErrorCode::kUnsupported, "'blk.1.attn_sub_norm.weight'");
+  Description embedding;
+  embedding.tensors["token_embd_norm.weight"] = {8};
+  expect_refused(embedding, ErrorCode::kUnsupported, "'token_embd_norm.weight'");
+  Description norm;  // a llama with the norms of a qwen3
+  norm.tensors["blk.0.attn_q_norm.weight"] = {2};
+  expect_refused(norm, ErrorCode::kUnsupported, "'blk.0.attn_q_norm.weight'");
+  Description harmless;
+  harmless.tensors["blk.0.attn_rot_embd.weight"] = {1};
+  harmless.tensors["blk.2.nextn.eh_proj.weight"] = {8, 8};
+  harmless.tensors["v.patch_embd.weight"] = {8, 8};
+  EXPECT_EQ(harmless.config().parameters(), Description().config().parameters());
+}
+
+TEST(ModelConfig, RopeScalingWithinBounds) {
+  const auto with = [](const std::string& key, GgufValue value) {
+    Description d;
+    d.keys["llama.rope.scaling.type"] = "yarn";
+    d.keys["llama.rope.scaling.factor"] = 4.0f;
+    d.keys[key] = std::move(value);
+    return d;
+  };
+  const ModelConfig config = with("llama.rope.scaling.original_context_length", uint32_t{32}).config();
+  EXPECT_EQ(config.rope.scaling, RopeScaling::kYarn);
+  EXPECT_EQ(config.rope.original_context, 32u);
+  EXPECT_NEAR(config.rope.attention_factor, 1.1386f, 1e-4f);  // 1 + ln(4) / 10
+  expect_refused(with("llama.rope.scaling.factor", 0.0f), ErrorCode::kCorrupt, "scaling.factor");
+  expect_refused(with("llama.rope.scaling.factor", NAN), ErrorCode::kCorrupt, "scaling.factor");
+  expect_refused(with("llama.rope.scaling.original_context_length", uint32_t{0}), ErrorCode::kCorrupt,
+                 "original_context_length");
+  expect_refused(with("llama.rope.scaling.yarn_beta_fast", -1.0f), ErrorCode::kCorrupt, "yarn_beta_fast");
+  expect_refused(with("llama.rope.scaling.yarn_ext_factor", 2.0f), ErrorCode::kCorrupt, "extrapolation");
+  expect_refused(with("llama.rope.freq_base", 0.5f), ErrorCode::kCorrupt, "base");
+}
+
+TEST(ModelConfig, OtherArchitecturesCallForTheirTensors) {
+  expect_refused(renamed("qwen3"), ErrorCode::kCorrupt, "'blk.0.attn_q_norm.weight'");
+  expect_refused(renamed("gemma2"), ErrorCode::kCorrupt, "'blk.0.post_attention_norm.weight'");
+  expect_refused(renamed("grok"), ErrorCode::kCorrupt, "'grok.expert_count'");
+  expect_refused(renamed("qwen2moe"), ErrorCode::kCorrupt, "'qwen2moe.expert_count'");
+  EXPECT_EQ(renamed("qwen2").config().rope.pairing, RopePairing::kHalves);
+  const ModelConfig gemma = renamed("gemma").config();
+  EXPECT_FLOAT_EQ(gemma.embedding_scale, std::sqrt(8.0f));
+  EXPECT_EQ(gemma.activation, Activation::kGelu);
+  Description experts = renamed("gemma");
+  experts.keys["gemma.expert_count"] = uint32_t{2};
+  experts.keys["gemma.expert_used_count"] = uint32_t{1};
+  expect_refused(experts, ErrorCode::kUnsupported, "mixture of experts");
+}
+
+TEST(ModelConfig, WindowPatternsOfGemma) {
+  Description d = renamed("gemma2");
+  for (const std::string block : {"blk.0.", "blk.1."})
+    d.tensors[block + "post_attention_norm.weight"] = d.tensors[block + "post_ffw_norm.weight"] = {8};
+  EXPECT_EQ(d.config().window(0), 4096u);
+  EXPECT_EQ(d.config().window(1), 0u);
+  EXPECT_EQ(d.config().attention_softcap, 50.0f);
+  EXPECT_EQ(d.config().final_softcap, 30.0f);
+  d.keys["gemma2.attention.sliding_window_pattern"] = std::vector<bool>{false, true};
+  EXPECT_EQ(d.config().window(0), 0u);
+  EXPECT_EQ(d.config().window(1), 4096u);
+  d.keys["gemma2.attention.sliding_window_pattern"] = std::vector<bool>{true};
+  expect_refused(d, ErrorCode::kCorrupt, "sliding_window_pattern");
+  d.keys["gemma2.attention.sliding_window_pattern"] = std::vector<int32_t>{1, 1};
+  expect_refused(d, ErrorCode::kCorrupt, "sliding_window_pattern");
+  d.keys.erase("gemma2.attention.sliding_window_pattern");
+  d.keys["gemma2.attention.sliding_window"] = uint32_t{0};
+  expect_refused(d, ErrorCode::kCorrupt, "sliding_window");
+  d.keys.erase("gemma2.attention.sliding_window");
+  d.keys["gemma2.attn_logit_softcapping"] = -50.0f;
+  expect_refused(d, ErrorCode::kCorrupt, "attn_logit_softcapping");
 }
 
 TEST(ModelConfig, ReadsTheRealStories260K) {
