@@ -21,6 +21,7 @@ void add_ingest(CLI::App& app, Run& run);
 void add_models(CLI::App& app, Run& run);
 void add_world(CLI::App& app, Run& run);
 void add_inspect(CLI::App& app, Run& run);
+void add_bench(CLI::App& app, Run& run);
 void add_quantize(CLI::App& app, Run& run);
 void add_pull(CLI::App& app, Run& run);
 

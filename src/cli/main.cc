@@ -58,6 +58,7 @@ int main_checked(int argc, char** argv) {
   add_models(app, run);
   add_world(app, run);
   add_inspect(app, run);
+  add_bench(app, run);
   add_quantize(app, run);
   add_pull(app, run);
 

@@ -43,7 +43,7 @@ class Benchmark {
  public:
   Benchmark(Engine& engine, const BenchmarkOptions& options, ThreadPool& pool,
             const std::function<void(double)>& progress)
-      : engine_(engine), options_(options), pool_(pool), progress_(progress), random_(options.seed) {
+      : engine_(engine), options_(options), progress_(progress), random_(options.seed), machine_(pool) {
     samples_.batches.resize(options.sequences.size());
     // As much as each step takes, about.
     steps_ = static_cast<double>(options.runs + 1) * static_cast<double>(3 + options.sequences.size());
@@ -58,8 +58,10 @@ class Benchmark {
         samples_.batches[b].push_back(batch(options_.sequences[b]));
         step();
       }
-      samples_.resident = std::max(samples_.resident, process_bytes("VmRSS"));
-      limits();  // takes memory of its own
+      const uint64_t resident = process_bytes("VmRSS");  // 0: not known
+      if (resident > machine_.bytes())
+        samples_.resident = std::max(samples_.resident, resident - machine_.bytes());
+      limits();
     }
     return std::move(samples_);
   }
@@ -134,17 +136,17 @@ class Benchmark {
   }
 
   void limits() {
-    samples_.bandwidth.push_back(tensor::measure_read_bandwidth(pool_, kLimitSeconds));
-    samples_.integers.push_back(tensor::measure_integer_peak(pool_, kLimitSeconds));
-    samples_.floats.push_back(tensor::measure_float_peak(pool_, kLimitSeconds));
+    samples_.bandwidth.push_back(machine_.read_bandwidth(kLimitSeconds));
+    samples_.integers.push_back(machine_.integer_peak(kLimitSeconds));
+    samples_.floats.push_back(machine_.float_peak(kLimitSeconds));
     step();
   }
 
   Engine& engine_;
   const BenchmarkOptions& options_;
-  ThreadPool& pool_;
   const std::function<void(double)>& progress_;
   Random random_;
+  tensor::MachineLimits machine_;
   Samples samples_;
   double steps_;
   double done_ = 0;

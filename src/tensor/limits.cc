@@ -6,8 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/error.h"
-#include "tensor/buffer.h"
 #include "tensor/packed.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -146,47 +144,51 @@ double best_rate(ThreadPool& pool, double seconds, Work work) {
   return 1.0 / best;
 }
 
-// About a millisecond a pass: short enough to fall between what other programs do.
-constexpr size_t kRounds = 20000;
+// Short passes, the best of which fall between what other programs do.
+constexpr size_t kRounds = 5000;
+constexpr size_t kPieceWords = size_t{1} << 17;  // 1 MiB, which a thread reads in a pass
+constexpr size_t kPieces = 256;                  // together more than any cache holds
+constexpr size_t kTailBytes = 64 << 10;          // what reading ahead touches
 
 }  // namespace
 
-double measure_read_bandwidth(ThreadPool& pool, double seconds) {
-  constexpr size_t kWords = size_t{32} << 20;  // 256 MiB
-  constexpr size_t kPiece = size_t{1} << 19;   // 4 MiB a thread and pass
-  constexpr size_t kTail = 4096;               // what reading ahead may touch
-  const Buffer buffer((kWords + kTail) * sizeof(uint64_t), true);
-  auto* words = buffer.as<uint64_t>();
-  pool.parallel_for(kWords, 4096,
-                    [&](size_t begin, size_t end) { std::fill(words + begin, words + end, 1); });
-  const size_t pieces = kWords / pool.size() / kPiece;  // of each thread, one a pass
-  FATHOM_CHECK(pieces > 0, "the threads of a machine are fewer than the pieces to read");
+MachineLimits::MachineLimits(ThreadPool& pool)
+    : pool_(pool),
+      pieces_(std::max<size_t>(1, kPieces / pool.size())),
+      memory_(pieces_ * pool.size() * kPieceWords * sizeof(uint64_t) + kTailBytes, true) {
+  auto* words = memory_.as<uint64_t>();
+  pool_.parallel_for(memory_.bytes() / sizeof(uint64_t), 4096,
+                     [&](size_t begin, size_t end) { std::fill(words + begin, words + end, 1); });
+}
+
+double MachineLimits::read_bandwidth(double seconds) {
+  const auto* words = memory_.as<const uint64_t>();
   std::atomic<uint64_t> total{0};
   std::atomic<size_t> runs{0};
-  const double rate = best_rate(pool, seconds, [&](size_t thread) {
-    const size_t pass = runs.fetch_add(1, std::memory_order_relaxed) / pool.size();
-    const uint64_t* piece = words + (thread * pieces + pass % pieces) * kPiece;
-    total += HWY_DYNAMIC_DISPATCH(ReadWords)(piece, kPiece);
+  const double rate = best_rate(pool_, seconds, [&](size_t thread) {
+    const size_t pass = runs.fetch_add(1, std::memory_order_relaxed) / pool_.size();
+    const uint64_t* piece = words + (thread * pieces_ + pass % pieces_) * kPieceWords;
+    total += HWY_DYNAMIC_DISPATCH(ReadWords)(piece, kPieceWords);
   });
-  return rate * static_cast<double>(kPiece * pool.size() * sizeof(uint64_t));
+  return rate * static_cast<double>(kPieceWords * pool_.size() * sizeof(uint64_t));
 }
 
-double measure_integer_peak(ThreadPool& pool, double seconds) {
+double MachineLimits::integer_peak(double seconds) {
   std::atomic<int32_t> result{0};
-  const double rate = best_rate(pool, seconds, [&](size_t thread) {
+  const double rate = best_rate(pool_, seconds, [&](size_t thread) {
     result += HWY_DYNAMIC_DISPATCH(IntegerRounds)(kRounds, static_cast<int32_t>(thread) + 3) & 1;
   });
-  return rate * static_cast<double>(kRounds * pool.size()) * HWY_DYNAMIC_DISPATCH(IntegerRoundOperations)();
+  return rate * static_cast<double>(kRounds * pool_.size()) * HWY_DYNAMIC_DISPATCH(IntegerRoundOperations)();
 }
 
-double measure_float_peak(ThreadPool& pool, double seconds) {
+double MachineLimits::float_peak(double seconds) {
   std::atomic<int32_t> result{0};
-  const double rate = best_rate(pool, seconds, [&](size_t thread) {
+  const double rate = best_rate(pool_, seconds, [&](size_t thread) {
     const float value =
         HWY_DYNAMIC_DISPATCH(FloatRounds)(kRounds, 0.001f * (1.0f + static_cast<float>(thread)));
     result += value > 0 ? 1 : 0;
   });
-  return rate * static_cast<double>(kRounds * pool.size()) * HWY_DYNAMIC_DISPATCH(FloatRoundOperations)();
+  return rate * static_cast<double>(kRounds * pool_.size()) * HWY_DYNAMIC_DISPATCH(FloatRoundOperations)();
 }
 
 }  // namespace fathom::tensor
