@@ -3,30 +3,26 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <mutex>
 
 #include "base/error.h"
+#include "infer/generation.h"
+#include "infer/grammar.h"
 #include "infer/kv_cache.h"
 #include "infer/sampler.h"
-#include "infer/text_stream.h"
+#include "infer/scheduler.h"
 #include "infer/transformer.h"
-#include "infer/turnstile.h"
 #include "infer/weights.h"
 #include "model/chat_template.h"
 #include "model/config.h"
 #include "model/gguf.h"
 #include "model/tokenizer.h"
-#include "tensor/ops.h"
 
 namespace fathom::infer {
 namespace {
 
 constexpr size_t kDefaultContext = 8192;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
+constexpr int kMostLogprobs = 20;
 
 size_t choose_context(const model::ModelConfig& config, const EngineOptions& options) {
   if (options.context > config.context)
@@ -38,9 +34,9 @@ size_t choose_context(const model::ModelConfig& config, const EngineOptions& opt
   return options.context != 0 ? options.context : std::min(config.context, kDefaultContext);
 }
 
-model::ChatTemplate load_template(const model::GgufFile& file) {
-  const auto text = file.find_string("tokenizer.chat_template");
-  return text ? model::ChatTemplate::parse(*text) : model::ChatTemplate::chatml();
+/// As many as fit the limit, but enough for one sequence (and a copy of its last page).
+size_t cache_pages(const model::ModelConfig& config, tensor::DType dtype, size_t context, uint64_t bytes) {
+  return std::max<size_t>(bytes / KvPool::page_bytes(config, dtype), KvPool::pages_of(context) + 1);
 }
 
 ModelInfo describe(const model::ModelConfig& config, const model::GgufFile& file,
@@ -71,47 +67,38 @@ class LocalEngine final : public Engine {
     return tokenizer_.add_bos() ? tokenizer_.bos() : std::nullopt;
   }
   std::vector<float> logits(const std::vector<int32_t>& tokens, size_t first) override;
+  std::vector<int32_t> apply_template(const ChatRequest& request) const override;
+  std::string token_text(int32_t token) const override;
+  std::string chat_template() const override { return template_text_; }
+  EngineStatus status() const override { return scheduler_.status(); }
 
  private:
-  /// One generation under way.
-  struct Run {
-    const GenerateRequest& request;
-    const TextSink& sink;
-    const std::stop_token& stop;
-    GenerateResult result;
-    TextStream stream;
-
-    /// Hands text to the sink; false when it wants no more.
-    bool emit(std::string piece) {
-      if (piece.empty()) return true;
-      result.text += piece;
-      return !sink || sink(piece);
-    }
-  };
-
   LocalEngine(const std::filesystem::path& path, const model::GgufFile& file, const EngineOptions& options,
               ThreadPool& pool);
 
   void check(const std::vector<int32_t>& tokens) const;
-  bool prefill(KvSequence& kv, Run& run);
-  FinishReason decode(KvSequence& kv, Run& run);
-  void step(KvSequence& kv, std::span<const int32_t> tokens, SequenceChunk::Logits wanted,
-            std::span<float> logits);
-  void require_finite(std::span<const float> logits) const;
+  void check(const GenerateRequest& request) const;
+  model::ChatOptions chat_options() const;
+  std::vector<int32_t> encode_chat(std::span<const model::Segment> segments) const;
+  const GrammarVocabulary& grammar_vocabulary();
+  void compute_logits(const std::vector<int32_t>& tokens, size_t first, std::span<float> out);
 
   model::ModelConfig config_;
   size_t context_;
   ModelInfo info_;
   model::Tokenizer tokenizer_;
+  std::string template_text_;
   model::ChatTemplate template_;
   std::string bos_text_, eos_text_;
+  GenerationContext generation_context_;
+  std::once_flag grammar_once_;
+  std::unique_ptr<const GrammarVocabulary> grammar_vocabulary_;  // made when first asked for
   Weights weights_;
-  Turnstile turnstile_;
-
-  // Touched only by whoever has the turn.
+  tensor::DType cache_dtype_;
+  // The scheduler's, and its thread's.
   Transformer transformer_;
   KvPool kv_pool_;
-  std::vector<float> logits_;
+  Scheduler scheduler_;
 };
 
 LocalEngine::LocalEngine(const std::filesystem::path& path, const model::GgufFile& file,
@@ -120,13 +107,15 @@ LocalEngine::LocalEngine(const std::filesystem::path& path, const model::GgufFil
       context_(choose_context(config_, options)),
       info_(describe(config_, file, path, context_)),
       tokenizer_(model::Tokenizer::from_gguf(file)),
-      template_(load_template(file)),
+      template_text_(file.find_string("tokenizer.chat_template").value_or("")),
+      template_(template_text_.empty() ? model::ChatTemplate::chatml()
+                                       : model::ChatTemplate::parse(template_text_)),
+      generation_context_{tokenizer_, context_, info_.name},
       weights_(config_, file, true, pool),
+      cache_dtype_(options.cache_q8 ? tensor::DType::kQ8_0 : weights_.cache_dtype()),
       transformer_(config_, weights_, context_, pool),
-      kv_pool_(config_, weights_.cache_dtype(),
-               std::max<size_t>(options.cache_bytes / KvPool::page_bytes(config_, weights_.cache_dtype()),
-                                KvPool::pages_of(context_))),
-      logits_(config_.vocab) {
+      kv_pool_(config_, cache_dtype_, cache_pages(config_, cache_dtype_, context_, options.cache_bytes)),
+      scheduler_(transformer_, kv_pool_, pool, config_.vocab, {options.sequences, options.waiting}) {
   if (tokenizer_.size() > config_.vocab)
     throw Error(ErrorCode::kCorrupt,
                 fmt::format("{}: the tokenizer has {} tokens, but the embedding has {} rows; the file "
@@ -136,17 +125,52 @@ LocalEngine::LocalEngine(const std::filesystem::path& path, const model::GgufFil
   if (const auto id = tokenizer_.eos()) eos_text_ = tokenizer_.text(*id);
 }
 
-std::vector<int32_t> LocalEngine::tokenize_chat(const std::vector<ChatMessage>& messages) const {
-  std::vector<model::ChatTurn> turns;
-  for (const auto& m : messages) turns.push_back({m.role, m.content});
+model::ChatOptions LocalEngine::chat_options() const {
   model::ChatOptions options;
   options.bos = bos_text_;
   options.eos = eos_text_;
-  const auto segments = template_.render(turns, options);
+  return options;
+}
+
+std::vector<int32_t> LocalEngine::encode_chat(std::span<const model::Segment> segments) const {
   auto tokens = tokenizer_.encode(segments);
   const auto first = bos();
   if (first && (tokens.empty() || tokens.front() != *first)) tokens.insert(tokens.begin(), *first);
   return tokens;
+}
+
+std::vector<int32_t> LocalEngine::tokenize_chat(const std::vector<ChatMessage>& messages) const {
+  std::vector<model::ChatTurn> turns;
+  for (const auto& m : messages) turns.push_back({m.role, m.content});
+  return encode_chat(template_.render(turns, chat_options()));
+}
+
+std::vector<int32_t> LocalEngine::apply_template(const ChatRequest& request) const {
+  if (request.messages == nullptr)
+    throw Error(ErrorCode::kInvalidArgument, "a conversation needs messages; give at least one");
+  auto options = chat_options();
+  options.tools = request.tools;
+  options.extra = request.extra;
+  return encode_chat(template_.render(*request.messages, options));
+}
+
+std::string LocalEngine::token_text(int32_t token) const {
+  if (token < 0 || static_cast<size_t>(token) >= tokenizer_.size()) return {};
+  return std::string(tokenizer_.is_control(token) ? tokenizer_.text(token) : tokenizer_.piece(token));
+}
+
+const GrammarVocabulary& LocalEngine::grammar_vocabulary() {
+  std::call_once(grammar_once_, [this] {
+    std::vector<std::string_view> pieces(config_.vocab);
+    std::vector<int32_t> ends;
+    for (size_t id = 0; id < tokenizer_.size(); ++id) {
+      const auto token = static_cast<int32_t>(id);
+      pieces[id] = tokenizer_.piece(token);
+      if (tokenizer_.is_end(token)) ends.push_back(token);
+    }
+    grammar_vocabulary_ = std::make_unique<const GrammarVocabulary>(pieces, std::move(ends));
+  });
+  return *grammar_vocabulary_;
 }
 
 void LocalEngine::check(const std::vector<int32_t>& tokens) const {
@@ -164,79 +188,36 @@ void LocalEngine::check(const std::vector<int32_t>& tokens) const {
             tokens.size(), context_));
 }
 
-void LocalEngine::require_finite(std::span<const float> logits) const {
-  if (tensor::all_finite(logits.data(), logits.size())) return;
-  throw Error(
-      ErrorCode::kCorrupt,
-      fmt::format(
-          "{}: the model computed numbers that are not finite; its weights are damaged, get the file again",
-          info_.name));
-}
-
-void LocalEngine::step(KvSequence& kv, std::span<const int32_t> tokens, SequenceChunk::Logits wanted,
-                       std::span<float> logits) {
-  FATHOM_CHECK(kv.reserve(kv.tokens().size() + tokens.size()));
-  transformer_.forward(kv, tokens, wanted, logits);
-}
-
-/// Computes what the cache does not hold of the prompt; false when stopped.
-bool LocalEngine::prefill(KvSequence& kv, Run& run) {
-  const std::span<const int32_t> prompt = run.request.prompt;
-  run.result.cached_tokens = kv.adopt(prompt.first(prompt.size() - 1));
-  for (size_t at = kv.tokens().size(); at < prompt.size();) {
-    if (run.stop.stop_requested()) return false;
-    const size_t n = std::min(Transformer::kChunk, prompt.size() - at);
-    const bool last = at + n == prompt.size();
-    step(kv, prompt.subspan(at, n), last ? SequenceChunk::Logits::kLast : SequenceChunk::Logits::kNone,
-         last ? std::span(logits_) : std::span<float>());
-    at += n;
-  }
-  return true;
-}
-
-FinishReason LocalEngine::decode(KvSequence& kv, Run& run) {
-  Sampler sampler(run.request.sampling);
-  std::vector<int32_t> history = run.request.prompt;
-  const size_t room = context_ - history.size();
-  const size_t most = std::min(run.request.max_tokens, room);
-  while (run.result.completion_tokens < most) {
-    if (run.stop.stop_requested()) return FinishReason::kCancelled;
-    require_finite(logits_);
-    const int32_t token = sampler.sample(logits_, history);
-    if (tokenizer_.is_end(token)) return FinishReason::kStop;
-    ++run.result.completion_tokens;
-    history.push_back(token);
-    if (static_cast<size_t>(token) < tokenizer_.size() && !run.emit(run.stream.push(tokenizer_.piece(token))))
-      return FinishReason::kCancelled;
-    if (run.stream.stopped()) return FinishReason::kStop;
-    if (run.result.completion_tokens < most)
-      step(kv, std::span(&token, 1), SequenceChunk::Logits::kLast, logits_);
-  }
-  return FinishReason::kLength;
+void LocalEngine::check(const GenerateRequest& request) const {
+  check(request.prompt);
+  check_sampling(request.sampling, config_.vocab);
+  if (request.logprobs && (*request.logprobs < 0 || *request.logprobs > kMostLogprobs))
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("logprobs is {}; ask for 0 to {} alternatives",
+                                                         *request.logprobs, kMostLogprobs));
 }
 
 GenerateResult LocalEngine::generate(const GenerateRequest& request, const TextSink& sink,
                                      const std::stop_token& stop) {
-  check(request.prompt);
-  check_sampling(request.sampling);
-  Run run{request, sink, stop, {}, TextStream(request.stop)};
-  run.result.prompt_tokens = request.prompt.size();
-  run.result.finish = FinishReason::kCancelled;
-  const auto turn = turnstile_.enter(stop);
-  if (!turn) return run.result;
+  check(request);
+  const auto generation = std::make_shared<Generation>(
+      request, request.grammar ? &grammar_vocabulary() : nullptr, generation_context_, kv_pool_);
+  return scheduler_.run(generation, request, sink, stop);
+}
 
-  auto start = std::chrono::steady_clock::now();
-  KvSequence kv(kv_pool_);
-  const bool complete = prefill(kv, run);
-  run.result.prefill_seconds = seconds_since(start);
-  if (!complete) return run.result;
-
-  start = std::chrono::steady_clock::now();
-  run.result.finish = decode(kv, run);
-  if (run.result.finish != FinishReason::kCancelled && !run.emit(run.stream.finish()))
-    run.result.finish = FinishReason::kCancelled;
-  run.result.decode_seconds = seconds_since(start);
-  return run.result;
+void LocalEngine::compute_logits(const std::vector<int32_t>& tokens, size_t first, std::span<float> out) {
+  KvPool pool(config_, cache_dtype_, KvPool::pages_of(tokens.size()));
+  KvSequence kv(pool);
+  FATHOM_CHECK(kv.reserve(tokens.size()));
+  for (size_t at = 0; at < tokens.size();) {
+    const size_t end = std::min(at + Transformer::kChunk, at < first ? first : tokens.size());
+    const auto chunk = std::span(tokens).subspan(at, end - at);
+    if (at < first)
+      transformer_.forward(kv, chunk, SequenceChunk::Logits::kNone, {});
+    else
+      transformer_.forward(kv, chunk, SequenceChunk::Logits::kAll,
+                           out.subspan((at - first) * config_.vocab, chunk.size() * config_.vocab));
+    at = end;
+  }
 }
 
 std::vector<float> LocalEngine::logits(const std::vector<int32_t>& tokens, size_t first) {
@@ -245,21 +226,8 @@ std::vector<float> LocalEngine::logits(const std::vector<int32_t>& tokens, size_
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("logits from token {} on were asked for, but there are only {} tokens", first,
                             tokens.size()));
-  const auto turn = turnstile_.enter({});
-  KvPool pool(config_, weights_.cache_dtype(), KvPool::pages_of(tokens.size()));
-  KvSequence kv(pool);
-  FATHOM_CHECK(kv.reserve(tokens.size()));
   std::vector<float> out((tokens.size() - first) * config_.vocab);
-  for (size_t at = 0; at < tokens.size();) {
-    const size_t end = std::min(at + Transformer::kChunk, at < first ? first : tokens.size());
-    const auto chunk = std::span(tokens).subspan(at, end - at);
-    std::span<float> wanted;
-    if (at >= first)
-      wanted = std::span(out).subspan((at - first) * config_.vocab, chunk.size() * config_.vocab);
-    transformer_.forward(kv, chunk,
-                         wanted.empty() ? SequenceChunk::Logits::kNone : SequenceChunk::Logits::kAll, wanted);
-    at = end;
-  }
+  scheduler_.exclusively([&] { compute_logits(tokens, first, out); });
   return out;
 }
 

@@ -27,8 +27,8 @@ KvPool::KvPool(const model::ModelConfig& config, tensor::DType dtype, size_t pag
     : shape_(shape_of(config, dtype)),
       layers_(config.layers),
       page_bytes_(page_bytes(config, dtype)),
+      count_(pages),
       memory_(page_bytes_ * pages),
-      pages_(pages),
       index_(Order{&pages_}) {}
 
 size_t KvPool::page_bytes(const model::ModelConfig& config, tensor::DType dtype) {
@@ -47,7 +47,7 @@ bool KvPool::Order::less(const Key& a, const Key& b) {
 
 KvPool::Id KvPool::take() {
   Id id = kNone;
-  if (free_.empty() && untouched_ == pages_.size()) {
+  if (free_.empty() && pages_.size() == count_) {
     if (idle_.empty()) return kNone;
     empty(idle_.begin()->second);
   }
@@ -55,7 +55,8 @@ KvPool::Id KvPool::take() {
     id = free_.back();
     free_.pop_back();
   } else {
-    id = static_cast<Id>(untouched_++);
+    id = static_cast<Id>(pages_.size());
+    pages_.emplace_back();
   }
   pages_[id].holders = 1;
   ++held_;
@@ -136,13 +137,13 @@ KvPool::Match KvPool::find(uint64_t parent, std::span<const int32_t> tokens) con
 
 // ------------------------------------------------------------------ a sequence
 
-KvSequence::~KvSequence() {
+void KvSequence::release() {
   publish();
   const size_t full = tokens_.size() / KvPool::kPositions;
   const auto rest = std::span<const int32_t>(tokens_).subspan(full * KvPool::kPositions);
   if (!rest.empty() && !pool_->published(ids_[full]))
     ids_[full] = pool_->publish(ids_[full], parent_of(full), rest);
-  drop_pages(0);
+  discard();
 }
 
 tensor::PagedKv KvSequence::layer(size_t index) const {

@@ -43,11 +43,11 @@ class KvPool {
   static size_t page_bytes(const model::ModelConfig& config, tensor::DType dtype);
   static size_t pages_of(size_t positions) { return (positions + kPositions - 1) / kPositions; }
 
-  size_t pages() const { return pages_.size(); }
+  size_t pages() const { return count_; }
   /// Pages that hold something: of living sequences, or kept to be found.
   size_t used() const { return used_.load(std::memory_order_relaxed); }
   /// Pages that a sequence could have: empty ones and those that nobody holds.
-  size_t available() const { return pages_.size() - held_; }
+  size_t available() const { return count_ - held_; }
 
  private:
   friend class KvSequence;
@@ -100,8 +100,9 @@ class KvPool {
   tensor::KvShape shape_;
   size_t layers_;
   size_t page_bytes_;
+  size_t count_;
   tensor::Buffer memory_;
-  std::vector<Page> pages_;
+  std::vector<Page> pages_;      // those that were ever used
   std::set<Id, Order> index_;    // of published pages
   std::map<uint64_t, Id> idle_;  // published pages without holders, by `released`
   std::vector<Id> free_;         // empty pages that were used before
@@ -116,8 +117,7 @@ class KvPool {
 class KvSequence {
  public:
   explicit KvSequence(KvPool& pool) : pool_(&pool) {}
-  /// Leaves what was computed to be found (`publish`, and the last page as far as it is filled).
-  ~KvSequence();
+  ~KvSequence() { release(); }
   KvSequence(const KvSequence&) = delete;
   KvSequence& operator=(const KvSequence&) = delete;
 
@@ -141,6 +141,8 @@ class KvSequence {
   void truncate(size_t count);
   /// Leaves full pages to be found by others.
   void publish();
+  /// Gives all pages back and leaves what was computed to be found, the last page as far as it is filled.
+  void release();
   /// Gives all pages back; those not yet published are not kept.
   void discard();
 

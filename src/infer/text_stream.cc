@@ -36,7 +36,12 @@ std::string TextStream::push(std::string_view bytes) {
   if (stopped_) return {};
   held_ += bytes;
   size_t first = std::string::npos;
-  for (const std::string& stop : stops_) first = std::min(first, held_.find(stop));
+  for (const std::string& stop : stops_) {
+    const size_t at = held_.find(stop);
+    if (at >= first) continue;
+    first = at;
+    stopped_by_ = stop;
+  }
   if (first != std::string::npos) {
     stopped_ = true;
     std::string out = take(first);

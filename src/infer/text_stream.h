@@ -20,12 +20,15 @@ class TextStream {
   std::string finish();
   /// A stop string was found; the text ended before it.
   bool stopped() const { return stopped_; }
+  /// Which one; empty before.
+  const std::string& stopped_by() const { return stopped_by_; }
 
  private:
   std::string take(size_t count);
 
   std::vector<std::string> stops_;
   std::string held_;
+  std::string stopped_by_;
   bool stopped_ = false;
 };
 

@@ -12,7 +12,6 @@
 #include "base/error.h"
 #include "infer/sampler.h"
 #include "infer/text_stream.h"
-#include "infer/turnstile.h"
 
 namespace fathom::infer {
 namespace {
@@ -185,42 +184,14 @@ TEST(TextStreamTest, HoldsBackWhatMayBecomeAStopString) {
   EXPECT_EQ(stream.finish(), "");
 }
 
-TEST(TurnstileTest, OneAtATimeInOrder) {
-  Turnstile turnstile;
-  std::atomic<int> inside{0};
-  std::atomic<int> passed{0};
-  std::vector<std::jthread> threads;
-  for (int i = 0; i < 8; ++i) {
-    threads.emplace_back([&] {
-      for (int round = 0; round < 50; ++round) {
-        const auto turn = turnstile.enter({});
-        EXPECT_TRUE(turn);
-        EXPECT_EQ(inside.fetch_add(1), 0);
-        inside.fetch_sub(1);
-        passed.fetch_add(1);
-      }
-    });
-  }
-  threads.clear();
-  EXPECT_EQ(passed.load(), 400);
-}
-
-TEST(TurnstileTest, AWaiterCanGiveUpWithoutHoldingUpTheNext) {
-  Turnstile turnstile;
-  std::stop_source stop;
-  std::atomic<bool> gave_up{false};
-  std::atomic<bool> next_went{false};
-  std::jthread waiter, next;
-  {
-    const auto turn = turnstile.enter({});
-    waiter = std::jthread([&] { gave_up = !turnstile.enter(stop.get_token()); });
-    next = std::jthread([&] { next_went = static_cast<bool>(turnstile.enter({})); });
-    stop.request_stop();
-    waiter.join();
-    EXPECT_TRUE(gave_up.load());
-  }
-  next.join();
-  EXPECT_TRUE(next_went.load());
+TEST(TextStreamTest, SaysWhichStringStopped) {
+  TextStream stream({"later", "now", "no"});
+  EXPECT_EQ(stream.push("it is now later"), "it is ");
+  EXPECT_EQ(stream.stopped_by(), "now");
+  TextStream none({"x"});
+  none.push("abc");
+  none.finish();
+  EXPECT_EQ(none.stopped_by(), "");
 }
 
 }  // namespace

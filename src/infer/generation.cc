@@ -1,0 +1,147 @@
+#include "infer/generation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "tensor/ops.h"
+
+namespace fathom::infer {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+}  // namespace
+
+Generation::Generation(const GenerateRequest& request, const GrammarVocabulary* vocabulary,
+                       const GenerationContext& context, KvPool& pool)
+    : context_(context),
+      most_(std::min(request.max_tokens, context.context - request.prompt.size())),
+      ignore_end_(request.ignore_end),
+      keep_special_(request.keep_special),
+      lookup_on_(request.lookup),
+      logprobs_(request.logprobs),
+      sampler_(request.sampling),
+      stream_(request.stop),
+      history_(request.prompt),
+      kv_(pool) {
+  if (request.grammar) matcher_.emplace(request.grammar, *vocabulary);
+  history_.reserve(request.prompt.size() + std::min<size_t>(most_, 1024));
+  result_.prompt_tokens = request.prompt.size();
+  result_.finish = FinishReason::kCancelled;
+  outbox_.note(result_);
+}
+
+void Generation::begin() {
+  if (!std::exchange(began_, true)) begun_ = Clock::now();
+  adopt();
+}
+
+void Generation::adopt() {
+  // The last token is always computed: its logits are wanted.
+  const size_t found = kv_.adopt(history().first(history_.size() - 1));
+  if (result_.completion_tokens > 0 || found == 0) return;
+  result_.cached_tokens += found;
+  outbox_.note(result_);
+}
+
+std::span<const int32_t> Generation::guess(size_t most) {
+  guess_.clear();
+  // The token due comes on top of the guessed ones.
+  const size_t left = most_ - std::min(most_, result_.completion_tokens);
+  if (lookup_on_ && left > 1) lookup_.propose(history_, std::min(most, left - 1), guess_);
+  return guess_;
+}
+
+void Generation::preempt() {
+  guess_.clear();
+  kv_.publish();
+  kv_.discard();
+}
+
+void Generation::advance(std::span<float> logits, size_t vocabulary) {
+  try {
+    if (answering_ == Clock::time_point{}) {
+      result_.prefill_seconds = seconds_since(begun_);
+      answering_ = Clock::now();
+      outbox_.note(result_);
+    }
+    size_t accepted = 0;
+    choose(logits.first(vocabulary));
+    while (!over_ && accepted < guess_.size() && history_.back() == guess_[accepted]) {
+      ++accepted;
+      ++result_.guessed_tokens;
+      choose(logits.subspan(accepted * vocabulary, vocabulary));
+    }
+    if (!guess_.empty() && (!over_ || accepted == guess_.size())) lookup_.learn(guess_.size(), accepted);
+    // The last token is not computed yet; what was guessed wrongly never was.
+    kv_.truncate(std::min(kv_.tokens().size(), history_.size() - (over_ ? 0 : 1)));
+  } catch (...) {
+    error_ = std::current_exception();
+    over_ = true;
+  }
+  guess_.clear();
+}
+
+bool Generation::ends(int32_t token) const {
+  return context_.tokenizer.is_end(token) && (matcher_ || !ignore_end_);
+}
+
+void Generation::choose(std::span<float> logits) {
+  if (!tensor::all_finite(logits.data(), logits.size()))
+    throw Error(
+        ErrorCode::kCorrupt,
+        fmt::format("{}: the model computed numbers that are not finite; its weights are damaged, get the "
+                    "file again",
+                    context_.model));
+  if (result_.completion_tokens >= most_) return finish(FinishReason::kLength);
+  if (logprobs_) own_logits_.assign(logits.begin(), logits.end());
+  const int32_t token =
+      sampler_.sample(logits, history_, result_.prompt_tokens, matcher_ ? &*matcher_ : nullptr);
+  if (ends(token)) return finish(FinishReason::kStop);
+  std::optional<TokenChoice> choice;
+  if (logprobs_) choice = describe(own_logits_, token, *logprobs_);
+  say(token, std::move(choice));
+}
+
+void Generation::say(int32_t token, std::optional<TokenChoice> choice) {
+  const model::Tokenizer& tokenizer = context_.tokenizer;
+  history_.push_back(token);
+  ++result_.completion_tokens;
+  std::string text;
+  if (static_cast<size_t>(token) < tokenizer.size()) {
+    const bool special = keep_special_ && tokenizer.is_control(token);
+    text = stream_.push(special ? tokenizer.text(token) : tokenizer.piece(token));
+  }
+  outbox_.put({std::move(choice), std::move(text)});
+  if (matcher_) matcher_->accept(token);
+  if (stream_.stopped() || (matcher_ && matcher_->must_end())) return finish(FinishReason::kStop);
+  if (result_.completion_tokens >= most_) finish(FinishReason::kLength);
+}
+
+void Generation::finish(FinishReason reason) {
+  over_ = true;
+  result_.finish = reason;
+  result_.stop_string = stream_.stopped_by();
+  result_.text = stream_.finish();  // what was held back; the reader puts it after the rest
+}
+
+void Generation::close() {
+  if (error_) return fail(error_);
+  if (answering_ != Clock::time_point{}) result_.decode_seconds = seconds_since(answering_);
+  kv_.release();
+  outbox_.close(result_);
+}
+
+void Generation::fail(std::exception_ptr error) {
+  kv_.discard();
+  outbox_.fail(std::move(error));
+}
+
+}  // namespace fathom::infer
