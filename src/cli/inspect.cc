@@ -56,7 +56,7 @@ json to_json(const model::Inspection& from, bool tensors) {
 std::string human(uint64_t value) { return human_count(static_cast<double>(value)); }
 
 void row(std::string_view label, const std::string& value) {
-  if (!value.empty()) std::cout << fmt::format("  {:<18} {}\n", label, value);
+  if (!value.empty()) std::cout << fmt::format("  {:<24} {}\n", label, value);
 }
 
 void show_summary(const model::Inspection& from) {

@@ -131,7 +131,8 @@ void choose(const Chooser& chooser, QuantizedTensor& tensor) {
     tensor.fell_back = tensor.dtype != wanted;
   }
   const DType from = *tensor.sources[0]->dtype;
-  tensor.requantized = tensor::block_size(from) > 1 && from != tensor.dtype;
+  tensor.requantized =
+      from != tensor.dtype && tensor::block_size(from) > 1 && tensor::block_size(tensor.dtype) > 1;
   uint64_t rows = 1;
   for (size_t d = 1; d < tensor.shape.size(); ++d) rows *= tensor.shape[d];
   tensor.bytes = rows * tensor::row_bytes(tensor.dtype, static_cast<size_t>(tensor.shape[0]));
