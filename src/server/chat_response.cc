@@ -19,23 +19,6 @@ using nlohmann::json;
 
 constexpr size_t kTitleBytes = 80;
 
-bool has_web_address(const live::Post& post) {
-  const std::string_view url = post.url;
-  return url.substr(0, 7) == "http://" || url.substr(0, 8) == "https://";
-}
-
-/// "@handle: the beginning of the post ..."
-std::string title(const live::Post& post) {
-  std::string text = post.text.substr(0, kTitleBytes);
-  if (text.size() < post.text.size()) {
-    text.resize(text.size() - incomplete_utf8_tail(text));
-    text += "...";
-  }
-  std::replace_if(
-      text.begin(), text.end(), [](char c) { return c == '\n' || c == '\r' || c == '\t'; }, ' ');
-  return post.author.handle.empty() ? text : fmt::format("@{}: {}", post.author.handle, text);
-}
-
 json citation_json(const Citation& citation, std::string_view text) {
   const live::Post& post = citation.post;
   const size_t begin = std::min(citation.passage_begin, post.text.size());
@@ -52,20 +35,28 @@ json citation_json(const Citation& citation, std::string_view text) {
   return out;
 }
 
-/// Distinct documents that were read or cited.
-size_t sources_used(const Answer& answer) {
-  std::set<std::string> keys;
-  for (const auto& post : answer.read) keys.insert(post.key());
-  for (const auto& citation : answer.citations) keys.insert(citation.post.key());
-  return keys.size();
-}
-
 }  // namespace
 
 size_t code_points_before(std::string_view text, size_t offset) {
   const auto prefix = text.substr(0, std::min(offset, text.size()));
   return static_cast<size_t>(std::count_if(
       prefix.begin(), prefix.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+bool has_web_address(const live::Post& post) {
+  const std::string_view url = post.url;
+  return url.substr(0, 7) == "http://" || url.substr(0, 8) == "https://";
+}
+
+std::string post_title(const live::Post& post) {
+  std::string text = post.text.substr(0, kTitleBytes);
+  if (text.size() < post.text.size()) {
+    text.resize(text.size() - incomplete_utf8_tail(text));
+    text += "...";
+  }
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return c == '\n' || c == '\r' || c == '\t'; }, ' ');
+  return post.author.handle.empty() ? text : fmt::format("@{}: {}", post.author.handle, text);
 }
 
 std::string_view finish_reason(infer::FinishReason finish) {
@@ -89,7 +80,7 @@ json annotations_json(const std::vector<Citation>& citations, std::string_view t
     out.push_back({{"type", "url_citation"},
                    {"url_citation",
                     {{"url", citation.post.url},
-                     {"title", title(citation.post)},
+                     {"title", post_title(citation.post)},
                      {"start_index", code_points_before(text, citation.begin)},
                      {"end_index", code_points_before(text, citation.end)}}}});
   }
@@ -123,6 +114,13 @@ json outcome_json(const Answer& answer, const ChatView& view) {
               {"steps", std::move(steps)}};
   if (view.return_citations) out["citations"] = citations_json(answer.citations, answer.text);
   return out;
+}
+
+size_t sources_used(const Answer& answer) {
+  std::set<std::string> keys;
+  for (const auto& post : answer.read) keys.insert(post.key());
+  for (const auto& citation : answer.citations) keys.insert(citation.post.key());
+  return keys.size();
 }
 
 json completion_usage_json(size_t prompt, size_t cached, size_t completion, size_t reasoning) {

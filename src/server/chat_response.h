@@ -28,6 +28,11 @@ struct ChatView {
 /// Code points before byte `offset` of `text` (clamped to its end).
 size_t code_points_before(std::string_view text, size_t offset);
 
+/// Its address can be linked to.
+bool has_web_address(const live::Post& post);
+/// "@handle: the beginning of the post ..."
+std::string post_title(const live::Post& post);
+
 std::string_view finish_reason(infer::FinishReason finish);
 
 /// URLs of the cited posts, each once, in order of first appearance; posts without an http(s) address have none.
@@ -40,6 +45,8 @@ nlohmann::json step_json(const answer::Step& step);
 nlohmann::json posts_json(const std::vector<live::Post>& posts);
 /// The member "fathom" of a finished answer, without `read`.
 nlohmann::json outcome_json(const answer::Answer& answer, const ChatView& view);
+/// Distinct documents that were read or cited.
+size_t sources_used(const answer::Answer& answer);
 nlohmann::json usage_json(const answer::Answer& answer, const ChatView& view);
 /// OpenAI's object with all of its details; `reasoning` is part of `completion`.
 nlohmann::json completion_usage_json(size_t prompt, size_t cached, size_t completion, size_t reasoning);

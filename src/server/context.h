@@ -15,6 +15,7 @@
 namespace fathom::server {
 
 class Feed;
+class ResponseStore;
 
 /// Generations that may be under way together, so that the engine's own queue does not fill up. Thread-safe.
 class Slots {
@@ -54,6 +55,7 @@ struct Context {
   Metrics& metrics;
   Feed& feed;
   Slots& generations;
+  ResponseStore& responses;
   bool needs_key = false;
   std::function<Metrics::Gauges()> gauges;  // all but the store's
 };
@@ -73,6 +75,7 @@ std::string fingerprint(const Context& context);
 void add_chat_routes(Router& router, const Context& context);
 void add_completion_routes(Router& router, const Context& context);
 void add_embedding_routes(Router& router, const Context& context);
+void add_response_routes(Router& router, const Context& context);
 void add_token_routes(Router& router, const Context& context);
 void add_post_routes(Router& router, const Context& context);
 void add_search_routes(Router& router, const Context& context);

@@ -1,6 +1,7 @@
 #include "server/listener.h"
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -86,11 +87,6 @@ class BeastListener final : public Listener {
   void drain() override {
     if (threads_.empty()) return;
     shared_.draining = true;
-    asio::post(acceptor_.get_executor(), [this] {
-      error_code ignored;
-      acceptor_.close(ignored);
-      retry_.cancel();
-    });
     for (const auto& session : sessions()) session->close_when_idle();
   }
 
@@ -104,6 +100,12 @@ class BeastListener final : public Listener {
   }
 
   void disconnect() override {
+    closing_ = true;
+    asio::post(acceptor_.get_executor(), [this] {
+      error_code ignored;
+      acceptor_.close(ignored);
+      retry_.cancel();
+    });
     for (const auto& session : sessions()) session->close();
   }
 
@@ -140,7 +142,7 @@ class BeastListener final : public Listener {
 
   void accept() {
     acceptor_.async_accept(asio::make_strand(io_), [this](error_code ec, tcp::socket socket) {
-      if (shared_.draining || ec == asio::error::operation_aborted) return;
+      if (closing_ || ec == asio::error::operation_aborted) return;
       if (ec) return accept_later(ec);
       admit(std::move(socket));
       accept();
@@ -152,7 +154,7 @@ class BeastListener final : public Listener {
     log().warn("cannot accept a connection: {}", ec.message());
     retry_.expires_after(std::chrono::milliseconds(100));
     retry_.async_wait([this](error_code stopped) {
-      if (!stopped && !shared_.draining) accept();
+      if (!stopped && !closing_) accept();
     });
   }
 
@@ -165,7 +167,7 @@ class BeastListener final : public Listener {
       forget_ended_sessions();
       sessions_.push_back(session);
     }
-    if (shared_.draining) session->close_when_idle();  // `drain` may have missed it
+    if (closing_) session->close();  // `disconnect` may have missed it
   }
 
   void forget_ended_sessions() {
@@ -187,6 +189,7 @@ class BeastListener final : public Listener {
   const ServerLimits limits_;
   const size_t io_threads_;
   SessionShared shared_;
+  std::atomic<bool> closing_{false};
   asio::io_context io_;
   asio::executor_work_guard<asio::io_context::executor_type> work_guard_{io_.get_executor()};
   tcp::acceptor acceptor_;  // used by one handler at a time

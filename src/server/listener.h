@@ -51,13 +51,13 @@ class Listener {
   virtual size_t connections() const = 0;
   /// Begins to serve.
   virtual void start() = 0;
-  /// Takes no further connections and requests; running ones go on. Idle connections close.
+  /// Running requests go on. Idle connections close; a new one is served one request, which the application refuses.
   virtual void drain() = 0;
   /// Waits until no request runs. False: not within `wait`.
   virtual bool wait_idle(std::chrono::milliseconds wait) = 0;
   /// Requests the stop of every running request.
   virtual void cancel() = 0;
-  /// Closes all connections; replies go nowhere from here on.
+  /// Takes no further connections and closes all; replies go nowhere from here on.
   virtual void disconnect() = 0;
   /// Ends the I/O threads. REQUIRES: no request runs.
   virtual void close() = 0;

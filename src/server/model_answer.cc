@@ -7,8 +7,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "infer/tool_calls.h"
 #include "server/api_error.h"
 #include "server/generation.h"
+#include "server/http.h"
 #include "server/reasoning_split.h"
 
 namespace fathom::server {
@@ -25,37 +27,115 @@ bool ends_with_think(const infer::Engine& engine, const std::vector<int32_t>& pr
   return end != std::string::npos && std::string_view(tail).substr(0, end + 1).ends_with("<think>");
 }
 
+bool is_space(std::string_view text) { return text.find_first_not_of(" \t\r\n") == std::string_view::npos; }
+
 /// Makes deltas of one choice's text, and the whole choice of its deltas.
 class ChoiceReader {
  public:
-  explicit ChoiceReader(ReasoningSplit::Start start) : split_(start) {}
+  /// `format`: the text may hold calls in it; else null.
+  ChoiceReader(ReasoningSplit::Start start, const infer::ToolFormat* format) : split_(start) {
+    if (format != nullptr) calls_.emplace(*format);
+  }
 
   ModelDelta push(std::string_view text, std::span<const infer::TokenChoice> tokens) {
-    return take(split_.push(text), tokens);
+    return take(split_.push(text), tokens, false);
   }
 
   ModelDelta finish(infer::FinishReason finish) {
     whole_.finish = finish;
-    return take(split_.finish(), {});
+    return take(split_.finish(), {}, true);
   }
 
   ModelChoice& whole() { return whole_; }
 
  private:
-  ModelDelta take(ReasoningSplit::Parts parts, std::span<const infer::TokenChoice> tokens) {
+  ModelDelta take(ReasoningSplit::Parts parts, std::span<const infer::TokenChoice> tokens, bool last) {
     ModelDelta delta;
     delta.tokens.assign(tokens.begin(), tokens.end());
     delta.reasoning = std::move(parts.reasoning);
-    delta.content = std::move(parts.content);
+    if (calls_) {
+      take_events(calls_->push(parts.content), delta);
+      if (last) take_events(calls_->finish(), delta);
+    } else {
+      delta.content = std::move(parts.content);
+    }
     whole_.reasoning += delta.reasoning;
     whole_.content += delta.content;
     whole_.tokens.insert(whole_.tokens.end(), tokens.begin(), tokens.end());
     return delta;
   }
 
+  void take_events(const std::vector<infer::ToolEvent>& events, ModelDelta& delta) {
+    using Kind = infer::ToolEvent::Kind;
+    for (const auto& event : events) {
+      if (event.kind == Kind::kContent) {
+        take_content(event.text, delta);
+      } else if (event.kind == Kind::kCallBegin) {
+        space_.clear();
+        whole_.calls.push_back({"call_" + random_hex().substr(0, 24), event.name, ""});
+        delta.calls.push_back({event.index, whole_.calls.back()});
+      } else if (event.kind == Kind::kArguments && event.index < whole_.calls.size()) {
+        whole_.calls[event.index].arguments += event.text;
+        add_arguments(event, delta);
+      }
+    }
+  }
+
+  /// White space around calls belongs to their format.
+  void take_content(const std::string& text, ModelDelta& delta) {
+    space_ += text;
+    if (is_space(space_)) return;
+    delta.content += std::exchange(space_, {});
+  }
+
+  static void add_arguments(const infer::ToolEvent& event, ModelDelta& delta) {
+    if (delta.calls.empty() || delta.calls.back().index != event.index)
+      delta.calls.push_back({event.index, {}});
+    delta.calls.back().piece.arguments += event.text;
+  }
+
   ReasoningSplit split_;
+  std::optional<infer::ToolCallParser> calls_;
+  std::string space_;  // held back
   ModelChoice whole_;
 };
+
+infer::ToolChoice tool_choice(const ToolsRequest& tools) {
+  using Mode = infer::ToolChoice::Mode;
+  if (tools.choice == ToolsRequest::Choice::kRequired) return {Mode::kRequired, {}};
+  if (tools.choice == ToolsRequest::Choice::kNamed) return {Mode::kNamed, tools.name};
+  return {Mode::kAuto, {}};
+}
+
+/// Errors of what the client's own tools and messages are made of, as ApiError 400 about `param`.
+template <class Call>
+auto blaming(const std::string& param, Call call) {
+  try {
+    return call();
+  } catch (const Error& error) {
+    const bool unsupported = error.code() == ErrorCode::kUnsupported;
+    if (!unsupported && error.code() != ErrorCode::kInvalidArgument &&
+        error.code() != ErrorCode::kResourceExhausted)
+      throw;
+    throw ApiError(400, error.what(), unsupported ? "unsupported" : "invalid_value", param);
+  }
+}
+
+/// The prompt; tools and what became of them go through the model's own format.
+std::vector<int32_t> render(const infer::Engine& engine, const ModelQuestion& question,
+                            const infer::ToolFormat& format) {
+  const nlohmann::ordered_json* tools = question.tools.active() ? question.tools.tools.get() : nullptr;
+  if (tools == nullptr && question.conversation.tool_param.empty())
+    return blaming(question.messages_param,
+                   [&] { return engine.tokenize_chat(question.conversation.plain); });
+  return blaming(question.messages_param, [&] {
+    const auto messages = format.messages(*question.conversation.messages, tools);
+    infer::ChatRequest chat;
+    chat.messages = &messages;
+    if (format.template_takes_tools()) chat.tools = tools;
+    return engine.apply_template(chat);
+  });
+}
 
 }  // namespace
 
@@ -66,14 +146,27 @@ struct ModelAnswerer::Prepared {
   infer::GenerateRequest request;
   size_t choices = 1;
   ReasoningSplit::Start start = ReasoningSplit::Start::kUnknown;
+  std::optional<infer::ToolFormat> format;  // the answer may hold calls in it
+
+  void hold_to_tools(const ToolsRequest& tools, infer::ToolFormat with);
 };
+
+void ModelAnswerer::Prepared::hold_to_tools(const ToolsRequest& tools, infer::ToolFormat with) {
+  request.grammar =
+      blaming("tools", [&] { return with.grammar(*tools.tools, tool_choice(tools), tools.parallel); });
+  request.keep_special = with.needs_special_tokens();
+  for (auto& stop : with.stops()) request.stop.push_back(std::move(stop));
+  if (tools.choice != ToolsRequest::Choice::kAuto) start = ReasoningSplit::Start::kAnswer;
+  format = std::move(with);
+}
 
 ModelAnswerer::ModelAnswerer(const Context& context, const ModelQuestion& question)
     : context_(context), prepared_(std::make_unique<Prepared>(take_slots(context, question.choices))) {
   const infer::Engine& engine = *context.services.engine;
   infer::GenerateRequest& request = prepared_->request;
   check_logit_bias(question.sampling, engine.info().vocabulary);
-  request.prompt = engine.tokenize_chat(question.conversation.plain);
+  auto format = infer::ToolFormat::detect(engine.chat_template());
+  request.prompt = render(engine, question, format);
   const size_t room =
       require_room(engine, request.prompt.size(), question.messages_param, "the conversation");
   request.max_tokens = std::min(question.max_tokens.value_or(kAnswerTokens), room);
@@ -82,12 +175,20 @@ ModelAnswerer::ModelAnswerer(const Context& context, const ModelQuestion& questi
   infer::Sampling defaults;
   defaults.seed = fresh_seed();
   request.sampling = question.sampling.over(std::move(defaults));
-  request.grammar = make_grammar(question.format);
   prepared_->choices = question.choices;
-  if (request.grammar) {
+  if (ends_with_think(engine, request.prompt)) prepared_->start = ReasoningSplit::Start::kThinking;
+  if (question.tools.active()) {
+    if (question.format.kind != TextFormat::Kind::kText &&
+        question.tools.choice == ToolsRequest::Choice::kAuto)
+      throw ApiError(
+          400,
+          "response_format is not supported together with tools that may or may not be called; set "
+          "tool_choice to \"none\" or \"required\"",
+          "unsupported", "response_format");
+    prepared_->hold_to_tools(question.tools, std::move(format));
+  } else if (auto grammar = make_grammar(question.format)) {
+    request.grammar = std::move(grammar);
     prepared_->start = ReasoningSplit::Start::kAnswer;
-  } else if (ends_with_think(engine, request.prompt)) {
-    prepared_->start = ReasoningSplit::Start::kThinking;
   }
 }
 
@@ -95,7 +196,9 @@ ModelAnswerer::~ModelAnswerer() = default;
 
 ModelAnswer ModelAnswerer::run(const Events& events, const std::stop_token& stop) {
   const auto started = SteadyClock::now();
-  std::vector<ChoiceReader> readers(prepared_->choices, ChoiceReader(prepared_->start));
+  std::vector<ChoiceReader> readers;
+  for (size_t i = 0; i < prepared_->choices; ++i)
+    readers.emplace_back(prepared_->start, prepared_->format ? &*prepared_->format : nullptr);
   std::vector<infer::GenerateRequest> jobs(prepared_->choices, prepared_->request);
   for (size_t i = 0; i < jobs.size(); ++i) jobs[i].sampling.seed = choice_seed(jobs[i].sampling.seed, i);
 

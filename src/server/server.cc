@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -15,6 +16,7 @@
 #include "server/feed.h"
 #include "server/listener.h"
 #include "server/posts_body.h"
+#include "server/response_store.h"
 #include "server/workers.h"
 
 namespace fathom::server {
@@ -38,6 +40,12 @@ ApiError overloaded(Lane lane) {
           ? ApiError(429, "too many answers are being made; try again in a moment", "rate_limit_exceeded")
           : ApiError(503, "the server is busy; try again in a moment", "overloaded");
   error.headers.emplace_back("Retry-After", lane == Lane::kAnswers ? "2" : "1");
+  return error;
+}
+
+ApiError shutting_down() {
+  ApiError error(503, "the server is shutting down; try another, or again in a moment", "shutting_down");
+  error.headers.emplace_back("Retry-After", "5");
   return error;
 }
 
@@ -73,11 +81,13 @@ class ServerImpl final : public Server, private Application {
         metrics_(options_.version),
         feed_(services_, options_.limits),
         generations_(options_.limits.generations_at_once),
+        responses_(options_.limits.stored_responses, options_.limits.stored_response_bytes),
         context_{options_,
                  services_,
                  metrics_,
                  feed_,
                  generations_,
+                 responses_,
                  access_.needs_key(),
                  [this] { return gauges(); }},
         requests_(options_.limits.requests_at_once, options_.limits.requests_waiting),
@@ -85,6 +95,7 @@ class ServerImpl final : public Server, private Application {
     add_chat_routes(router_, context_);
     add_completion_routes(router_, context_);
     add_embedding_routes(router_, context_);
+    add_response_routes(router_, context_);
     add_token_routes(router_, context_);
     add_post_routes(router_, context_);
     add_search_routes(router_, context_);
@@ -128,6 +139,7 @@ class ServerImpl final : public Server, private Application {
  private:
   Admission admit(const Request& head) override {
     Admission out;
+    if (draining_) return refused(std::move(out), shutting_down());
     if (const auto error = protocol_refusal(head)) return refused(std::move(out), *error);
     if (const auto error = access_.refusal(head, true)) return refused(std::move(out), *error);
     auto match = router_.find(head.method, head.path);
@@ -192,6 +204,7 @@ class ServerImpl final : public Server, private Application {
   void shut_down(milliseconds drain) {
     if (ended_) return;
     ended_ = true;
+    draining_ = true;
     listener_->drain();
     feed_.stop();
     if (!listener_->wait_idle(drain)) {
@@ -210,11 +223,13 @@ class ServerImpl final : public Server, private Application {
   Metrics metrics_;
   Feed feed_;
   Slots generations_;
+  ResponseStore responses_;
   const Context context_;
   Router router_;
   Workers requests_, answers_;
   std::unique_ptr<Listener> listener_;
 
+  std::atomic<bool> draining_{false};
   std::mutex mutex_;
   std::condition_variable stopped_;
   bool stopping_ = false;

@@ -46,7 +46,9 @@ struct ServerLimits {
   size_t answers_waiting = 256;      // more is 429 with Retry-After
   size_t generations_at_once = 192;  // of the model, running or waiting in it; more is 429 with Retry-After
   std::chrono::milliseconds answer_time{
-      600'000};                   // of the model, then the answer ends where it is; 0: no limit
+      600'000};                    // of the model, then the answer ends where it is; 0: no limit
+  size_t stored_responses = 1024;  // of POST /v1/responses; the least recently used go first
+  size_t stored_response_bytes = size_t{64} << 20;
   size_t requests_at_once = 4;    // threads for all other work
   size_t requests_waiting = 256;  // more is 503
   std::chrono::milliseconds header_timeout{10'000};
@@ -56,7 +58,7 @@ struct ServerLimits {
   std::chrono::milliseconds idle_timeout{75'000};   // between the requests of a connection
   std::chrono::milliseconds write_timeout{30'000};  // a client that takes nothing for so long is dropped
   std::chrono::milliseconds ping{5'000};            // between two signs of life on a silent event stream
-  std::chrono::milliseconds drain{5'000};  // what running requests get to finish when the server stops
+  std::chrono::milliseconds drain{20'000};  // what running requests get to finish when the server stops
 };
 
 struct ServerOptions {

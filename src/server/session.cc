@@ -69,7 +69,8 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
         shared_(shared),
         read_timer_(socket_.get_executor()),
         write_timer_(socket_.get_executor()),
-        ping_timer_(socket_.get_executor()) {
+        ping_timer_(socket_.get_executor()),
+        newcomer_(shared.draining) {
     ++shared_.open;
   }
 
@@ -89,7 +90,7 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
 
   void close_when_idle() override {
     post([](Session& self) {
-      if (self.phase_ == Phase::kIdle) self.shut();
+      if (self.phase_ == Phase::kIdle && !self.newcomer_) self.shut();
     });
   }
 
@@ -125,7 +126,7 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
   // Reading a request.
 
   void wait_for_request() {
-    if (shared_.draining) return linger();
+    if (shared_.draining && !(newcomer_ && answer_number_ == 0)) return linger();
     parser_.reset();
     if (buffer_.size() > 0) return read_head();
     phase_ = Phase::kIdle;
@@ -169,6 +170,7 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
     if (ec) return refuse(parse_failure(ec, shared_.limits.header_bytes));
     if (!take_head()) return refuse(ApiError(400, "the request's target is not a path", "bad_request"));
 
+    if (shared_.draining) framing_.keep_alive = false;
     auto admission = shared_.application.admit(request_);
     route_name_ = std::move(admission.name);
     if (admission.refusal) return answer_whole(std::move(*admission.refusal));
@@ -506,6 +508,7 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
   std::optional<Parser> parser_;
   Phase phase_ = Phase::kIdle;
   bool late_ = false;
+  const bool newcomer_;  // came while the server shuts down: told so, once
   SteadyClock::time_point started_at_{}, last_write_{};
 
   Request request_;

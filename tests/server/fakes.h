@@ -142,6 +142,20 @@ class FakeEngine final : public infer::Engine {
       out.insert(out.end(), message.content.begin(), message.content.end());
     return out;
   }
+  std::vector<int32_t> apply_template(const infer::ChatRequest& request) const override {
+    std::string text;
+    for (const auto& message : *request.messages) text += message.value("content", "");
+    {
+      std::lock_guard lock(mutex_);
+      last_messages = *request.messages;
+    }
+    return {text.begin(), text.end()};
+  }
+  std::string chat_template() const override { return template_text; }
+  std::vector<float> logits(const std::vector<int32_t>& tokens, size_t first) override {
+    std::vector<float> out((tokens.size() - first) * info_.vocabulary);  // all alike: 1/256 each
+    return out;
+  }
   infer::GenerateResult generate(const infer::GenerateRequest& request, const infer::TextSink& sink,
                                  const std::stop_token& stop) override {
     {
@@ -151,9 +165,12 @@ class FakeEngine final : public infer::Engine {
     }
     return script(request, sink, stop);
   }
+  void set_context(size_t tokens) { info_.context = tokens; }
   infer::EngineStatus status() const override { return engine_status; }
 
   infer::EngineStatus engine_status;
+  std::string template_text;
+  mutable nlohmann::ordered_json last_messages;  // of apply_template
   std::vector<infer::GenerateRequest> requests;  // all of them, in order of arrival
   Script script = [](const infer::GenerateRequest& request, const infer::TextSink& sink,
                      const std::stop_token&) {
@@ -169,8 +186,44 @@ class FakeEngine final : public infer::Engine {
   std::optional<infer::GenerateRequest> last_request;
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   infer::ModelInfo info_;
+};
+
+/// A script that says `text` in pieces of `size` bytes, each byte a token with a log probability of -0.5.
+inline FakeEngine::Script says(const std::string& text, size_t size = 4) {
+  return [text, size](const infer::GenerateRequest& request, const infer::TextSink& sink,
+                      const std::stop_token&) {
+    infer::GenerateResult result;
+    result.prompt_tokens = request.prompt.size();
+    for (size_t at = 0; at < text.size(); at += size) {
+      const std::string piece = text.substr(at, size);
+      for (const char c : piece) {
+        if (request.on_token) request.on_token({c, -0.5f, {{c, -0.5f}, {'z', -2.5f}}});
+        ++result.completion_tokens;
+      }
+      result.text += piece;
+      if (sink(piece)) continue;
+      result.finish = infer::FinishReason::kCancelled;
+      break;
+    }
+    return result;
+  };
+}
+
+/// Vectors of four numbers made of a text's length.
+class FakeEmbedder final : public infer::Embedder {
+ public:
+  FakeEmbedder() { info_ = {"tiny-embedder", "bert", 4, 64}; }
+  const infer::EmbedderInfo& info() const override { return info_; }
+  std::vector<infer::Embedding> embed(std::span<const std::string> texts) override {
+    std::vector<infer::Embedding> out;
+    for (const auto& text : texts) out.push_back({{0.6f, 0.0f, 0.8f, 0.0f}, text.size()});
+    return out;
+  }
+
+ private:
+  infer::EmbedderInfo info_;
 };
 
 /// "Grüße [1]. Done [2]." in two pieces, from two posts of which the second has no web address.
@@ -266,6 +319,7 @@ class TestServer {
     services = std::make_unique<Services>(Services{.store = store,
                                                    .assistant = assistant,
                                                    .engine = with_engine ? &engine : nullptr,
+                                                   .embedder = with_embedder ? &embedder : nullptr,
                                                    .clock = clock,
                                                    .sources_status = sources_status,
                                                    .fiction_feed = fiction});
@@ -281,13 +335,18 @@ class TestServer {
   uint16_t port() const { return server->port(); }
 
   Answer chat(const nlohmann::json& body, HeaderList headers = {}) const {
+    return post("/v1/chat/completions", body, std::move(headers));
+  }
+  Answer post(const std::string& path, const nlohmann::json& body, HeaderList headers = {}) const {
     headers.emplace_back("Content-Type", "application/json");
-    return ask(port(), "POST", "/v1/chat/completions", headers, body.dump());
+    return ask(port(), "POST", path, headers, body.dump());
   }
 
   ServerOptions options;
   FakeStore store;
   FakeEngine engine;
+  FakeEmbedder embedder;
+  bool with_embedder = false;
   FakeAssistant assistant;
   ManualClock clock{kNow};
   std::function<nlohmann::json()> sources_status;
@@ -296,6 +355,16 @@ class TestServer {
   std::unique_ptr<Server> server;
   std::jthread thread;
 };
+
+/// The JSON of the events of a stream, [DONE] left out.
+inline std::vector<nlohmann::json> event_data(const Answer& answer) {
+  std::vector<nlohmann::json> out;
+  for (const auto& event : parse_events(answer.body)) {
+    if (event.count("data") != 0 && event.at("data") != "[DONE]")
+      out.push_back(nlohmann::json::parse(event.at("data")));
+  }
+  return out;
+}
 
 inline nlohmann::json user_says(const std::string& text, const std::string& model = "fathom") {
   return {{"model", model}, {"messages", {{{"role", "user"}, {"content", text}}}}};

@@ -313,6 +313,13 @@ TEST(Protocol, StopLetsARunningAnswerFinishAndTakesNoMore) {
   ASSERT_TRUE(started.wait());
   server.server->stop();
   EXPECT_TRUE(idle.ends());
+  Client late(port);
+  late.send(request_text("GET", "/healthz"));
+  const Answer refused = late.read();
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_EQ(refused.error()["code"], "shutting_down");
+  EXPECT_FALSE(refused.header("retry-after").empty());
+  EXPECT_TRUE(late.ends());
   release.open();
   const Answer answer = busy.read();
   EXPECT_EQ(answer.status, 200);
