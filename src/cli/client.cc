@@ -56,6 +56,7 @@ Client::Client(const std::filesystem::path& state, bool with_model) : transport_
   options.sources = {};
   options.announce = false;
   if (!with_model) options.model = "none";
+  options.embedding_model = "none";
   own_ = std::make_unique<Instance>(options);
   own_->start();
   url_ = own_->url();

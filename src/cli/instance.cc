@@ -19,6 +19,7 @@
 #include "live/hackernews.h"
 #include "live/source.h"
 #include "live/world.h"
+#include "model/inspect.h"
 
 namespace fathom::cli {
 namespace {
@@ -121,20 +122,44 @@ std::string describe(const Feed& feed) {
   return names.empty() ? "none; post to /v1/posts" : names;
 }
 
-/// The model to serve, or nothing: "auto" never fails, a file that was named does.
-std::unique_ptr<infer::Engine> load_model(const InstanceOptions& options, ThreadPool& pool) {
-  if (options.model == "none") return nullptr;
-  infer::EngineOptions engine;
-  engine.context = options.context;
-  if (options.model != "auto") return infer::Engine::load(options.model, engine, pool);
+/// What the file serves ("text", "embeddings"); empty for one that cannot be read.
+std::string served_by(const fs::path& path) {
+  try {
+    const model::Inspection found = model::inspect(path);
+    if (found.serves.empty()) log().warn("{}: {}", path.string(), found.problem);
+    return found.serves;
+  } catch (const Error& error) {
+    log().warn("{}", error.what());
+    return {};
+  }
+}
+
+/// The model that `wanted` names, or nothing: "auto" takes the newest that serves `purpose` and never fails, one that was
+/// named does.
+template <class Load>
+auto load_one(const InstanceOptions& options, const std::string& wanted, std::string_view purpose, Load load)
+    -> decltype(load(fs::path())) {
+  if (wanted == "none") return nullptr;
+  if (wanted != "auto") return load(wanted);
   for (const fs::path& path : find_models(options.state)) {
+    if (served_by(path) != purpose) continue;
     try {
-      return infer::Engine::load(path, engine, pool);
+      return load(path);
     } catch (const Error& error) {
       log().warn("{}", error.what());
     }
   }
   return nullptr;
+}
+
+std::unique_ptr<infer::Engine> load_model(const InstanceOptions& options, ThreadPool& pool) {
+  return load_one(options, options.model, "text",
+                  [&](const fs::path& path) { return infer::Engine::load(path, options.engine, pool); });
+}
+
+std::unique_ptr<infer::Embedder> load_embedder(const InstanceOptions& options, ThreadPool& pool) {
+  return load_one(options, options.embedding_model, "embeddings",
+                  [&](const fs::path& path) { return infer::Embedder::load(path, pool); });
 }
 
 json to_json(const live::SourceStatus& status) {
@@ -161,6 +186,7 @@ struct Instance::Parts {
   std::unique_ptr<live::CursorStore> cursors;
   std::optional<ThreadPool> pool;
   std::unique_ptr<infer::Engine> engine;
+  std::unique_ptr<infer::Embedder> embedder;
   std::unique_ptr<answer::Assistant> assistant;
   std::optional<live::SourceRunner> runner;
   std::unique_ptr<server::Server> server;
@@ -204,6 +230,7 @@ void Instance::start() {
   parts.pool.emplace(options_.threads != 0 ? options_.threads
                                            : std::max(1u, std::thread::hardware_concurrency()));
   parts.engine = load_model(options_, *parts.pool);
+  parts.embedder = load_embedder(options_, *parts.pool);
   parts.assistant = answer::Assistant::create(*parts.store, parts.engine.get(), parts.clock);
   parts.runner.emplace(*parts.store, *parts.cursors, parts.clock);
 
@@ -217,6 +244,7 @@ void Instance::start() {
   parts.server = server::Server::create(options, server::Services{.store = *parts.store,
                                                                   .assistant = *parts.assistant,
                                                                   .engine = parts.engine.get(),
+                                                                  .embedder = parts.embedder.get(),
                                                                   .clock = parts.clock,
                                                                   .sources_status = sources_status,
                                                                   .fiction_feed = feed.fiction});
@@ -232,6 +260,7 @@ void Instance::start() {
   std::printf("Model: %s\n", parts.engine
                                  ? parts.engine->info().name.c_str()
                                  : "none; answers are quotations (put a GGUF file into the models folder)");
+  if (parts.embedder) std::printf("Embeddings: %s\n", parts.embedder->info().name.c_str());
   std::printf("Fathom is ready: %s/\n", parts.server->url().c_str());
   std::fflush(stdout);
 }
@@ -243,17 +272,7 @@ void Instance::wait(const std::stop_token& stop) {
 
 std::string Instance::url() const { return parts_->server->url(); }
 
-std::vector<fs::path> find_models(const fs::path& state) {
-  std::vector<fs::path> found;
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(state / "models", ignored))
-    if (entry.path().extension() == ".gguf") found.push_back(entry.path());
-  std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) {
-    std::error_code gone;
-    return fs::last_write_time(a, gone) > fs::last_write_time(b, gone);
-  });
-  return found;
-}
+std::vector<fs::path> find_models(const fs::path& state) { return model::find_model_files(state / "models"); }
 
 fs::path default_scenarios() { return fs::path(FATHOM_DATA_DIR) / "world"; }
 

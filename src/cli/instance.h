@@ -10,15 +10,18 @@
 #include <string>
 #include <vector>
 
+#include "infer/engine.h"
 #include "server/server.h"
 
 namespace fathom::cli {
 
 struct InstanceOptions {
   std::filesystem::path state;
-  std::string model = "auto";  // a GGUF file, "auto" (the newest in STATE/models) or "none"
-  size_t threads = 0;          // of the model; 0: one a core
-  size_t context = 0;          // tokens; 0: the model's own
+  std::string model =
+      "auto";  // a GGUF file or Hugging Face folder, "auto" (the newest in STATE/models) or "none"
+  std::string embedding_model = "auto";  // the same, of those that make embeddings
+  size_t threads = 0;                    // of the models; 0: one a core
+  infer::EngineOptions engine;
   /// "none", "auto", "hackernews", "world", "file:PATH[,pace=...][,lead=...]".
   std::vector<std::string> sources = {"auto"};
   std::filesystem::path scenarios;  // of the sample world
@@ -46,7 +49,7 @@ class Instance {
   std::unique_ptr<Parts> parts_;
 };
 
-/// GGUF files in STATE/models, newest first.
+/// GGUF files and Hugging Face folders in STATE/models, newest first.
 std::vector<std::filesystem::path> find_models(const std::filesystem::path& state);
 
 /// The scenario files that came with the program.

@@ -1,8 +1,7 @@
 // fathom serve: the page and the API.
 #include <fmt/format.h>
-#include <pthread.h>
-#include <signal.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 
@@ -11,6 +10,7 @@
 #include "base/text.h"
 #include "cli/command.h"
 #include "cli/instance.h"
+#include "cli/signal_stop.h"
 
 namespace fathom::cli {
 namespace {
@@ -18,7 +18,13 @@ namespace {
 struct Options {
   InstanceOptions instance;
   std::string key_file;
+  double answer_seconds = 600;
+  double drain_seconds = 20;
 };
+
+std::chrono::milliseconds milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+}
 
 /// One key a line; empty lines and lines that begin with '#' are passed over.
 std::vector<std::string> read_keys(const std::string& path) {
@@ -33,33 +39,9 @@ std::vector<std::string> read_keys(const std::string& path) {
   return keys;
 }
 
-/// Blocks SIGINT and SIGTERM for all threads to come, and waits for one of them on a thread of its own.
-class SignalStop {
- public:
-  SignalStop() {
-    sigemptyset(&signals_);
-    sigaddset(&signals_, SIGINT);
-    sigaddset(&signals_, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
-  }
-  std::stop_token token() const { return stop_.get_token(); }
-  void listen() {
-    std::thread([this] {
-      int received = 0;
-      sigwait(&signals_, &received);
-      stop_.request_stop();
-      pthread_sigmask(SIG_UNBLOCK, &signals_, nullptr);
-      sigwait(&signals_, &received);  // a second one does not wait for the drain
-      std::_Exit(130);
-    }).detach();
-  }
-
- private:
-  sigset_t signals_{};
-  std::stop_source stop_;
-};
-
 int serve(Options options) {
+  options.instance.server.limits.answer_time = milliseconds(options.answer_seconds);
+  options.instance.server.limits.drain = milliseconds(options.drain_seconds);
   if (!options.key_file.empty()) options.instance.server.api_keys = read_keys(options.key_file);
   if (const char* key = std::getenv("FATHOM_API_KEY"); key != nullptr && *key != '\0')
     options.instance.server.api_keys.emplace_back(key);
@@ -69,6 +51,63 @@ int serve(Options options) {
   signals.listen();
   instance.wait(signals.token());
   return 0;
+}
+
+void add_model_options(CLI::App& command, InstanceOptions& instance) {
+  command
+      .add_option(
+          "--model", instance.model,
+          "A GGUF file (of a split one the first), a Hugging Face folder, auto (the newest in the models "
+          "folder) or none")
+      ->capture_default_str();
+  command
+      .add_option("--embedding-model", instance.embedding_model,
+                  "The same for POST /v1/embeddings: a model of the BERT family, auto or none")
+      ->capture_default_str();
+  command.add_option("--threads", instance.threads, "Threads for the models; 0: one a core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command
+      .add_option("--context", instance.engine.context,
+                  "Tokens of prompt and answer together; 0: the model's own, at most 8192")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  command.add_option("--sequences", instance.engine.sequences, "Answers of the model that share a step")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  command
+      .add_option("--cache-bytes", instance.engine.cache_bytes,
+                  "Memory for keys and values: bytes, or with K, M, G (1024 each)")
+      ->transform(CLI::AsSizeValue(false))
+      ->capture_default_str();
+  command
+      .add_option_function<std::string>(
+          "--cache-type", [&instance](const std::string& type) { instance.engine.cache_q8 = type == "q8"; },
+          "Format of keys and values: f16, or q8 (half the memory)")
+      ->check(CLI::IsMember({"f16", "q8"}))
+      ->default_str("f16");
+}
+
+void add_limit_options(CLI::App& command, Options& options) {
+  server::ServerLimits& limits = options.instance.server.limits;
+  command.add_option("--answers", limits.answers_at_once, "Answers that are made at once; further ones wait")
+      ->check(CLI::Range(1, 512))
+      ->capture_default_str();
+  command
+      .add_option("--answers-waiting", limits.answers_waiting,
+                  "Answers that wait; more are told to come again")
+      ->check(CLI::Range(0, 65536))
+      ->capture_default_str();
+  command
+      .add_option("--answer-time", options.answer_seconds,
+                  "Seconds that the model may take for an answer, which then ends where it is; 0: no limit")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->capture_default_str();
+  command
+      .add_option("--drain", options.drain_seconds,
+                  "Seconds that running answers get to finish when the server is told to stop")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
 }
 
 }  // namespace
@@ -95,16 +134,8 @@ void add_serve(CLI::App& app, Run& run) {
       command->add_option("--port", instance.server.port, "Port; 0: any that is free")->capture_default_str();
   command->add_option("--source", instance.sources, "Where posts come from (see below)")
       ->capture_default_str();
-  command
-      ->add_option("--model", instance.model, "A GGUF file, auto (the newest in the models folder) or none")
-      ->capture_default_str();
-  command->add_option("--threads", instance.threads, "Threads for the model; 0: one a core")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  command
-      ->add_option("--context", instance.context, "Tokens of prompt and answer together; 0: the model's own")
-      ->check(CLI::Range(0, 1 << 20))
-      ->capture_default_str();
+  add_model_options(*command, instance);
+  add_limit_options(*command, *options);
   command->add_option("--api-key-file", options->key_file,
                       "File of API keys, one a line ($FATHOM_API_KEY adds one)");
   command->add_option("--scenarios", instance.scenarios, "Scenario files of the sample world")
