@@ -18,8 +18,6 @@
 namespace fathom::infer {
 namespace {
 
-constexpr double kLimitSeconds = 0.1;  // of each measurement of the machine, once a run
-
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -136,9 +134,9 @@ class Benchmark {
   }
 
   void limits() {
-    samples_.bandwidth.push_back(machine_.read_bandwidth(kLimitSeconds));
-    samples_.integers.push_back(machine_.integer_peak(kLimitSeconds));
-    samples_.floats.push_back(machine_.float_peak(kLimitSeconds));
+    samples_.bandwidth.push_back(machine_.read_bandwidth(options_.limit_seconds));
+    samples_.integers.push_back(machine_.integer_peak(options_.limit_seconds));
+    samples_.floats.push_back(machine_.float_peak(options_.limit_seconds));
     step();
   }
 

@@ -25,6 +25,7 @@ struct BenchmarkOptions {
   size_t sequence_prompt = 16;
   size_t sequence_tokens = 64;
   size_t runs = 5;
+  double limit_seconds = 0.1;  // of each measurement of the machine, once a run
   uint64_t seed = 1;
 };
 
