@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -33,14 +34,17 @@ using Tokens = std::vector<int32_t>;
 /// A model that runs.
 class Runner {
  public:
-  explicit Runner(const NamedModel& model, size_t threads = 2)
+  /// `change`: of the description, once the weights are loaded.
+  explicit Runner(const NamedModel& model, size_t threads = 2,
+                  const std::function<void(model::ModelConfig&)>& change = {})
       : bytes_(test::tiny_gguf(model.model)),
         file(model::GgufFile::parse(std::as_bytes(std::span(bytes_)), model.name)),
         config(model::ModelConfig::from_gguf(file)),
         pool_(threads),
         weights_(config, file, false, pool_),
         context_(model.run_context != 0 ? model.run_context : config.context),
-        transformer_(config, weights_, context_, pool_),
+        changed_(changed(config, change)),
+        transformer_(changed_, weights_, context_, pool_),
         pages(config, weights_.cache_dtype(), 4 * KvPool::pages_of(context_)) {}
 
  private:
@@ -54,7 +58,14 @@ class Runner {
   ThreadPool pool_;
   Weights weights_;
   size_t context_;
+  model::ModelConfig changed_;
   Transformer transformer_;
+
+  static model::ModelConfig changed(model::ModelConfig c,
+                                    const std::function<void(model::ModelConfig&)>& change) {
+    if (change) change(c);
+    return c;
+  }
 
  public:
   KvPool pages;
@@ -198,6 +209,67 @@ TEST_P(Architectures, LogitsDependNeitherOnChunksNorThreadsNorNeighbours) {
     const auto pair = three.together(tokens, other);
     EXPECT_EQ(pair.first, expected);
     EXPECT_EQ(pair.second, alone);
+  }
+}
+
+/// A switch of the description, the models that have it, and another position of it.
+struct Switch {
+  std::string name;
+  std::function<bool(const model::ModelConfig&)> has;
+  std::function<void(model::ModelConfig&)> turn;
+};
+
+std::vector<Switch> switches() {
+  using C = model::ModelConfig;
+  const auto swap = [](auto& value, auto a, auto b) { value = value == a ? b : a; };
+  const auto any = [](const C&) { return true; };
+  return {
+      {"pairing", any,
+       [=](C& c) { swap(c.rope.pairing, model::RopePairing::kHalves, model::RopePairing::kNeighbours); }},
+      {"base", any, [](C& c) { c.rope.base *= 3; }},
+      {"scaling", [](const C& c) { return c.rope.scaling != model::RopeScaling::kNone; },
+       [](C& c) { c.rope.scaling = model::RopeScaling::kNone; }},
+      {"magnitude", [](const C& c) { return c.rope.attention_factor != 1; },
+       [](C& c) { c.rope.attention_factor = 1; }},
+      {"extrapolation", [](const C& c) { return c.rope.scaling == model::RopeScaling::kYarn; },
+       [](C& c) { c.rope.extrapolation = 0; }},
+      {"qk_norm", [](const C& c) { return c.qk_norm; }, [](C& c) { c.qk_norm = false; }},
+      {"attention_scale", any, [](C& c) { c.attention_scale = 0.5f * c.score_scale(); }},
+      {"attention_softcap", [](const C& c) { return c.attention_softcap != 0; },
+       [](C& c) { c.attention_softcap = 0; }},
+      {"final_softcap", [](const C& c) { return c.final_softcap != 0; }, [](C& c) { c.final_softcap = 0; }},
+      {"embedding_scale", any, [](C& c) { c.embedding_scale *= 0.5f; }},
+      {"logit_scale", [](const C& c) { return c.logit_scale != 1; }, [](C& c) { c.logit_scale = 1; }},
+      {"temperature", [](const C& c) { return c.attention_temperature_length != 0; },
+       [](C& c) { c.attention_temperature_length = 0; }},
+      {"window", [](const C& c) { return c.sliding_window != 0 && c.sliding_window < 40; },
+       [](C& c) { c.sliding_window += 1; }},
+      {"window_layers", [](const C& c) { return c.sliding_window != 0 && c.sliding_window < 40; },
+       [](C& c) { c.window_layers[0] = false; }},
+      {"window_rope", [](const C& c) { return c.window_rope.dims != 0; },
+       [](C& c) { c.window_rope = c.rope; }},
+      {"activation", any,
+       [=](C& c) { swap(c.activation, model::Activation::kGelu, model::Activation::kSilu); }},
+      // A norm behind the experts alone takes their common size away.
+      {"normalise", [](const C& c) { return !c.dense() && (!c.post_norms || c.has_dense_ffn()); },
+       [](C& c) { c.experts.normalise = !c.experts.normalise; }},
+      {"router_softcap",
+       [](const C& c) { return c.experts.router_softcap != 0 && c.experts.router_softcap < 100; },
+       [](C& c) { c.experts.router_softcap = 0; }},
+  };
+}
+
+/// So the comparisons above would not pass without any of them.
+TEST_P(Architectures, EverySwitchMovesTheLogits) {
+  Runner runner(GetParam());
+  const Tokens tokens = tokens_of(runner.config.vocab);
+  const auto expected = runner.logits(tokens, 40);
+  for (const Switch& s : switches()) {
+    if (!s.has(runner.config)) continue;
+    const auto other = Runner(GetParam(), 2, s.turn).logits(tokens, 40);
+    float most = 0;
+    for (size_t i = 0; i < other.size(); ++i) most = std::max(most, std::abs(other[i] - expected[i]));
+    EXPECT_GT(most, 0.02f) << s.name;
   }
 }
 
