@@ -199,6 +199,68 @@ describe('@ai-sdk/xai', () => {
   });
 });
 
+describe('responses from the feed', () => {
+  const links = (text) => [...text.matchAll(/\[\[\d+\]\]\((https?:[^)]+)\)/g)].map((match) => match[1]);
+  const search = [{ type: 'x_search' }];
+
+  test('openai: inline links, annotations and the searches', async () => {
+    const response = await openai().responses.create({ model: 'fathom-extract', input: GUST, tools: search });
+    assert.equal(response.status, 'completed');
+    assert.ok(response.output.some((item) => item.type === 'x_search_call'));
+    const part = response.output.at(-1).content[0];
+    assert.match(response.output_text, /98 km\/h/);
+    assert.ok(links(part.text).length > 0);
+    for (const annotation of part.annotations) {
+      assert.ok(urls.has(annotation.url));
+      const link = [...part.text].slice(annotation.start_index, annotation.end_index).join('');
+      assert.match(link, /^\[\[\d+\]\]\(.*\)$/);
+      assert.ok(link.includes(annotation.url));
+    }
+    assert.ok(response.usage.input_tokens_details && response.usage.output_tokens_details);
+  });
+
+  test('openai: the stream helper takes it, and it is the same', async () => {
+    const whole = await openai().responses.create({ model: 'fathom-extract', input: GUST, tools: search });
+    const stream = openai().responses.stream({ model: 'fathom-extract', input: GUST, tools: search });
+    let text = '';
+    stream.on('response.output_text.delta', (event) => { text += event.delta; });
+    const final = await stream.finalResponse();
+    assert.equal(text, whole.output_text);
+    assert.equal(final.output_text, whole.output_text);
+    assert.deepEqual(final.output.at(-1).content[0].annotations, whole.output.at(-1).content[0].annotations);
+  });
+
+  test('openai: stored, gone on from, deleted', async () => {
+    const first = await openai().responses.create({ model: 'fathom-extract', input: 'What do we know about power in East Varnholm?' });
+    const second = await openai().responses.create({ model: 'fathom-extract', input: 'How many homes have it back?', previous_response_id: first.id });
+    assert.match(second.output_text, /5,100|3,200/);
+    assert.equal((await openai().responses.retrieve(first.id)).output[0].content[0].text, first.output[0].content[0].text);
+    assert.equal((await openai().responses.inputItems.list(first.id)).data.length, 1);
+    await openai().responses.delete(first.id);
+    await assert.rejects(openai().responses.retrieve(first.id), NotFoundError);
+  });
+
+  test('@ai-sdk/xai: x_search gives sources, whole and streamed', async () => {
+    const xai = createXai({ baseURL: `${server.url}/v1`, apiKey: 'any' });
+    const ask = { model: xai.responses('fathom-extract'), prompt: GUST, maxRetries: 0, tools: { x_search: xai.tools.xSearch({ allowedXHandles: ['coastguard_north'] }) } };
+    const whole = await generateText(ask);
+    assert.match(whole.text, /98 km\/h/);
+    const found = new Set(whole.sources.map((source) => source.url));
+    assert.ok(found.size > 0 && [...found].every((url) => url.includes('/coastguard_north/')));
+    const stream = streamText(ask);
+    assert.equal(await stream.text, whole.text);
+    assert.deepEqual(new Set((await stream.sources).map((source) => source.url)), found);
+  });
+
+  test('what the feed cannot do is refused by name', async () => {
+    const ask = (extra) => openai().responses.create({ model: 'fathom-extract', input: GUST, ...extra });
+    const refused = (param) => (error) => error instanceof BadRequestError && error.param === param && error.code === 'unsupported';
+    await assert.rejects(ask({ tools: [{ type: 'function', name: 'f', parameters: { type: 'object' } }] }), refused('tools'));
+    await assert.rejects(ask({ text: { format: { type: 'json_object' } } }), refused('text.format'));
+    await assert.rejects(ask({ tools: [{ type: 'code_interpreter', container: { type: 'auto' } }] }), refused('tools[0].type'));
+  });
+});
+
 describe('@ai-sdk/openai-compatible', () => {
   const model = () => createOpenAICompatible({ name: 'fathom', baseURL: `${server.url}/v1`, apiKey: 'any' })('fathom-extract');
 

@@ -17,11 +17,15 @@ const model = process.env.FATHOM_TEST_MODEL ?? join(root, '.fathom/models/SmolLM
 export const modelPath = existsSync(model) ? model : null;
 export const skipWithoutModel = modelPath ? false : 'no model file: set FATHOM_TEST_MODEL or put one at .fathom/models';
 
+const embedder = process.env.FATHOM_TEST_MINILM ?? join(root, '.fathom/test-models/all-MiniLM-L6-v2');
+export const embedderPath = existsSync(embedder) ? embedder : null;
+export const skipWithoutEmbedder = embedderPath ? false : 'no embedding model: set FATHOM_TEST_MINILM or put one at .fathom/test-models/all-MiniLM-L6-v2';
+
 const READY = /^Fathom is ready: (http:\/\/\S+?)\/?$/m;
 const STARTING = 60_000;
 
 export class Server {
-  /// `options`: {data, port, source, model, env, args}. `data` given: the folder is the caller's and stays.
+  /// `options`: {data, port, source, model, embedding, env, args}. `data` given: the folder is the caller's and stays.
   static async start(options = {}) {
     const server = new Server(options);
     try {
@@ -42,8 +46,8 @@ export class Server {
   }
 
   #run() {
-    const { port = 0, source = 'none', model: file = 'none', env = {}, args = [] } = this.options;
-    const command = ['serve', '--port', String(port), '--data', this.data, '--source', source, '--model', file, ...args];
+    const { port = 0, source = 'none', model: file = 'none', embedding = 'none', env = {}, args = [] } = this.options;
+    const command = ['serve', '--port', String(port), '--data', this.data, '--source', source, '--model', file, '--embedding-model', embedding, ...args];
     const started = performance.now();
     // Keys of the shell that runs the tests must not reach the server.
     const { FATHOM_API_KEY, FATHOM_STATE, ...clean } = process.env;
