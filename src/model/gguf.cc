@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "model/shown.h"
 
 namespace fathom::model {
 namespace {
@@ -114,13 +115,6 @@ std::string_view tensor_type_name(uint32_t id) {
   for (const TensorType& type : kTensorTypes)
     if (type.id == id) return type.name;
   return {};
-}
-
-/// A name from the file, fit for a sentence: cut, and without bytes that would confuse a terminal.
-std::string shown(std::string_view name) {
-  std::string out;
-  for (const char c : name.substr(0, 80)) out += (c >= ' ' && c <= '~') ? c : '?';
-  return name.size() > 80 ? out + "..." : out;
 }
 
 }  // namespace

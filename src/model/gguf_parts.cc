@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "model/gguf.h"
 #include "model/hugging_face.h"
+#include "model/shown.h"
 
 namespace fathom::model {
 namespace {
@@ -71,7 +72,7 @@ void GgufFile::join(GgufFile part, uint64_t index, uint64_t count) {
   ++parts_;
   for (GgufTensor& tensor : part.tensors_) {
     if (!tensor_index_.emplace(tensor.name, tensors_.size()).second)
-      not_together(name_, fmt::format("more than one has the tensor '{}'", tensor.name.substr(0, 80)));
+      not_together(name_, fmt::format("more than one has the tensor '{}'", shown(tensor.name)));
     tensors_.push_back(std::move(tensor));
   }
 }

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "model/shown.h"
 
 namespace fathom::model {
 namespace {
@@ -56,12 +57,6 @@ bool is_plain_name(std::string_view text) {
   };
   return !text.empty() && text.size() <= kMostName && text.front() != '.' && text.front() != '-' &&
          text.find("..") == std::string_view::npos && std::all_of(text.begin(), text.end(), plain);
-}
-
-std::string shown(std::string_view text) {
-  std::string out;
-  for (const char c : text.substr(0, 100)) out += (c >= ' ' && c <= '~') ? c : '?';
-  return out;
 }
 
 /// RFC 3986: everything but unreserved characters and, in paths, the slash.

@@ -14,6 +14,7 @@
 #include "model/hf/description.h"
 #include "model/hf/names.h"
 #include "model/safetensors.h"
+#include "model/shown.h"
 #include "model/tokenizer_json.h"
 
 namespace fathom::model {
@@ -146,7 +147,7 @@ class HuggingFaceReader {
       return;
     if (name.place == HfPlace::kUnknown)
       unsupported(fmt::format("has the tensor '{}', for which the architecture '{}' has no place",
-                              from.name.substr(0, 120), description_.architecture));
+                              shown(from.name), description_.architecture));
     Planned planned;
     planned.from = &from;
     planned.tensor.name = keep(name.gguf);
@@ -181,8 +182,8 @@ class HuggingFaceReader {
       if (*extent != 1) shape.push_back(*extent);
     if (shape.empty()) shape.push_back(1);
     if (shape.size() > 4 || from.elements == 0)
-      unsupported(fmt::format("has the tensor '{}' of {} dimensions and {} elements",
-                              from.name.substr(0, 120), from.shape.size(), from.elements));
+      unsupported(fmt::format("has the tensor '{}' of {} dimensions and {} elements", shown(from.name),
+                              from.shape.size(), from.elements));
     return shape;
   }
 
@@ -192,7 +193,7 @@ class HuggingFaceReader {
     const auto id = std::find_if(std::begin(kTypeIds), std::end(kTypeIds),
                                  [&](const auto& entry) { return entry.first == from.format; });
     if (!from.dtype || id == std::end(kTypeIds))
-      unsupported(fmt::format("stores the tensor '{}' as {}", from.name.substr(0, 120), from.format));
+      unsupported(fmt::format("stores the tensor '{}' as {}", shown(from.name), from.format));
     const bool f32 = as_f32 && from.dtype != tensor::DType::kF32;
     tensor.dtype = f32 ? tensor::DType::kF32 : *from.dtype;
     tensor.type_id = f32 ? 0 : id->second;
@@ -209,7 +210,7 @@ class HuggingFaceReader {
       throw Error(ErrorCode::kCorrupt,
                   fmt::format("in '{}', the {} rows of the tensor '{}' do not divide into {} "
                               "heads of an even width; download it again",
-                              name_, rows, planned.from->name.substr(0, 120), planned.heads));
+                              name_, rows, shown(planned.from->name), planned.heads));
   }
 
   void place_copies() {

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "model/shown.h"
 
 namespace fathom::model {
 namespace {
@@ -47,13 +48,6 @@ std::optional<tensor::DType> dtype_of(std::string_view format) {
   if (format == "F16") return tensor::DType::kF16;
   if (format == "BF16") return tensor::DType::kBF16;
   return std::nullopt;
-}
-
-/// A name from the file, fit for a sentence: cut, and without bytes that would confuse a terminal.
-std::string shown(std::string_view name) {
-  std::string out;
-  for (const char c : name.substr(0, 120)) out += (c >= ' ' && c <= '~') ? c : '?';
-  return name.size() > 120 ? out + "..." : out;
 }
 
 /// A JSON object whose keys at the first level are unique. Errors are told by `fail`.

@@ -63,7 +63,10 @@ class HubServer {
   HubServer() : server_([this](const ServerRequest& request, Reply& reply) { answer(request, reply); }) {}
 
   void add(const std::string& name, const std::string& content) { files_[name] = content; }
-  void special(Special special) { special_ = std::move(special); }
+  void special(Special special) {
+    const std::lock_guard lock(mutex_);
+    special_ = std::move(special);
+  }
   void lists_checksums(bool yes) { lists_checksums_ = yes; }
   std::string url() const { return server_.url(); }
   std::vector<ServerRequest> requests() const {
@@ -84,11 +87,13 @@ class HubServer {
   }
 
   void answer(const ServerRequest& request, Reply& reply) {
+    Special special;
     {
       const std::lock_guard lock(mutex_);
       requests_.push_back(request);
+      special = special_;  // its own: a test may set another while this one still answers
     }
-    if (special_ && special_(request, reply)) return;
+    if (special && special(request, reply)) return;
     if (request.target == "/api/models/owner/model/revision/main?blobs=true") {
       reply.send(200, listing());
       return;
@@ -465,10 +470,10 @@ TEST_F(PullTest, ALinkInThePlaceOfThePartIsNotFollowed) {
 TEST_F(PullTest, AStopLeavesThePart) {
   const std::string content = many_bytes(100'000);
   hub_.add("m.gguf", content);
-  hub_.special([&](const ServerRequest& request, Reply& reply) {
+  hub_.special([&content, stop = stop_](const ServerRequest& request, Reply& reply) mutable {
     if (request.target.find("/resolve/") == std::string::npos) return false;
     break_off(content, request, reply, 50'000);
-    stop_.request_stop();
+    stop.request_stop();
     reply.hang();
     return true;
   });

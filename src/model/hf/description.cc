@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "model/config.h"
+#include "model/shown.h"
 
 namespace fathom::model {
 namespace {
@@ -17,12 +18,6 @@ using nlohmann::json;
 
 constexpr uint64_t kMost = uint64_t{1} << 31;  // of any count in config.json
 constexpr size_t kMostFactors = 4096;
-
-std::string shown(std::string_view text) {
-  std::string out;
-  for (const char c : text.substr(0, 80)) out += (c >= ' ' && c <= '~') ? c : '?';
-  return out;
-}
 
 /// A JSON object with checked reading; a null counts as absent.
 class Fields {
