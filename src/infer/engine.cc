@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <mutex>
 
 #include "base/error.h"
@@ -80,7 +81,7 @@ class LocalEngine final : public Engine {
   void check(const GenerateRequest& request) const;
   model::ChatOptions chat_options() const;
   std::vector<int32_t> encode_chat(std::span<const model::Segment> segments) const;
-  const GrammarVocabulary& grammar_vocabulary();
+  const GrammarVocabulary& grammar_vocabulary(bool special);
   void compute_logits(const std::vector<int32_t>& tokens, size_t first, std::span<float> out);
 
   model::ModelConfig config_;
@@ -91,8 +92,9 @@ class LocalEngine final : public Engine {
   model::ChatTemplate template_;
   std::string bos_text_, eos_text_;
   GenerationContext generation_context_;
-  std::once_flag grammar_once_;
-  std::unique_ptr<const GrammarVocabulary> grammar_vocabulary_;  // made when first asked for
+  // Without and with the text of control tokens; each made when first asked for.
+  std::array<std::once_flag, 2> grammar_once_;
+  std::array<std::unique_ptr<const GrammarVocabulary>, 2> grammar_vocabularies_;
   Weights weights_;
   tensor::DType cache_dtype_;
   // The scheduler's, and its thread's.
@@ -159,18 +161,19 @@ std::string LocalEngine::token_text(int32_t token) const {
   return std::string(tokenizer_.is_control(token) ? tokenizer_.text(token) : tokenizer_.piece(token));
 }
 
-const GrammarVocabulary& LocalEngine::grammar_vocabulary() {
-  std::call_once(grammar_once_, [this] {
+const GrammarVocabulary& LocalEngine::grammar_vocabulary(bool special) {
+  auto& vocabulary = grammar_vocabularies_[special ? 1 : 0];
+  std::call_once(grammar_once_[special ? 1 : 0], [&] {
     std::vector<std::string_view> pieces(config_.vocab);
     std::vector<int32_t> ends;
     for (size_t id = 0; id < tokenizer_.size(); ++id) {
       const auto token = static_cast<int32_t>(id);
-      pieces[id] = tokenizer_.piece(token);
+      pieces[id] = special && tokenizer_.is_control(token) ? tokenizer_.text(token) : tokenizer_.piece(token);
       if (tokenizer_.is_end(token)) ends.push_back(token);
     }
-    grammar_vocabulary_ = std::make_unique<const GrammarVocabulary>(pieces, std::move(ends));
+    vocabulary = std::make_unique<const GrammarVocabulary>(pieces, std::move(ends));
   });
-  return *grammar_vocabulary_;
+  return *vocabulary;
 }
 
 void LocalEngine::check(const std::vector<int32_t>& tokens) const {
@@ -200,7 +203,8 @@ GenerateResult LocalEngine::generate(const GenerateRequest& request, const TextS
                                      const std::stop_token& stop) {
   check(request);
   const auto generation = std::make_shared<Generation>(
-      request, request.grammar ? &grammar_vocabulary() : nullptr, generation_context_, kv_pool_);
+      request, request.grammar ? &grammar_vocabulary(request.keep_special) : nullptr, generation_context_,
+      kv_pool_);
   return scheduler_.run(generation, request, sink, stop);
 }
 
