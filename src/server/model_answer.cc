@@ -55,7 +55,7 @@ class ChoiceReader {
     delta.reasoning = std::move(parts.reasoning);
     if (calls_) {
       take_events(calls_->push(parts.content), delta);
-      if (last) take_events(calls_->finish(), delta);
+      if (last) take_events(without_cut_marker(calls_->finish()), delta);
     } else {
       delta.content = std::move(parts.content);
     }
@@ -79,6 +79,14 @@ class ChoiceReader {
         add_arguments(event, delta);
       }
     }
+  }
+
+  /// Where a further call was cut off by the limit of tokens, what there is of its marker is no text for the reader.
+  std::vector<infer::ToolEvent> without_cut_marker(std::vector<infer::ToolEvent> events) const {
+    const bool cut = whole_.finish == infer::FinishReason::kLength && !whole_.calls.empty();
+    if (cut)
+      std::erase_if(events, [](const auto& event) { return event.kind == infer::ToolEvent::Kind::kContent; });
+    return events;
   }
 
   /// White space around calls belongs to their format.

@@ -147,6 +147,21 @@ TEST(ModelChat, AToolCallIsAnAnswerOfItsOwn) {
   EXPECT_TRUE(server.engine.last_request->grammar != nullptr);
 }
 
+TEST(ModelChat, AMarkerThatWasCutOffIsNoText) {
+  TestServer server;
+  server.engine.set_context(4000);
+  server.engine.script = [](const infer::GenerateRequest& request, const infer::TextSink& sink,
+                            const std::stop_token& stop) {
+    auto result = says(kCall + "\n<tool_c")(request, sink, stop);
+    result.finish = infer::FinishReason::kLength;
+    return result;
+  };
+  server.start();
+  const json choice = server.chat(ask_model({{"tools", {kTool}}})).json()["choices"][0];
+  EXPECT_TRUE(choice["message"]["content"].is_null()) << choice;
+  EXPECT_EQ(choice["message"]["tool_calls"].size(), 1u);
+}
+
 TEST(ModelChat, AStreamedToolCallHasAllThatClientsWant) {
   TestServer server;
   server.engine.set_context(4000);
