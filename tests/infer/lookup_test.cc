@@ -3,9 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
 #include <vector>
 
-#include "base/random.h"
+#include "base/thread_pool.h"
+#include "infer/engine.h"
+#include "model/llama2c.h"
 
 namespace fathom::infer {
 namespace {
@@ -67,6 +70,41 @@ TEST(PromptLookupTest, GrowsWhileItIsRightAndWaitsWhenItIsWrong) {
     if (!out.empty()) lookup.learn(out.size(), 0);
   }
   EXPECT_LT(guessed, 50u);
+}
+
+/// Greedy and drawn, texts that quote their prompt and texts that do not.
+TEST(PromptLookupTest, ARealModelSaysTheSameWithAndWithout) {
+  const auto path = test::smollm2_path();
+  if (!path) GTEST_SKIP() << "SmolLM2 is not there; set FATHOM_TEST_MODEL to its GGUF file";
+  ThreadPool pool(2);
+  EngineOptions options;
+  options.context = 1024;
+  const auto engine = Engine::load(*path, options, pool);
+  const std::string posts =
+      "[1] Anna: The new tram line between the harbour and the university opens on Monday at six in the "
+      "morning.\n"
+      "[2] Ben: Rain again in the valley, the third day in a row; the lower bridge is closed.\n"
+      "[3] Carla: Our bakery will be closed from the 4th to the 9th because the oven is being replaced.\n";
+  size_t guessed = 0;
+  for (const std::string ask :
+       {"Repeat post 1 word for word.", "Repeat all posts.", "Write a poem about the sea."}) {
+    for (const float temperature : {0.0f, 0.8f}) {
+      GenerateRequest request;
+      request.prompt = engine->tokenize_chat({{"user", posts + ask}});
+      request.max_tokens = 48;
+      request.sampling.temperature = temperature;
+      request.sampling.seed = 4;
+      request.lookup = false;
+      const auto plain = engine->generate(request, nullptr, {});
+      EXPECT_EQ(plain.guessed_tokens, 0u);
+      request.lookup = true;
+      const auto quick = engine->generate(request, nullptr, {});
+      EXPECT_EQ(quick.text, plain.text) << ask;
+      EXPECT_EQ(quick.completion_tokens, plain.completion_tokens);
+      guessed += quick.guessed_tokens;
+    }
+  }
+  EXPECT_GT(guessed, 30u);
 }
 
 }  // namespace
