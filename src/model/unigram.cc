@@ -43,7 +43,8 @@ UnigramEncoder::UnigramEncoder(const Vocabulary& vocabulary, std::optional<int32
   }
   unknown_score_ -= kUnknownPenalty;
   std::ranges::stable_sort(pieces, {}, &Piece::text);
-  pieces.erase(std::ranges::unique(pieces, {}, &Piece::text).begin(), pieces.end());
+  const auto same = [](const Piece& a, const Piece& b) { return a.text == b.text; };
+  pieces.erase(std::unique(pieces.begin(), pieces.end(), same), pieces.end());
 
   nodes_.emplace_back();
   std::vector<Span> queue{{0, pieces.size(), 0, 0}};
