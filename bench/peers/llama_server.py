@@ -3,7 +3,7 @@
 usage: llama_server.py FATHOM MODEL.gguf [--tools DIR] [--clients 8] [--requests 3] [--prompt 64] [--tokens 64] [--rounds 3]
 
 --tools (or $LLAMA_TOOLS) is the folder of llama-server. Each client sends its requests one after another to /v1/completions:
-a prompt of random tokens, greedy, streamed, the end token (--end-token) forbidden by logit_bias. Each server runs alone. Printed:
+a prompt of random tokens, greedy (--temperature), streamed, the end token (--end-token) forbidden by logit_bias. Each server runs alone. Printed:
 tokens/s over all clients, time to the first token and time to the last, medians and bests over the rounds, and their ratios.
 """
 import argparse
@@ -29,9 +29,18 @@ def free_port():
         return s.getsockname()[1]
 
 
-def complete(port, prompt, tokens, end_token):
+def language_model(port):
+    """The model's name at the server, which may list more than the model itself."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/v1/models")
+    listed = json.loads(connection.getresponse().read())["data"]
+    connection.close()
+    return next(m["id"] for m in listed if not (m["id"] == "fathom" or m["id"].startswith("fathom-")))
+
+
+def complete(port, model, prompt, tokens, end_token, temperature):
     """Seconds to the first token and to the end, and the number of tokens, of one streamed completion."""
-    body = {"model": "any", "prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": True,
+    body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": temperature, "stream": True,
             "stream_options": {"include_usage": True}, "logit_bias": {str(end_token): -100}}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     start = time.perf_counter()
@@ -54,18 +63,21 @@ def complete(port, prompt, tokens, end_token):
 
 
 def wait_until_ready(process, port, end_token):
+    """The name of the model once it answers."""
     for _ in range(600):
         if process.poll() is not None:
             sys.exit(f"{process.args[0]} ended with {process.returncode}")
         try:
-            complete(port, [5, 6, 7], 2, end_token)
-            return
-        except (OSError, RuntimeError, http.client.HTTPException):
+            model = language_model(port)
+            complete(port, model, [5, 6, 7], 2, end_token, 0)
+            return model
+        except (OSError, RuntimeError, KeyError, ValueError, http.client.HTTPException) as error:
+            last = error
             time.sleep(0.1)
-    sys.exit(f"{process.args[0]} does not answer")
+    sys.exit(f"{process.args[0]} does not answer: {last}")
 
 
-def load(port, a, seed):
+def load(port, model, a, seed):
     """One wave of clients; what they saw."""
     draw = random.Random(seed)
     prompts = [[[draw.randrange(a.first_token, a.vocabulary) for _ in range(a.prompt)] for _ in range(a.requests)] for _ in range(a.clients)]
@@ -74,7 +86,7 @@ def load(port, a, seed):
     def client(mine):
         try:
             for prompt in mine:
-                seen.append(complete(port, prompt, a.tokens, a.end_token))
+                seen.append(complete(port, model, prompt, a.tokens, a.end_token, a.temperature))
         except Exception as error:  # noqa: BLE001: reported below
             failures.append(error)
 
@@ -96,8 +108,8 @@ def load(port, a, seed):
 def serve_and_load(command, port, a, seed):
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until_ready(process, port, a.end_token)
-        result = load(port, a, seed)
+        model = wait_until_ready(process, port, a.end_token)
+        result = load(port, model, a, seed)
         status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
         result["rss_mib"] = next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
         return result
@@ -120,6 +132,8 @@ def main():
     parser.add_argument("--prompt", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--temperature", type=float, default=0, help="1 keeps random weights from repeating themselves, which our "
+                        "server would guess (greedy answers of random weights do)")
     parser.add_argument("--end-token", type=int, default=2)
     parser.add_argument("--first-token", type=int, default=300, help="prompts are drawn from the tokens from this one on")
     parser.add_argument("--vocabulary", type=int, default=32000, help="and before this one")
