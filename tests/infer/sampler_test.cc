@@ -87,7 +87,7 @@ TEST(SamplerDefinitionTest, OnlyWhatTheDefinitionsKeepIsDrawnAndAllOfIt) {
   const std::vector<Case> cases = {{5, 1, 0, 1},        {0, 0.6f, 0, 1},     {0, 1, 0.3f, 1},
                                    {40, 0.7f, 0, 0.8f}, {12, 0.9f, 0.2f, 1}, {0, 0.5f, 0.4f, 1},
                                    {0, 0.4f, 0, 1.3f},  {2000, 0.3f, 0, 1},  {3, 1, 0.9f, 0.5f}};
-  for (const size_t n : {7u, 64u, 65u, 1000u}) {
+  for (const size_t n : {7u, 64u, 65u, 200u}) {
     for (size_t i = 0; i < cases.size(); ++i) {
       Sampling s;
       s.top_k = cases[i].top_k;
@@ -100,7 +100,7 @@ TEST(SamplerDefinitionTest, OnlyWhatTheDefinitionsKeepIsDrawnAndAllOfIt) {
       const auto p = softmax(logits, static_cast<double>(s.temperature));
       double kept = 0;
       for (const int32_t id : wanted) kept += p[static_cast<size_t>(id)];
-      const int count = 3000;
+      const int count = 2000;
       const auto seen = draws(s, logits, count);
       for (const auto& [id, times] : seen)
         EXPECT_TRUE(wanted.contains(id)) << "case " << i << ", token " << id;

@@ -71,7 +71,7 @@ class Stacks {
 
   static constexpr SetId kUnknown = ~SetId{0};
   static constexpr uint8_t kEnds = 1, kLeaves = 2, kOnly = 4;
-  static constexpr size_t kMostTables = 16'384, kMostNodes = 4'000'000;
+  static constexpr size_t kMostTables = 8'192, kMostNodes = 1'000'000;
 
   void reset();
   std::span<const Node> nodes_of(SetId set) const {
