@@ -2,8 +2,8 @@
 // target, after simd.h.
 //
 // A vector of weights has four 8-bit columns of kN rows: a 32-bit lane for each row. It meets four activations, broadcast
-// to all lanes; products are added up within the lane. Weights are bytes from 0 to kMax (`dot`) or signed (`dot_signed`), where kMax
-// tells how many products 16 bits can add up.
+// to all lanes; products are added up within the lane. Weights are bytes from 0 to kMax (`dot`), which tells how many
+// products 16 bits can add up, or signed (`dot_signed`). Activations are within 127 of zero.
 #if defined(FATHOM_TENSOR_DOT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FATHOM_TENSOR_DOT_INL_H_
 #undef FATHOM_TENSOR_DOT_INL_H_
@@ -59,8 +59,8 @@ HWY_INLINE void fetch(const std::byte* at) {
   for (size_t i = 0; i < kBytes; i += 64) __builtin_prefetch(at + i, 0, 3);
 }
 
-/// Keeps the compiler from seeing where a pointer comes from: of hundreds of known distances it would make as many pointers,
-/// more than there are registers, instead of offsets from one.
+/// Keeps the compiler from seeing where a pointer comes from. Of hundreds of known distances it would make as many
+/// pointers, more than there are registers, instead of offsets from one.
 template <class T>
 HWY_INLINE const T* opaque(const T* at) {
 #if defined(__GNUC__)

@@ -261,7 +261,8 @@ TEST(EngineTest, ATensorThatIsNotFiniteIsNamed) {
     for (const std::string name :
          {"token_embd.weight", "blk.1.attn_v.weight", "blk.0.ffn_up.weight", "output_norm.weight"}) {
       for (const float poison : {NAN, INFINITY, -INFINITY}) {
-        if (tensor::block_size(dtype) > 32 && !std::isnan(poison)) continue;  // large models, one check of all
+        if (tensor::block_size(dtype) > 32 && !std::isnan(poison))
+          continue;  // large models, one check of all
         TinyModel spec = test::tiny_model(dtype);
         spec.poisoned = name;
         spec.poison = poison;

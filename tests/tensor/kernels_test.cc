@@ -1,5 +1,7 @@
 // The registry of kernels: every operation, in every format, on every instruction set that this processor has, against
 // its plain form in tensor/reference.h. Products of matrices: matmul_test.cc.
+#include "tensor/kernels.h"
+
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 
@@ -12,7 +14,6 @@
 #include "base/random.h"
 #include "tensor/attention.h"
 #include "tensor/buffer.h"
-#include "tensor/kernels.h"
 #include "tensor/matmul.h"
 #include "tensor/ops.h"
 #include "tensor/packed.h"
