@@ -25,7 +25,6 @@ tensor::KvShape shape_of(const model::ModelConfig& config, tensor::DType dtype) 
 
 KvPool::KvPool(const model::ModelConfig& config, tensor::DType dtype, size_t pages)
     : shape_(shape_of(config, dtype)),
-      layers_(config.layers),
       page_bytes_(page_bytes(config, dtype)),
       count_(pages),
       memory_(page_bytes_ * pages),

@@ -98,7 +98,6 @@ class KvPool {
   void empty(Id id);
 
   tensor::KvShape shape_;
-  size_t layers_;
   size_t page_bytes_;
   size_t count_;
   tensor::Buffer memory_;
@@ -106,7 +105,6 @@ class KvPool {
   std::set<Id, Order> index_;    // of published pages
   std::map<uint64_t, Id> idle_;  // published pages without holders, by `released`
   std::vector<Id> free_;         // empty pages that were used before
-  size_t untouched_ = 0;         // pages from here on were never used
   size_t held_ = 0;              // pages with holders
   uint64_t next_identity_ = 1;
   uint64_t next_release_ = 1;
