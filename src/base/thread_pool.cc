@@ -48,6 +48,7 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::start(Job job) {
+  const std::lock_guard turn(turn_);
   if (!workers_.empty()) {
     running_.store(workers_.size(), std::memory_order_relaxed);
     {

@@ -1,8 +1,8 @@
 // A fixed team of threads that runs one loop at a time: the shape of a kernel, not of a task queue.
 //
 // The caller of `run` takes part, so a pool of one has no thread of its own. Workers spin briefly between loops (a
-// decode step is hundreds of loops a few microseconds apart) and then sleep. `run` may be called from one thread at a
-// time. The pool is passed in by whoever owns the process; no library creates one.
+// decode step is hundreds of loops a few microseconds apart) and then sleep. `run` may be called from any thread but a
+// worker of the pool; callers take turns. The pool is passed in by whoever owns the process; no library creates one.
 #pragma once
 
 #include <atomic>
@@ -59,7 +59,8 @@ class ThreadPool {
   void start(Job job);
   void work(size_t thread);
 
-  std::mutex mutex_;
+  std::mutex turn_;   // of the caller whose loop runs
+  std::mutex mutex_;  // of the sleep
   std::condition_variable wake_;
   Job job_;                              // written before generation_ is raised, read after it is seen
   std::atomic<uint64_t> generation_{0};  // raised once a loop

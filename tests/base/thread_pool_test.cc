@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <numeric>
 #include <set>
+#include <thread>
+#include <vector>
 
 namespace fathom {
 namespace {
@@ -99,6 +102,30 @@ TEST(ThreadPool, EndsRightAfterALoop) {
     pool.run([&](size_t) { ++calls; });
     ASSERT_EQ(calls.load(), 4);
   }
+}
+
+TEST(ThreadPool, CallersTakeTurns) {
+  ThreadPool pool(3);
+  std::atomic<size_t> calls{0};
+  std::atomic<size_t> inside{0};
+  std::atomic<bool> mixed{false};
+  std::vector<std::thread> callers;
+  for (int c = 0; c < 4; ++c)
+    callers.emplace_back([&] {
+      for (int i = 0; i < 200; ++i) {
+        std::atomic<size_t> mine{0};
+        pool.run([&](size_t) {
+          if (inside.fetch_add(1) >= pool.size()) mixed = true;
+          ++mine;
+          ++calls;
+          inside.fetch_sub(1);
+        });
+        EXPECT_EQ(mine.load(), pool.size());
+      }
+    });
+  for (auto& caller : callers) caller.join();
+  EXPECT_FALSE(mixed);
+  EXPECT_EQ(calls.load(), 4 * 200 * pool.size());
 }
 
 }  // namespace
