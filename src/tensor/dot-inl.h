@@ -52,11 +52,11 @@ constexpr size_t kPassTokens = HWY_TARGET == HWY_AVX3_DL ? 16 : 4;
 /// Weights are asked for this long before they are used, when they come from memory.
 constexpr size_t kAheadBytes = 8192;
 
-/// Asks for the bytes [at, at + kBytes) to be brought near.
+/// Asks for the bytes [at, at + kBytes) to be brought near. An address, since it may lie past the end of the weights.
 template <size_t kBytes>
-HWY_INLINE void fetch(const std::byte* at) {
+HWY_INLINE void fetch(uintptr_t at) {
   FATHOM_UNROLL
-  for (size_t i = 0; i < kBytes; i += 64) __builtin_prefetch(at + i, 0, 3);
+  for (size_t i = 0; i < kBytes; i += 64) __builtin_prefetch(reinterpret_cast<const void*>(at + i), 0, 3);
 }
 
 /// Keeps the compiler from seeing where a pointer comes from. Of hundreds of known distances it would make as many

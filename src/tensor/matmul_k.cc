@@ -213,7 +213,7 @@ struct KTile {
   const float* scale;
   const int16_t* sums;
   size_t width;
-  const std::byte* limit;  // the end of the weights, if they come from memory; null if they are in cache
+  uintptr_t limit;  // the end of the weights, if they come from memory; 0 if they are in cache
 };
 
 /// words dot activations, times the scale; where the format is a table, of signed values if there is such a dot.
@@ -269,7 +269,7 @@ HWY_INLINE VI dot_sums(const VI16 (&factors)[2 * Format<kFormat>::kScales], cons
 /// kTokens tokens of `a` from `first` on, times kN rows.
 template <DType kFormat, size_t kTokens>
 HWY_INLINE void k_pass(const std::byte* halves, const std::byte* words, size_t blocks, const KTile& a,
-                       size_t first, float* y, size_t stride, size_t rows, bool add, const std::byte* ahead) {
+                       size_t first, float* y, size_t stride, size_t rows, bool add, uintptr_t ahead) {
   using F = Format<kFormat>;
   constexpr BlockFormat kLayout = block_format(kFormat);
   const DF df;
@@ -348,7 +348,7 @@ HWY_NOINLINE void k_group(const std::byte* group, size_t cols, const KTile& a, f
     float* at = y + part * kN;
     const size_t left = rows - part * kN;
     each_pass(a.width, [&]<size_t kTokens>(std::integral_constant<size_t, kTokens>, size_t t) HWY_ATTR {
-      const std::byte* ahead = t + part == 0 ? group + kAheadBytes : a.limit;
+      const uintptr_t ahead = t + part == 0 ? reinterpret_cast<uintptr_t>(group) + kAheadBytes : a.limit;
       k_pass<kFormat, kTokens>(halves, words, cols / kSuper, a, t, at + t * stride, stride, left, add, ahead);
     });
   }
@@ -366,7 +366,7 @@ void k_matrix(const PackedMatrix& w, const Q8KRows& x, size_t group_begin, size_
     for (size_t first = 0; first < x.tokens; first += Q8KRows::kTile) {
       const KTile a{x.q + first * x.cols, x.scale + first * blocks, x.sums + first * blocks * Q8KRows::kSums,
                     x.tile_width(first / Q8KRows::kTile),
-                    first == 0 ? w.data + group_end * w.group_bytes : nullptr};
+                    first == 0 ? reinterpret_cast<uintptr_t>(w.data + group_end * w.group_bytes) : 0};
       for (size_t g = begin; g < end; ++g)
         k_group<kFormat>(w.data + g * w.group_bytes, w.cols, a, out.y + first * out.stride + g * kGroupRows,
                          out.stride, std::min(kGroupRows, w.rows - g * kGroupRows), out.add);

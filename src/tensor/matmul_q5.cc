@@ -80,14 +80,13 @@ struct Tile {
   const float* scaled_sum;
   const int32_t* sum;
   size_t width;
-  const std::byte* limit;  // the end of the weights, if they come from memory; null if they are in cache
+  uintptr_t limit;  // the end of the weights, if they come from memory; 0 if they are in cache
 };
 
 /// kTokens tokens of `a` from `first` on, times kN rows.
 template <DType kFormat, size_t kTokens>
 HWY_INLINE void q5_pass(const std::byte* halves, const std::byte* words, size_t blocks, const Tile& a,
-                        size_t first, float* y, size_t stride, size_t rows, bool add,
-                        const std::byte* ahead) {
+                        size_t first, float* y, size_t stride, size_t rows, bool add, uintptr_t ahead) {
   constexpr BlockFormat kLayout = block_format(kFormat);
   const DF df;
   VF acc[kTokens];
@@ -133,7 +132,7 @@ HWY_NOINLINE void q5_group(const std::byte* group, size_t cols, const Tile& a, f
     float* at = y + part * kN;
     const size_t left = rows - part * kN;
     each_pass(a.width, [&]<size_t kTokens>(std::integral_constant<size_t, kTokens>, size_t t) HWY_ATTR {
-      const std::byte* ahead = t + part == 0 ? group + kAheadBytes : a.limit;
+      const uintptr_t ahead = t + part == 0 ? reinterpret_cast<uintptr_t>(group) + kAheadBytes : a.limit;
       q5_pass<kFormat, kTokens>(halves, words, cols / kBlock, a, t, at + t * stride, stride, left, add,
                                 ahead);
     });
@@ -155,7 +154,7 @@ void q5_matrix(const PackedMatrix& w, const Q8Rows& x, size_t group_begin, size_
                    x.scaled_sum + first * blocks,
                    x.sum + first * blocks,
                    x.tile_width(first / Q8Rows::kTile),
-                   first == 0 ? w.data + group_end * w.group_bytes : nullptr};
+                   first == 0 ? reinterpret_cast<uintptr_t>(w.data + group_end * w.group_bytes) : 0};
       for (size_t g = begin; g < end; ++g)
         q5_group<kFormat>(w.data + g * w.group_bytes, w.cols, a, out.y + first * out.stride + g * kGroupRows,
                           out.stride, std::min(kGroupRows, w.rows - g * kGroupRows), out.add);
