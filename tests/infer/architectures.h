@@ -2,6 +2,7 @@
 // the plain one (reference_model.h) and against llama.cpp (record_architectures.py).
 #pragma once
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,9 @@ struct NamedModel {
   bool recorded = true;    // llama.cpp runs it, and in this way
   size_t run_context = 0;  // that it is run with; 0: its own
 };
+
+/// What tests are named by.
+inline void PrintTo(const NamedModel& model, std::ostream* out) { *out << model.name; }
 
 namespace detail {
 
