@@ -45,9 +45,11 @@ void Generation::begin() {
 
 void Generation::adopt() {
   // The last token is always computed: its logits are wanted.
-  const size_t found = kv_.adopt(history().first(history_.size() - 1));
-  if (result_.completion_tokens > 0 || found == 0) return;
-  result_.cached_tokens += found;
+  const size_t before = std::max(reached_, kv_.tokens().size());
+  kv_.adopt(history().first(history_.size() - 1));
+  // What it finds again of its own has been counted, or was computed for it.
+  if (result_.completion_tokens > 0 || kv_.tokens().size() <= before) return;
+  result_.cached_tokens += kv_.tokens().size() - before;
   outbox_.note(result_);
 }
 
@@ -61,6 +63,7 @@ std::span<const int32_t> Generation::guess(size_t most) {
 
 void Generation::preempt() {
   guess_.clear();
+  reached_ = std::max(reached_, kv_.tokens().size());
   kv_.publish();
   kv_.discard();
 }

@@ -85,6 +85,7 @@ class Generation {
   TextStream stream_;
   std::vector<int32_t> history_;
   KvSequence kv_;
+  size_t reached_ = 0;  // tokens whose keys and values it had when they were given up
   PromptLookup lookup_;
   std::vector<int32_t> guess_;
   std::vector<float> own_logits_;  // of the model itself, where log-probabilities are wanted

@@ -144,15 +144,16 @@ GenerateResult Scheduler::run(const Shared& generation, const GenerateRequest& r
 }
 
 void Scheduler::exclusively(const std::function<void()>& job) {
-  std::packaged_task<void()> task(job);
-  auto done = task.get_future();
+  // Shared, for the scheduler's thread is still in the task when the future is ready.
+  const auto task = std::make_shared<std::packaged_task<void()>>(job);
+  auto done = task->get_future();
   {
     std::lock_guard lock(mutex_);
     if (stopping_) throw Error(ErrorCode::kCancelled, "the engine is being shut down");
-    jobs_.push_back([&task] { task(); });
+    jobs_.push_back([task] { (*task)(); });
     woken_ = true;
+    changed_.notify_one();  // once the lock is free the scheduler may end
   }
-  changed_.notify_one();
   done.get();
 }
 
@@ -185,6 +186,7 @@ void Scheduler::work() {
       if (step() || !jobs.empty()) continue;
     } catch (...) {
       fail_all(std::current_exception());
+      continue;  // others may wait for the places that are free now
     }
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return woken_ || stopping_; });
@@ -229,6 +231,7 @@ void Scheduler::end_all() {
 void Scheduler::drop_abandoned() {
   const auto gone = [](const Entry& e) { return e.generation->outbox().abandoned(); };
   std::vector<Entry> left;
+  left.reserve(running_.size());
   for (Entry& e : running_)
     if (gone(e)) left.push_back(std::move(e));
   std::erase_if(running_, [](const Entry& e) { return e.generation == nullptr; });
@@ -264,10 +267,11 @@ void Scheduler::admit() {
     Entry entry = std::move(waiting_.front());
     waiting_.pop_front();
     lock.unlock();
-    entry.generation->begin();
+    const Shared generation = entry.generation;
     const auto at = std::find_if(running_.begin(), running_.end(),
                                  [&](const Entry& e) { return e.arrival > entry.arrival; });
     running_.insert(at, std::move(entry));
+    generation->begin();  // if it fails, it is among those who are told
     lock.lock();
   }
   waiting_count_.store(waiting_.size(), std::memory_order_relaxed);
@@ -294,13 +298,15 @@ size_t Scheduler::victim(size_t index) const {
 }
 
 void Scheduler::preempt(size_t index) {
-  Entry entry = std::move(running_[index]);
-  running_.erase(running_.begin() + static_cast<ptrdiff_t>(index));
+  const Entry entry = running_[index];
   entry.generation->preempt();
-  std::lock_guard lock(mutex_);
-  const auto at = std::find_if(waiting_.begin(), waiting_.end(),
-                               [&](const Entry& e) { return e.arrival > entry.arrival; });
-  waiting_.insert(at, std::move(entry));
+  {
+    std::lock_guard lock(mutex_);
+    const auto at = std::find_if(waiting_.begin(), waiting_.end(),
+                                 [&](const Entry& e) { return e.arrival > entry.arrival; });
+    waiting_.insert(at, entry);
+  }
+  running_.erase(running_.begin() + static_cast<ptrdiff_t>(index));
 }
 
 /// Pages for `tokens` more tokens of generation `index`, if need be from others; its index may become another.
@@ -441,6 +447,7 @@ void Scheduler::remove_finished() {
   for (size_t i = 0; i < part_count_; ++i)
     if (!parts_[i].generation->failed()) parts_[i].generation->kv().publish();
   std::vector<Entry> over;
+  over.reserve(running_.size());
   for (Entry& e : running_)
     if (e.generation->over()) over.push_back(std::move(e));
   std::erase_if(running_, [](const Entry& e) { return e.generation == nullptr; });

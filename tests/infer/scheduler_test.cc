@@ -145,6 +145,9 @@ TEST(SchedulerTest, FewPagesChangeNothingButTheTime) {
   Loaded model({.sequences = 6, .cache_bytes = page_bytes(1)});
   EXPECT_EQ(model.engine->status().cache_pages, 256 / KvPool::kPositions + 1);
   expect_each_gets_its_own(*model.engine, requests, expected, 7, 2);
+  // Whoever begins again and finds its own pages has saved nothing.
+  const auto status = model.engine->status();
+  EXPECT_LT(status.cached_tokens, status.prompt_tokens);
 }
 
 TEST(SchedulerTest, AQuantisedCacheIsDeterministicToo) {
