@@ -19,6 +19,7 @@ namespace {
 constexpr size_t kBlock = 64;  // logits a block; its maximum stands for it
 constexpr size_t kLanes = 16;  // independent maxima and sums, so that compilers use vectors
 constexpr float kNone = -std::numeric_limits<float>::infinity();
+constexpr float kMost = std::numeric_limits<float>::max();
 
 void require(bool good, std::string_view field, std::string_view range, double value) {
   if (good) return;
@@ -209,6 +210,7 @@ void Sampler::penalise(std::span<float> logits, std::span<const int32_t> history
     for (const int32_t token : counted_) {
       float& logit = logits[static_cast<size_t>(token)];
       logit = logit > 0 ? logit / s.repetition_penalty : logit * s.repetition_penalty;
+      logit = std::clamp(logit, -kMost, kMost);  // infinity would leave no token a weight
     }
     forget_counts();
   }

@@ -146,6 +146,18 @@ TEST(SamplerDefinitionTest, ExtremeLogitsAndTemperatures) {
   }
 }
 
+/// A penalty below 1 rewards: the logit that it makes too great for a float is still one to draw.
+TEST(SamplerDefinitionTest, ARepetitionPenaltyStaysANumber) {
+  for (const int top_k : {0, 2}) {
+    Sampling s;
+    s.repetition_penalty = 1e-38f;
+    s.top_k = top_k;
+    EXPECT_EQ(once(s, {1.0f, 20.0f, -3.0f, 2.0f}, {1, 2}, 1), 1);
+    s.repetition_penalty = 100.0f;
+    EXPECT_EQ(once(s, {1.0f, -3e38f, -40.0f, -50.0f}, {1}, 0), 0);
+  }
+}
+
 TEST(SamplerDefinitionTest, FrequencyAndPresencePenaltiesDoNotSeeThePrompt) {
   Sampling s;
   s.temperature = 0;
