@@ -287,7 +287,8 @@ uint16_t quantise(const float* x, int8_t* out, size_t n) {
   const float d = f16_to_f32(bits);
   const float inverse = d > 0.0f ? 1.0f / d : 0.0f;
   for (size_t i = 0; i < n; ++i)
-    out[i] = static_cast<int8_t>(std::nearbyint(std::min(std::max(x[i] * inverse, -127.0f), 127.0f)));
+    // In this order what is not a number becomes -127, which a conversion is defined for.
+    out[i] = static_cast<int8_t>(std::nearbyint(std::min(127.0f, std::max(-127.0f, x[i] * inverse))));
   return bits;
 }
 
