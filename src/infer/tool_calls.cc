@@ -16,13 +16,35 @@ using Json = nlohmann::ordered_json;
 
 bool has(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
-/// "arguments" of a call as an object; a string that is no JSON object stays one.
+constexpr size_t kDeepestArguments = 64;  // copying a value takes stack for each level
+constexpr size_t kMostArguments = 4096;   // finding one among an object's members walks over all
+
+/// Whether JSON text is within what a value made of it can bear.
+bool is_moderate(std::string_view text) {
+  size_t depth = 0, members = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '"') in_string = !in_string;
+    if (in_string) {
+      if (c == '\\') ++i;
+      continue;
+    }
+    if ((c == '{' || c == '[') && ++depth > kDeepestArguments) return false;
+    if ((c == '}' || c == ']') && depth > 0) --depth;
+    if (c == ':' && ++members > kMostArguments) return false;
+  }
+  return true;
+}
+
+/// "arguments" of a call as an object; a string that is no JSON object, or an excessive one, stays one.
 Json arguments_of(const Json& function) {
   const auto it = function.find("arguments");
   if (it == function.end() || it->is_null()) return Json::object();
   if (!it->is_string()) return *it;
   const auto& text = it->get_ref<const std::string&>();
   if (text.empty()) return Json::object();
+  if (!is_moderate(text)) return *it;
   Json parsed = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   return parsed.is_object() ? parsed : *it;
 }

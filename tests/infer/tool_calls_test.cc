@@ -464,6 +464,28 @@ TEST(ToolGrammarTest, BadToolsAreNamed) {
       refused(R"([{"type":"function","name":"f","parameters":{"not":{}}}])").starts_with("unsupported"));
 }
 
+TEST(ToolFormatTest, ExcessiveArgumentsStayText) {
+  const auto arguments_after = [](const std::string& arguments) {
+    Json call = {{"id", "c1"}, {"type", "function"}, {"function", {{"name", "f"}}}};
+    call["function"]["arguments"] = arguments;
+    Json message = {{"role", "assistant"}, {"content", ""}};
+    message["tool_calls"] = Json::array({call});
+    const Json messages = format(Style::kHermes).messages(Json::array({message}), nullptr);
+    return messages[0]["tool_calls"][0]["function"]["arguments"];
+  };
+  const auto nested = [](size_t depth) {
+    return "{\"a\":" + std::string(depth, '[') + std::string(depth, ']') + "}";
+  };
+  EXPECT_TRUE(arguments_after(nested(60)).is_object());
+  EXPECT_TRUE(arguments_after(R"({"a\"[[": "{{[[\\"})").is_object());
+  EXPECT_EQ(arguments_after(nested(300'000)), nested(300'000));
+  std::string many = "{\"a\":0";
+  for (int i = 0; i < 100'000; ++i) many += ",\"" + std::to_string(i) + "\":0";
+  many += "}";
+  EXPECT_EQ(arguments_after(many), many);
+  EXPECT_EQ(arguments_after("no JSON"), "no JSON");
+}
+
 TEST(ToolFormatTest, ConversationsFitTheirTemplates) {
   const Json talk = Json::parse(R"([
     {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Find cafes"},
