@@ -72,11 +72,13 @@ class ChoiceReader {
         take_content(event.text, delta);
       } else if (event.kind == Kind::kCallBegin) {
         space_.clear();
-        whole_.calls.push_back({"call_" + random_hex().substr(0, 24), event.name, ""});
+        whole_.calls.push_back({"call_" + random_hex().substr(0, 24), event.name, "", false});
         delta.calls.push_back({event.index, whole_.calls.back()});
       } else if (event.kind == Kind::kArguments && event.index < whole_.calls.size()) {
         whole_.calls[event.index].arguments += event.text;
-        add_arguments(event, delta);
+        piece_of(event.index, delta).arguments += event.text;
+      } else if (event.kind == Kind::kCallEnd && event.index < whole_.calls.size()) {
+        whole_.calls[event.index].complete = piece_of(event.index, delta).complete = true;
       }
     }
   }
@@ -96,10 +98,9 @@ class ChoiceReader {
     delta.content += std::exchange(space_, {});
   }
 
-  static void add_arguments(const infer::ToolEvent& event, ModelDelta& delta) {
-    if (delta.calls.empty() || delta.calls.back().index != event.index)
-      delta.calls.push_back({event.index, {}});
-    delta.calls.back().piece.arguments += event.text;
+  static ToolCall& piece_of(size_t call, ModelDelta& delta) {
+    if (delta.calls.empty() || delta.calls.back().index != call) delta.calls.push_back({call, {}});
+    return delta.calls.back().piece;
   }
 
   ReasoningSplit split_;

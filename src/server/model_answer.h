@@ -37,10 +37,11 @@ struct ToolCall {
   std::string id;  // "call_..."
   std::string name;
   std::string arguments;  // JSON text
+  bool complete = false;  // the arguments are whole
 };
 
 /// What a choice grew by. `calls`: of each, `index` among the choice's calls; the first of an index has id and name, all
-/// have the arguments' next piece.
+/// have the arguments' next piece, and the last one says that they are complete.
 struct ModelDelta {
   struct Call {
     size_t index = 0;

@@ -1,5 +1,7 @@
 #include "server/model_chat.h"
 
+#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "server/event_stream.h"
@@ -17,8 +19,11 @@ json usage_json(const ModelUsage& usage) {
 
 json text_or_null(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
 
+/// A call that was cut off is not there to be made.
 std::string_view finish_name(const ModelChoice& choice) {
-  return choice.calls.empty() ? finish_reason(choice.finish) : "tool_calls";
+  const bool whole = std::all_of(choice.calls.begin(), choice.calls.end(),
+                                 [](const ToolCall& call) { return call.complete; });
+  return choice.calls.empty() || !whole ? finish_reason(choice.finish) : "tool_calls";
 }
 
 json call_json(const ToolCall& call) {
@@ -64,9 +69,7 @@ class ModelChat {
     try {
       const ModelAnswer answer = answerer_.run(
           {.on_delta = [this](size_t choice, const ModelDelta& delta) { return send_delta(choice, delta); },
-           .on_end = [this](
-                         size_t choice,
-                         const ModelChoice& whole) { send(choice, json::object(), finish_name(whole), {}); }},
+           .on_end = [this](size_t choice, const ModelChoice& whole) { send_end(choice, whole); }},
           reply_->stop());
       if (request_.include_usage) {
         json usage = chunk_json(identity_, 0, json::object(), "");
@@ -97,18 +100,32 @@ class ModelChat {
   bool send_delta(size_t choice, const ModelDelta& delta) {
     json out = json::object();
     if (!delta.reasoning.empty()) out["reasoning_content"] = delta.reasoning;
-    if (!delta.content.empty() || (delta.reasoning.empty() && delta.calls.empty()))
-      out["content"] = delta.content;
-    for (const auto& call : delta.calls) out["tool_calls"].push_back(call_delta_json(call));
+    if (!delta.content.empty()) out["content"] = delta.content;
+    for (const auto& call : delta.calls) {
+      ToolCall& whole = begun_[{choice, call.index}];
+      if (!call.piece.id.empty()) whole = {call.piece.id, call.piece.name, "", false};
+      whole.arguments += call.piece.arguments;
+      if (call.piece.complete) out["tool_calls"].push_back(take_begun(choice, call.index));
+    }
+    if (out.empty() && delta.tokens.empty()) return !reply_->stop().stop_requested();
+    if (out.empty()) out["content"] = "";
     return send(choice, std::move(out), "", delta.tokens);
   }
 
-  /// The first piece of a call has its id, type and name; clients want the arguments in all.
-  static json call_delta_json(const ModelDelta::Call& call) {
-    if (call.piece.id.empty())
-      return {{"index", call.index}, {"function", {{"arguments", call.piece.arguments}}}};
-    json out = call_json(call.piece);
-    out["index"] = call.index;
+  void send_end(size_t choice, const ModelChoice& whole) {
+    for (size_t i = 0; i < whole.calls.size(); ++i) {
+      if (begun_.contains({choice, i}))
+        send(choice, {{"tool_calls", json::array({take_begun(choice, i)})}}, "", {});
+    }
+    send(choice, json::object(), finish_name(whole), {});
+  }
+
+  /// A call goes out in one piece: xAI's clients want id, name and arguments in each.
+  json take_begun(size_t choice, size_t index) {
+    const auto found = begun_.find({choice, index});
+    json out = call_json(found->second);
+    out["index"] = index;
+    begun_.erase(found);
     return out;
   }
 
@@ -127,6 +144,7 @@ class ModelChat {
   std::shared_ptr<Reply> reply_;
   EventStream events_;
   ModelAnswerer answerer_;
+  std::map<std::pair<size_t, size_t>, ToolCall> begun_;  // by choice and index: calls that are not whole yet
 };
 
 }  // namespace

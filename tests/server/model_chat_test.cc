@@ -176,12 +176,10 @@ TEST(ModelChat, AStreamedToolCallHasAllThatClientsWant) {
     if (!choice["delta"].contains("tool_calls")) continue;
     const json& call = choice["delta"]["tool_calls"][0];
     EXPECT_EQ(call["index"], 0);
-    if (call.contains("id")) {
-      EXPECT_TRUE(id.empty());
-      id = call["id"];
-      name = call["function"]["name"];
-      EXPECT_EQ(call["type"], "function");
-    }
+    EXPECT_TRUE(id.empty()) << "xAI's clients want a call in one piece";
+    id = call["id"];
+    name = call["function"]["name"];
+    EXPECT_EQ(call["type"], "function");
     arguments += call["function"]["arguments"];
   }
   EXPECT_EQ(json::parse(arguments), json({{"city", "Bern"}}));
@@ -189,6 +187,47 @@ TEST(ModelChat, AStreamedToolCallHasAllThatClientsWant) {
   EXPECT_EQ(name, "weather");
   EXPECT_EQ(finish, "tool_calls");
   EXPECT_EQ(content, "");
+}
+
+TEST(ModelChat, ACallThatWasCutOffIsNotThereToBeMade) {
+  TestServer server;
+  server.engine.set_context(4000);
+  server.engine.script = [](const infer::GenerateRequest& request, const infer::TextSink& sink,
+                            const std::stop_token& stop) {
+    auto result = says(kCall.substr(0, kCall.find("Bern")))(request, sink, stop);
+    result.finish = infer::FinishReason::kLength;
+    return result;
+  };
+  server.start();
+  const json choice = server.chat(ask_model({{"tools", {kTool}}})).json()["choices"][0];
+  EXPECT_EQ(choice["finish_reason"], "length");
+  ASSERT_EQ(choice["message"]["tool_calls"].size(), 1u) << choice;
+  const json call = choice["message"]["tool_calls"][0]["function"];
+  EXPECT_EQ(call["arguments"], "{\"city\": \"");
+  std::string finish, arguments;
+  for (const auto& event : event_data(server.chat(ask_model({{"tools", {kTool}}, {"stream", true}})))) {
+    const json& streamed = event["choices"][0];
+    if (!streamed["finish_reason"].is_null()) finish = streamed["finish_reason"];
+    if (streamed["delta"].contains("tool_calls"))
+      arguments += streamed["delta"]["tool_calls"][0]["function"]["arguments"];
+  }
+  EXPECT_EQ(finish, "length");
+  EXPECT_EQ(arguments, call["arguments"]);
+}
+
+TEST(ModelChat, EarlierCallsMayHaveAnyArguments) {
+  TestServer server;
+  server.start();
+  const std::string deep = "{\"a\":" + std::string(500'000, '[') + std::string(500'000, ']') + "}";
+  for (const std::string& arguments : {deep, std::string("no JSON"), std::string("[1]")}) {
+    json body = ask_model();
+    body["messages"].push_back(
+        {{"role", "assistant"},
+         {"tool_calls",
+          {{{"id", "c1"}, {"type", "function"}, {"function", {{"name", "f"}, {"arguments", arguments}}}}}}});
+    EXPECT_EQ(server.chat(body).status, arguments == deep ? 400 : 200);
+  }
+  EXPECT_EQ(server.chat(ask_model()).status, 200);
 }
 
 TEST(ModelChat, TextBesideToolsStaysText) {
