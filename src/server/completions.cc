@@ -82,6 +82,22 @@ infer::TokenChoice scored(std::span<const float> logits, int32_t token, size_t m
   return out;
 }
 
+/// Has a turn, and gives it back when it goes.
+class TurnHold {
+ public:
+  /// Error: ApiError 503 when stopped.
+  TurnHold(Turn& turn, const std::stop_token& stop) : turn_(turn) {
+    if (stop.stop_requested() || !turn_.take(stop))
+      throw ApiError(503, "the request was stopped before its end", "cancelled");
+  }
+  TurnHold(const TurnHold&) = delete;
+  TurnHold& operator=(const TurnHold&) = delete;
+  ~TurnHold() { turn_.give_back(); }
+
+ private:
+  Turn& turn_;
+};
+
 /// The prompt's own tokens with their log probabilities; the first has none.
 std::vector<infer::TokenChoice> score_prompt(infer::Engine& engine, const Begun& prompt, int alternatives) {
   const size_t vocabulary = engine.info().vocabulary;
@@ -158,7 +174,10 @@ class Completion {
   void echo() {
     for (size_t p = 0; p < prompts_.size(); ++p) {
       std::vector<infer::TokenChoice> scores;
-      if (request_.logprobs) scores = score_prompt(engine_, prompts_[p], *request_.logprobs);
+      if (request_.logprobs) {
+        const TurnHold turn(context_.scoring, reply_->stop());
+        scores = score_prompt(engine_, prompts_[p], *request_.logprobs);
+      }
       for (size_t i = 0; i < request_.choices; ++i) {
         Choice& choice = choices_[p * request_.choices + i];
         choice.text = prompts_[p].text;

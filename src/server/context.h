@@ -2,10 +2,13 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <stop_token>
 #include <utility>
 
 #include "server/metrics.h"
@@ -48,6 +51,30 @@ class Slots {
   std::atomic<size_t> used_{0};
 };
 
+/// Something that one at a time may have. Thread-safe.
+class Turn {
+ public:
+  /// Waits for it. False: stopped first.
+  bool take(const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait(lock, stop, [this] { return !taken_; })) return false;
+    taken_ = true;
+    return true;
+  }
+  void give_back() {
+    {
+      std::lock_guard lock(mutex_);
+      taken_ = false;
+    }
+    changed_.notify_one();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  bool taken_ = false;
+};
+
 /// Lives as long as the server; the same for all requests.
 struct Context {
   const ServerOptions& options;
@@ -55,6 +82,7 @@ struct Context {
   Metrics& metrics;
   Feed& feed;
   Slots& generations;
+  Turn& scoring;  // of prompts, whose logits take much memory
   ResponseStore& responses;
   bool needs_key = false;
   std::function<Metrics::Gauges()> gauges;  // all but the store's

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <stop_token>
 
 #include "server/api_error.h"
 #include "server/completions_request.h"
@@ -16,6 +17,8 @@ namespace fathom::server {
 namespace {
 
 using nlohmann::json;
+
+constexpr size_t kStepBytes = 32 * 1024;  // of text: some batches of the model
 
 static_assert(std::endian::native == std::endian::little, "the wire has little-endian float32");
 
@@ -48,12 +51,27 @@ infer::Embedder& require_embedder(const EmbeddingRequest& request, const Service
   return *services.embedder;
 }
 
-json embed(const EmbeddingRequest& request, infer::Embedder& embedder) {
+/// Some texts at a time, so that nobody's leaving and no server's end waits for all of them.
+std::vector<infer::Embedding> embed_all(std::span<const std::string> texts, infer::Embedder& embedder,
+                                        const std::stop_token& stop) {
+  std::vector<infer::Embedding> out;
+  out.reserve(texts.size());
+  while (!texts.empty()) {
+    if (stop.stop_requested()) throw ApiError(503, "the request was stopped before its end", "cancelled");
+    size_t count = 0;
+    for (size_t bytes = 0; count < texts.size() && bytes < kStepBytes; ++count) bytes += texts[count].size();
+    for (auto& embedding : embedder.embed(texts.first(count))) out.push_back(std::move(embedding));
+    texts = texts.subspan(count);
+  }
+  return out;
+}
+
+json embed(const EmbeddingRequest& request, infer::Embedder& embedder, const std::stop_token& stop) {
   const size_t size = embedder.info().dimensions;
   if (request.dimensions && *request.dimensions > size)
     throw ApiError(400, fmt::format("dimensions is {}; the model has {}", *request.dimensions, size),
                    "invalid_value", "dimensions");
-  auto embeddings = embedder.embed(request.texts);
+  auto embeddings = embed_all(request.texts, embedder, stop);
   json data = json::array();
   size_t tokens = 0;
   for (size_t i = 0; i < embeddings.size(); ++i) {
@@ -111,7 +129,7 @@ void add_embedding_routes(Router& router, const Context& context) {
   const auto handle = [&context](const Request& request, const std::shared_ptr<Reply>& reply) {
     if (request.body.empty()) throw ApiError(415, "the body is empty; send a JSON object", "empty_body");
     const EmbeddingRequest asked = parse_embedding_request(request.body);
-    reply->send(json_response(embed(asked, require_embedder(asked, context.services))));
+    reply->send(json_response(embed(asked, require_embedder(asked, context.services), reply->stop())));
   };
   router.add({.method = "POST",
               .pattern = "/v1/embeddings",

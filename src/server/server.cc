@@ -82,14 +82,9 @@ class ServerImpl final : public Server, private Application {
         feed_(services_, options_.limits),
         generations_(options_.limits.generations_at_once),
         responses_(options_.limits.stored_responses, options_.limits.stored_response_bytes),
-        context_{options_,
-                 services_,
-                 metrics_,
-                 feed_,
-                 generations_,
-                 responses_,
-                 access_.needs_key(),
-                 [this] { return gauges(); }},
+        context_{options_,   services_,           metrics_,
+                 feed_,      generations_,        scoring_,
+                 responses_, access_.needs_key(), [this] { return gauges(); }},
         requests_(options_.limits.requests_at_once, options_.limits.requests_waiting),
         answers_(options_.limits.answers_at_once, options_.limits.answers_waiting) {
     add_chat_routes(router_, context_);
@@ -223,6 +218,7 @@ class ServerImpl final : public Server, private Application {
   Metrics metrics_;
   Feed feed_;
   Slots generations_;
+  Turn scoring_;
   ResponseStore responses_;
   const Context context_;
   Router router_;

@@ -31,6 +31,20 @@ std::vector<int32_t> with_beginning(const infer::Engine& engine, const std::stri
   return tokens;
 }
 
+/// `head` and a member `name` more: a list with the `entry` of each token. Written out, since a text may have millions of tokens
+/// and a value of each takes many times its text.
+template <class Entry>
+std::string with_list(const json& head, const char* name, const std::vector<int32_t>& tokens, Entry entry) {
+  std::string out = to_text(head);
+  out.pop_back();
+  out += fmt::format("{}\"{}\":[", head.empty() ? "" : ",", name);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (i > 0) out += ',';
+    out += to_text(entry(tokens[i]));
+  }
+  return out + "]}";
+}
+
 /// A token's text; its bytes where it is part of a character.
 json piece_json(const infer::Engine& engine, int32_t token) {
   const std::string text = engine.token_text(token);
@@ -46,20 +60,19 @@ void refuse_special(const JsonFields& fields) {
 }
 
 /// {"content", "add_special"?, "with_pieces"?} -> {"tokens"}
-json tokenize_content(const JsonFields& fields, const infer::Engine& engine) {
+std::string tokenize_content(const JsonFields& fields, const infer::Engine& engine) {
   refuse_special(fields);
   const auto text = fields.text("content");
   const bool pieces = fields.boolean("with_pieces").value_or(false);
   const auto tokens =
       with_beginning(engine, text.value_or(""), fields.boolean("add_special").value_or(false));
-  if (!pieces) return {{"tokens", tokens}};
-  json list = json::array();
-  for (const int32_t token : tokens) list.push_back({{"id", token}, {"piece", piece_json(engine, token)}});
-  return {{"tokens", std::move(list)}};
+  return with_list(json::object(), "tokens", tokens, [&](int32_t token) {
+    return pieces ? json{{"id", token}, {"piece", piece_json(engine, token)}} : json(token);
+  });
 }
 
 /// {"prompt" or "messages", "add_special_tokens"?, "return_token_strs"?} -> {"tokens", "count", "max_model_len"}
-json tokenize_prompt(const JsonFields& fields, const infer::Engine& engine) {
+std::string tokenize_prompt(const JsonFields& fields, const infer::Engine& engine) {
   std::vector<int32_t> tokens;
   if (fields.has("messages")) {
     tokens = engine.tokenize_chat(read_conversation(fields).plain);
@@ -71,13 +84,11 @@ json tokenize_prompt(const JsonFields& fields, const infer::Engine& engine) {
     tokens = with_beginning(engine, *text, fields.boolean("add_special_tokens").value_or(true));
   }
   json out = {{"count", tokens.size()}, {"max_model_len", engine.info().context}, {"tokens", tokens}};
-  if (!fields.boolean("return_token_strs").value_or(false)) return out;
-  out["token_strs"] = json::array();
-  for (const int32_t token : tokens) out["token_strs"].push_back(engine.token_text(token));
-  return out;
+  if (!fields.boolean("return_token_strs").value_or(false)) return to_text(out);
+  return with_list(out, "token_strs", tokens, [&](int32_t token) { return json(engine.token_text(token)); });
 }
 
-json tokenize(const std::string& body, const Services& services) {
+std::string tokenize(const std::string& body, const Services& services) {
   const ordered_json document = parse_json(body);
   const JsonFields fields(document, "");
   const infer::Engine& engine = require_engine(fields, services);
@@ -85,7 +96,7 @@ json tokenize(const std::string& body, const Services& services) {
 }
 
 /// {"tokens"} -> {"content", "prompt"}: the same text under both servers' names.
-json detokenize(const std::string& body, const Services& services) {
+std::string detokenize(const std::string& body, const Services& services) {
   const ordered_json document = parse_json(body);
   const JsonFields fields(document, "");
   const infer::Engine& engine = require_engine(fields, services);
@@ -100,11 +111,11 @@ json detokenize(const std::string& body, const Services& services) {
                     fmt::format("has {}; the model has {} tokens", token, engine.info().vocabulary));
   }
   const std::string text = engine.detokenize(tokens);
-  return {{"content", text}, {"prompt", text}};
+  return to_text({{"content", text}, {"prompt", text}});
 }
 
 void add_route(Router& router, const Context& context, const char* path,
-               json (*answer)(const std::string&, const Services&)) {
+               std::string (*answer)(const std::string&, const Services&)) {
   router.add({.method = "POST",
               .pattern = path,
               .name = "tokens",
@@ -113,7 +124,9 @@ void add_route(Router& router, const Context& context, const char* path,
               .handler = [&context, answer](const Request& request, const std::shared_ptr<Reply>& reply) {
                 if (request.body.empty())
                   throw ApiError(415, "the body is empty; send a JSON object", "empty_body");
-                reply->send(json_response(answer(request.body, context.services)));
+                Response response;
+                response.body = answer(request.body, context.services) + "\n";
+                reply->send(std::move(response));
               }});
 }
 

@@ -156,6 +156,17 @@ TEST(Embeddings, FloatsAndBase64AreTheSameNumbers) {
   EXPECT_EQ(packed["data"][0]["embedding"], base64(bytes));
 }
 
+TEST(Embeddings, LongTextsKeepTheirOrder) {
+  TestServer server;
+  server.with_embedder = true;
+  server.start();
+  const json input = {std::string(40'000, 'a'), "b", std::string(20'000, 'c'), std::string(20'000, 'd'), "e"};
+  const json answer = server.post("/v1/embeddings", embedding({{"input", input}})).json();
+  ASSERT_EQ(answer["data"].size(), 5u);
+  for (size_t i = 0; i < 5; ++i) EXPECT_EQ(answer["data"][i]["index"], i);
+  EXPECT_EQ(answer["usage"]["prompt_tokens"], 80'002);
+}
+
 TEST(Embeddings, FewerDimensionsHaveLengthOneAgain) {
   TestServer server;
   server.with_embedder = true;
