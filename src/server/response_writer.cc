@@ -113,7 +113,7 @@ bool ResponseWriter::item(const json& item) {
 
 void ResponseWriter::finish(bool incomplete, const json& extra) {
   begin();
-  close();
+  close(incomplete ? "incomplete" : "completed");
   json& response = *response_;
   response["status"] = incomplete ? "incomplete" : "completed";
   if (incomplete) response["incomplete_details"] = {{"reason", "max_output_tokens"}};
@@ -142,10 +142,10 @@ bool ResponseWriter::open(Open kind, json item) {
 }
 
 /// Ends the open item, with the events that tell it whole.
-void ResponseWriter::close() {
+void ResponseWriter::close(const char* status) {
   if (open_ == Open::kNothing) return;
   json& item = current();
-  item["status"] = "completed";
+  item["status"] = status;
   if (open_ == Open::kCall) {
     json done = place("response.function_call_arguments.done");
     done["name"] = item["name"];

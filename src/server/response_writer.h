@@ -51,7 +51,7 @@ class ResponseWriter {
   enum class Open { kNothing, kMessage, kReasoning, kCall };
 
   bool open(Open kind, nlohmann::json item);
-  void close();
+  void close(const char* status = "completed");
   bool send(nlohmann::json event);
   bool send_response(const char* type);
   nlohmann::json place(const char* type) const;

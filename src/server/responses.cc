@@ -123,10 +123,14 @@ class Responder {
 
   bool write(const ModelDelta& delta) {
     bool there = delta.reasoning.empty() || writer_.reasoning(delta.reasoning);
-    json logprobs = json::array();
-    if (request_.logprobs && !delta.tokens.empty())
-      logprobs = chat_logprobs_json(*context_.services.engine, delta.tokens)["content"];
-    if (!delta.content.empty()) there = writer_.text(delta.content, logprobs);
+    // The text of a token may come later than the token; those of thoughts and calls have no place here.
+    if (request_.logprobs) unsaid_.insert(unsaid_.end(), delta.tokens.begin(), delta.tokens.end());
+    if (!delta.content.empty()) {
+      json logprobs = json::array();
+      if (request_.logprobs) logprobs = chat_logprobs_json(*context_.services.engine, unsaid_)["content"];
+      there = writer_.text(delta.content, logprobs);
+    }
+    if (!delta.content.empty() || !delta.reasoning.empty() || !delta.calls.empty()) unsaid_.clear();
     for (const auto& call : delta.calls) {
       if (!call.piece.id.empty()) there = writer_.call(call.piece.id, call.piece.name);
       there = writer_.arguments(call.piece.arguments) && there;
@@ -225,6 +229,7 @@ class Responder {
   const std::string id_;
   const ordered_json dialog_;
   ResponseWriter writer_;
+  std::vector<infer::TokenChoice> unsaid_;  // chosen, their text still held back
 };
 
 std::shared_ptr<const StoredResponse> stored(const Context& context, const Request& request) {

@@ -116,6 +116,7 @@ TEST(Responses, WhatIsCutOffIsIncomplete) {
   const json body = respond(server, {{"max_output_tokens", 1}});
   EXPECT_EQ(body["status"], "incomplete");
   EXPECT_EQ(body["incomplete_details"]["reason"], "max_output_tokens");
+  EXPECT_EQ(body["output"][0]["status"], "incomplete");
   EXPECT_EQ(event_data(server.post("/v1/responses", ask_model({{"stream", true}}))).back()["type"],
             "response.incomplete");
 }
