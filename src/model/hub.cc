@@ -22,6 +22,7 @@ constexpr size_t kMostListing = size_t{64} << 20;
 constexpr size_t kMostName = 96;
 constexpr uint64_t kMostBytes = uint64_t{1} << 50;
 constexpr int kMostMoves = 5;
+constexpr int kDeepest = 64;
 
 // What is taken of several GGUF files, the best compromise first.
 constexpr std::string_view kPreferred[] = {
@@ -240,7 +241,11 @@ HubListing parse_listing(std::string_view text, const std::string& repository, c
     throw Error(ErrorCode::kCorrupt,
                 fmt::format("what the server says of '{}' {}; nothing is fetched from it", repository, what));
   };
-  const json answer = json::parse(text, nullptr, false);
+  const auto shallow = [&](int depth, json::parse_event_t, json&) {
+    if (depth > kDeepest) corrupt("is nested too deep");
+    return true;
+  };
+  const json answer = json::parse(text, shallow, false);
   if (!answer.is_object()) corrupt("is not a JSON object");
   const auto files = answer.find("siblings");
   if (files == answer.end() || !files->is_array() || files->size() > kMostFiles) corrupt("lists no files");
@@ -292,7 +297,9 @@ Hub::Hub(Transport& transport, std::string endpoint, std::string token)
   while (endpoint_.ends_with('/')) endpoint_.pop_back();
   const Url url = parse_url(endpoint_);
   host_ = url.host;
-  const bool here = url.host == "localhost" || url.host == "::1" || url.host.starts_with("127.");
+  const bool loops_back =
+      url.host.starts_with("127.") && url.host.find_first_not_of("0123456789.") == std::string::npos;
+  const bool here = url.host == "localhost" || url.host == "::1" || loops_back;
   sends_token_ = !token_.empty() && (url.scheme == "https" || here);
 }
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -53,14 +54,12 @@ class Part {
   Part(fs::path path, const HubFile& file) : path_(std::move(path)), file_(file), sum_(file) {
     fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (fd_ < 0) throw_io("create", path_, errno);
-    struct stat info {};
-    if (::fstat(fd_, &info) != 0) throw_io("examine", path_, errno);
-    if (!S_ISREG(info.st_mode))
-      throw Error(ErrorCode::kIo, fmt::format("'{}' is no plain file", path_.string()));
-    if (static_cast<uint64_t>(info.st_size) > *file.size)
-      restart();
-    else
-      read_back(static_cast<uint64_t>(info.st_size));
+    try {
+      begin();
+    } catch (...) {
+      ::close(fd_);
+      throw;
+    }
   }
   ~Part() {
     if (fd_ >= 0) ::close(fd_);
@@ -108,6 +107,33 @@ class Part {
   }
 
  private:
+  void begin() {
+    struct stat info {};
+    if (::fstat(fd_, &info) != 0) throw_io("examine", path_, errno);
+    if (!S_ISREG(info.st_mode))
+      throw Error(ErrorCode::kIo, fmt::format("'{}' is no plain file", path_.string()));
+    lock();
+    if (::fstat(fd_, &info) != 0) throw_io("examine", path_, errno);
+    if (static_cast<uint64_t>(info.st_size) > *file_.size)
+      restart();
+    else
+      read_back(static_cast<uint64_t>(info.st_size));
+  }
+
+  /// Two runs that wrote one part would each take the other's bytes for their own. File systems without locks go without.
+  void lock() {
+    struct stat mine {
+    }, there{};
+    const bool taken = ::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    // Who had it until now may have put it in its place, or thrown it away.
+    const bool gone = ::fstat(fd_, &mine) != 0 || ::lstat(path_.c_str(), &there) != 0 ||
+                      mine.st_ino != there.st_ino || mine.st_dev != there.st_dev;
+    if (taken || gone)
+      throw Error(ErrorCode::kIo, fmt::format("another run is fetching '{}'; let it end, and run the command "
+                                              "again",
+                                              file_.name));
+  }
+
   void read_back(uint64_t size) {
     std::string piece(kPiece, '\0');
     while (size_ < size) {

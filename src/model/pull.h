@@ -3,7 +3,7 @@
 // A file grows beside its place as ".NAME.SUM.part", where SUM begins its checksum: what a part belongs to is known, however
 // many runs it takes. Within a run a range is asked for only of the same version (If-Range). When all bytes are there and
 // have the right checksum, the part is synced and renamed. A failed transfer leaves the part for the next run; a wrong
-// checksum removes it. Waits between tries double from one second; a server's Retry-After is kept to, up to a minute.
+// checksum removes it. A part is one run's at a time. Waits between tries double from one second; a server's Retry-After is kept to, up to a minute.
 #pragma once
 
 #include <cstdint>

@@ -1,9 +1,12 @@
 // Fetching models from a local server that behaves as the real one does, or badly on purpose.
 #include "model/pull.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <csignal>
@@ -312,6 +315,21 @@ TEST_F(PullTest, AServerWithoutRangesStartsAgain) {
     reply.send(200, content);
     return true;
   });
+  EXPECT_EQ(read_file(fetch().path), content);
+}
+
+TEST_F(PullTest, APartIsOneRunsAtATime) {
+  const std::string content = many_bytes(5'000);
+  hub_.add("m.gguf", content);
+  const auto part = folder_.path() / "models" / part_of("m.gguf", content);
+  std::filesystem::create_directories(part.parent_path());
+  write_file_atomic(part, content.substr(0, 2'000));
+  const int other = ::open(part.c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_GE(other, 0);
+  ASSERT_EQ(::flock(other, LOCK_EX), 0);
+  expect_refused(ErrorCode::kIo, "another run is fetching 'm.gguf'");
+  EXPECT_EQ(read_file(part), content.substr(0, 2'000));
+  ::close(other);
   EXPECT_EQ(read_file(fetch().path), content);
 }
 
