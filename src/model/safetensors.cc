@@ -23,6 +23,7 @@ static_assert(std::endian::native == std::endian::little, "safetensors are read 
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr size_t kMaxIndexBytes = size_t{256} << 20;
 constexpr size_t kMaxDimensions = 16;
+constexpr int kMaxDepth = 16;  // of the header's JSON
 constexpr std::string_view kMetadataKey = "__metadata__";
 
 struct Format {
@@ -56,6 +57,7 @@ json parse_object(std::string_view text, Fail fail) {
   std::set<std::string> seen;
   std::string twice;
   const auto watch = [&](int depth, json::parse_event_t event, json& value) {
+    if (depth > kMaxDepth) fail("is nested too deep");
     if (event == json::parse_event_t::key && depth == 1) {
       const auto& key = value.get_ref<const std::string&>();
       if (!seen.insert(key).second && twice.empty()) twice = key;

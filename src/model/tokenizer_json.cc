@@ -118,8 +118,7 @@ class Reader {
       return true;
     }
     if (depth == 4 && event == Event::value && value.is_string() && parts_ < 2) {
-      std::string part = value.get<std::string>();
-      replace_spaces(part);
+      const std::string part = with_spelled_spaces(value.get_ref<const std::string&>());
       if (part.empty()) corrupt("a merge has an empty part");
       merge_ = parts_ == 0 ? part : merge_ + " " + part;
       ++parts_;
@@ -132,9 +131,17 @@ class Reader {
     corrupt("an entry of model.merges is no pair");
   }
 
-  static void replace_spaces(std::string& part) {
-    for (size_t at = part.find(' '); at != std::string::npos; at = part.find(' ', at))
-      part.replace(at, 1, "\xC4\xA0");
+  static std::string with_spelled_spaces(const std::string& part) {
+    if (part.size() > kLongestText) corrupt("a merge is too long");
+    std::string out;
+    out.reserve(part.size());
+    for (const char c : part) {
+      if (c == ' ')
+        out += "\xC4\xA0";
+      else
+        out += c;
+    }
+    return out;
   }
 
   void add_token(std::string text, uint64_t id) {

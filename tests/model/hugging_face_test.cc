@@ -223,6 +223,24 @@ TEST(HuggingFaceDescription, ReadsOldAndNewFormsOfRopeAlike) {
   EXPECT_EQ(old_form.tables, new_form.tables);
 }
 
+TEST(HuggingFaceDescription, HostileOnesAreRefused) {
+  const auto expect_refused = [](const std::string& text, const char* what) {
+    try {
+      (void)describe_hugging_face(text, "", "f");
+      ADD_FAILURE() << "was read, though " << what;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kCorrupt);
+      EXPECT_NE(std::string_view(error.what()).find(what), std::string_view::npos) << error.what();
+    }
+  };
+  std::string deep = config_of("LlamaForCausalLM", {{"eos_token_id", "@"}}).dump();
+  deep.replace(deep.find("\"@\""), 3, std::string(500'000, '[') + std::string(500'000, ']'));
+  expect_refused(deep, "nested too deep");
+  expect_refused(config_of("LlamaForCausalLM", {{"head_dim", 1u << 30}}).dump(), "width");
+  expect_refused(config_of("LlamaForCausalLM", {{"partial_rotary_factor", -1e300}}).dump(),
+                 "partial_rotary_factor");
+}
+
 TEST(HuggingFaceDescription, SlidingWindows) {
   const auto window = [](const char* architecture, const json& more) {
     const auto description = describe_hugging_face(config_of(architecture, more).dump(), "", "f");

@@ -100,6 +100,7 @@ TEST(Safetensors, RefusesWhatTheReferenceRefuses) {
   expect_corrupt(safetensors_file("{", ""), "not well-formed");
   expect_corrupt(safetensors_file("{\"\xff\":1}", ""), "not well-formed");
   expect_corrupt(safetensors_file("{} x", ""), "not well-formed");
+  expect_corrupt(safetensors_file("{\"a\":" + std::string(100'000, '['), ""), "nested too deep");
   expect_corrupt(safetensors_file(R"({"__metadata__":{"a":1}})", ""), "metadata 'a' is not a string");
   expect_corrupt(safetensors_file(R"({"__metadata__":[]})", ""), "'__metadata__' is not an object");
   expect_corrupt(one("7"), "not described by an object");

@@ -158,6 +158,9 @@ TEST(TokenizerJson, HostileFilesAreRefused) {
                  "pair");
   expect_refused(with_model(R"({"vocab": {"a": 0}, "merges": [["", "b"]]})"), ErrorCode::kCorrupt, "empty");
   expect_refused(with_model(R"({"vocab": {"a": 0}, "merges": [7]})"), ErrorCode::kCorrupt, "pair");
+  expect_refused(
+      with_model(R"({"vocab": {"a": 0}, "merges": [[")" + std::string(4'000'000, ' ') + R"(", "b"]]})"),
+      ErrorCode::kCorrupt, "too long");
   Json added = byte_level();
   added["added_tokens"][0]["id"] = 0;
   expect_refused(added.dump(), ErrorCode::kCorrupt, "the id 0");

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "model/config.h"
+#include "model/config_bounds.h"
 #include "model/shown.h"
 
 namespace fathom::model {
@@ -18,6 +19,7 @@ using nlohmann::json;
 
 constexpr uint64_t kMost = uint64_t{1} << 31;  // of any count in config.json
 constexpr size_t kMostFactors = 4096;
+constexpr int kDeepest = 64;
 
 /// A JSON object with checked reading; a null counts as absent.
 class Fields {
@@ -165,7 +167,8 @@ void set_sizes(Builder& b, const Defaults& usual) {
     b.c.corrupt("a number of heads or layers or a width is 0");
   const auto said = b.c.find_count("head_dim");
   b.head_dim = said.value_or(usual.head_dim != 0 ? usual.head_dim : b.width / out.heads);
-  if (b.head_dim == 0) b.c.corrupt("the heads have no width");
+  if (b.head_dim == 0 || b.head_dim > bounds::kMaxWidth)
+    b.c.corrupt(fmt::format("the heads have a width of {}", b.head_dim));
   b.set_count("block_count", b.layers);
   b.set_count("context_length", b.context);
   b.set_count("embedding_length", b.width);
@@ -271,7 +274,9 @@ void scale_long(Builder& b, const Rope& rope, uint64_t dims) {
 void set_rope(Builder& b, double usual_base) {
   const Rope rope(b.c);
   const double base = rope.base(usual_base);
-  const auto dims = static_cast<uint64_t>(static_cast<double>(b.head_dim) * rope.turning_share());
+  const double share = rope.turning_share();
+  if (!(share >= 0 && share <= 1)) b.c.corrupt("'partial_rotary_factor' is not within 0 to 1");
+  const auto dims = static_cast<uint64_t>(static_cast<double>(b.head_dim) * share);
   if (dims == 0 || dims % 2 != 0 || dims > b.head_dim)
     b.c.corrupt(fmt::format("{} of {} elements of a head turn, which cannot be", dims, b.head_dim));
   if (dims != b.head_dim && b.out().permutes_heads) b.c.unsupported("turns a part of each head");
@@ -516,8 +521,15 @@ const Architecture& find_architecture(const Fields& config) {
   config.unsupported(fmt::format("is of the architecture '{}'", shown(name)));
 }
 
+/// Nesting is bounded: values are copied here and there, which calls itself for each level.
 json parse(std::string_view text, std::string_view file, const std::string& name) {
-  json object = json::parse(text, nullptr, false);
+  const auto shallow = [&](int depth, json::parse_event_t, json&) {
+    if (depth > kDeepest)
+      throw Error(ErrorCode::kCorrupt,
+                  fmt::format("{} of '{}' is nested too deep; download it again", file, name));
+    return true;
+  };
+  json object = json::parse(text, shallow, false);
   if (!object.is_object())
     throw Error(ErrorCode::kCorrupt,
                 fmt::format("{} of '{}' is not a JSON object; download it again", file, name));
