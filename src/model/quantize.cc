@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/text.h"
+#include "model/shown.h"
 
 namespace fathom::model {
 namespace {
@@ -249,6 +250,9 @@ DType parse_format(std::string_view text) {
 std::vector<QuantizedTensor> plan_quantization(const GgufFile& file, const QuantizeOptions& options) {
   const Chooser chooser(file, options);
   std::vector<QuantizedTensor> plan;
+  std::map<std::string, size_t> experts;  // how many matrices each stack has
+  for (const GgufTensor& tensor : file.tensors())
+    if (const auto expert = expert_name(tensor.name)) ++experts[expert->stacked];
   std::map<std::string, size_t> stacks;
   for (const GgufTensor& tensor : file.tensors()) {
     (void)file.tensor(tensor.name);  // refuses formats that cannot be read
@@ -258,13 +262,15 @@ std::vector<QuantizedTensor> plan_quantization(const GgufFile& file, const Quant
       continue;
     }
     const auto [at, fresh] = stacks.emplace(expert->stacked, plan.size());
-    if (fresh) plan.push_back({.name = expert->stacked, .shape = {}, .sources = {}});
-    auto& sources = plan[at->second].sources;
-    if (expert->expert >= file.tensors().size())
-      throw Error(ErrorCode::kCorrupt, fmt::format("in '{}', the expert of the tensor '{}' is out of range",
-                                                   file.name(), tensor.name));
-    if (sources.size() <= expert->expert) sources.resize(expert->expert + 1, nullptr);
-    sources[expert->expert] = &tensor;
+    const size_t count = experts.at(expert->stacked);
+    if (fresh)
+      plan.push_back(
+          {.name = expert->stacked, .shape = {}, .sources = std::vector<const GgufTensor*>(count, nullptr)});
+    if (expert->expert >= count)
+      throw Error(ErrorCode::kCorrupt,
+                  fmt::format("in '{}', the tensor '{}' is of expert {} of {}; download it again",
+                              file.name(), shown(tensor.name), expert->expert, count));
+    plan[at->second].sources[expert->expert] = &tensor;
   }
   for (QuantizedTensor& tensor : plan) {
     if (tensor.shape.empty()) {

@@ -103,6 +103,11 @@ TEST(Quantize, ExpertsBecomeOneTensor) {
   names.erase(names.begin() + 5);
   const std::string gap = matrices(names, 64, 12);
   EXPECT_THROW(planned(gap, DType::kF32), Error);
+  EXPECT_THROW(planned(matrices({"blk.0.ffn_up.0.weight", "blk.0.ffn_up.00.weight"}, 64, 2), DType::kF32),
+               Error);
+  EXPECT_THROW(
+      planned(matrices({"blk.0.ffn_up.0.weight", "blk.0.ffn_up.4000000000.weight"}, 64, 2), DType::kF32),
+      Error);
 }
 
 TEST(Quantize, WritesWhatTheReferenceConversionGives) {
