@@ -6,8 +6,10 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "model/config.h"
 #include "model/config_bounds.h"
+#include "model/shown.h"
 
 namespace fathom::model {
 namespace {
@@ -152,7 +154,7 @@ void read_rope_scaling(const GgufFile& file, const Keys& keys, const ModelConfig
     rope.beta_slow = keys.positive_or("rope.scaling.yarn_beta_slow", 1.0);
     rope.attention_factor = yarn_attention_factor(rope, rope.attention_factor);
   } else if (type != "none") {
-    unsupported(file, fmt::format("scales its rotary positions by '{}'", type.substr(0, 40)));
+    unsupported(file, fmt::format("scales its rotary positions by '{}'", shown(type)));
   }
 }
 
@@ -337,7 +339,7 @@ constexpr Architecture kArchitectures[] = {
 const Architecture& find_architecture(const GgufFile& file, std::string_view name) {
   for (const Architecture& a : kArchitectures)
     if (a.name == name) return a;
-  unsupported(file, fmt::format("is of the architecture '{}'", name.substr(0, 40)));
+  unsupported(file, fmt::format("is of the architecture '{}'", shown(name)));
 }
 
 }  // namespace
@@ -345,7 +347,7 @@ const Architecture& find_architecture(const GgufFile& file, std::string_view nam
 ModelConfig ModelConfig::from_gguf(const GgufFile& file) {
   ModelConfig config;
   config.architecture = file.get_string("general.architecture");
-  config.name = file.find_string("general.name").value_or("");
+  config.name = sanitize_utf8(file.find_string("general.name").value_or(""));
   const Architecture& architecture = find_architecture(file, config.architecture);
   const Keys keys(file, config.architecture);
   config.layers = keys.count("block_count", bounds::kMaxLayers);

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "model/config.h"
+#include "model/shown.h"
 
 namespace fathom::model {
 namespace {
@@ -141,7 +142,7 @@ void check_tensors(const ModelConfig& config, const GgufFile& file) {
           ErrorCode::kUnsupported,
           fmt::format("'{}' has the tensor '{}', for which the architecture '{}' has no place in this "
                       "build; its answers would be wrong without it",
-                      file.name(), tensor.name, config.architecture));
+                      file.name(), shown(tensor.name), config.architecture));
 }
 
 uint64_t ModelConfig::parameters() const {
