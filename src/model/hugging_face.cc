@@ -76,8 +76,11 @@ uint32_t file_type(tensor::DType dtype) {
 }  // namespace
 
 bool is_hugging_face_folder(const fs::path& path) {
-  return fs::exists(path / "config.json") &&
-         (fs::exists(path / "model.safetensors") || fs::exists(path / "model.safetensors.index.json"));
+  const auto has = [&path](const char* name) {
+    std::error_code closed;  // a folder that may not be looked into is none of ours
+    return fs::exists(path / name, closed);
+  };
+  return has("config.json") && (has("model.safetensors") || has("model.safetensors.index.json"));
 }
 
 /// Puts the pieces of one folder together.

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -241,20 +242,20 @@ Inspection inspect(const fs::path& path) {
 }
 
 std::vector<fs::path> find_model_files(const fs::path& folder) {
-  std::vector<fs::path> found;
+  // Times are asked for once: a file that changes while it is sorted would leave no order at all.
+  std::vector<std::pair<fs::file_time_type, fs::path>> found;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder, ignored)) {
     const bool file = entry.path().extension() == ".gguf" && !is_later_part(entry.path());
     if (file || (entry.is_directory(ignored) && is_hugging_face_folder(entry.path())))
-      found.push_back(entry.path());
+      found.emplace_back(fs::last_write_time(entry.path(), ignored), entry.path());
   }
-  const auto changed = [](const fs::path& path) {
-    std::error_code gone;
-    return fs::last_write_time(path, gone);
-  };
-  std::sort(found.begin(), found.end(),
-            [&](const fs::path& a, const fs::path& b) { return changed(a) > changed(b); });
-  return found;
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second < b.second;
+  });
+  std::vector<fs::path> paths;
+  for (auto& [changed, path] : found) paths.push_back(std::move(path));
+  return paths;
 }
 
 }  // namespace fathom::model

@@ -101,7 +101,7 @@ size_t part_size(std::string_view text) {
   const size_t space = text.rfind(' ', kPart - 1);
   if (space != std::string_view::npos) return space + 1;
   size_t size = kPart;
-  while ((static_cast<uint8_t>(text[size]) & 0xC0) == 0x80) --size;
+  while (size > kPart - 4 && (static_cast<uint8_t>(text[size]) & 0xC0) == 0x80) --size;
   return size;
 }
 
