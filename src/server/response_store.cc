@@ -3,28 +3,24 @@
 #include <nlohmann/json.hpp>
 
 namespace fathom::server {
-namespace {
 
 using nlohmann::ordered_json;
 
-/// About what a value takes in memory.
-size_t size_of(const ordered_json& value) {
+size_t memory_of(const ordered_json& value) {
   size_t bytes = sizeof(ordered_json);
   if (value.is_string()) return bytes + sizeof(std::string) + value.get_ref<const std::string&>().size();
   if (value.is_object()) {
     for (const auto& [name, member] : value.items())
-      bytes += sizeof(std::string) + name.size() + size_of(member);
+      bytes += sizeof(std::string) + name.size() + memory_of(member);
   } else if (value.is_array()) {
-    for (const auto& entry : value) bytes += size_of(entry);
+    for (const auto& entry : value) bytes += memory_of(entry);
   }
   return bytes;
 }
 
-}  // namespace
-
 void ResponseStore::put(const std::string& id, StoredResponse response) {
-  const size_t bytes = sizeof(Entry) + id.size() * 2 + response.body.size() + size_of(*response.input) +
-                       size_of(*response.dialog);
+  const size_t bytes = sizeof(Entry) + id.size() * 2 + response.body.size() + memory_of(*response.input) +
+                       memory_of(*response.dialog);
   if (bytes > most_bytes_ || most_ == 0) return;
   auto kept = std::make_shared<const StoredResponse>(std::move(response));
   std::lock_guard lock(mutex_);

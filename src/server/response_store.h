@@ -12,6 +12,9 @@
 
 namespace fathom::server {
 
+/// About what a value takes in memory.
+size_t memory_of(const nlohmann::ordered_json& value);
+
 struct StoredResponse {
   std::string body;                                     // the object "response" as JSON text
   std::shared_ptr<const nlohmann::ordered_json> input;  // the items it was asked with, without earlier ones

@@ -111,13 +111,14 @@ bool ResponseWriter::item(const json& item) {
   return send({{"type", "response.output_item.done"}, {"output_index", index}, {"item", item}});
 }
 
-void ResponseWriter::finish(bool incomplete, const json& extra) {
+void ResponseWriter::finish(bool incomplete, const json& extra, const std::function<void()>& whole) {
   begin();
   close(incomplete ? "incomplete" : "completed");
   json& response = *response_;
   response["status"] = incomplete ? "incomplete" : "completed";
   if (incomplete) response["incomplete_details"] = {{"reason", "max_output_tokens"}};
   response.update(extra);
+  whole();
   send_response(incomplete ? "response.incomplete" : "response.completed");
 }
 

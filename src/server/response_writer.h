@@ -6,6 +6,7 @@
 // Used by one thread at a time.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <span>
@@ -41,8 +42,8 @@ class ResponseWriter {
   bool item(const nlohmann::json& item);
 
   /// Closes what is open and completes the response. `incomplete`: it was cut off by the limit of tokens. `extra`: further
-  /// members of the response (usage among them).
-  void finish(bool incomplete, const nlohmann::json& extra);
+  /// members of the response (usage among them). `whole` is called when the response is, before its last event.
+  void finish(bool incomplete, const nlohmann::json& extra, const std::function<void()>& whole);
   void fail(const ApiError& error);
 
   const nlohmann::json& response() const { return *response_; }

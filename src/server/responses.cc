@@ -70,7 +70,6 @@ class Responder {
       writer_.fail(to_api_error(error, request_id));
       return events_.finish();
     }
-    keep();
     request_.stream ? events_.finish() : reply_->send(json_response(writer_.response()));
   }
 
@@ -87,6 +86,14 @@ class Responder {
     if (items.size() > kMaxItems)
       throw ApiError(400, fmt::format("the conversation has more than {} items", kMaxItems), "invalid_value",
                      "input");
+    // Many a request may go on from one response, each with a copy of what came before.
+    const size_t most = 2 * context_.options.limits.chat_body_bytes;
+    if (!request_.previous_id.empty() && memory_of(items) > most)
+      throw ApiError(400,
+                     fmt::format("the conversation has grown beyond {} bytes; begin a new one without "
+                                 "previous_response_id",
+                                 most),
+                     "context_length_exceeded", "previous_response_id");
     return items;
   }
 
@@ -118,7 +125,8 @@ class Responder {
     if (writer_.response()["output"].empty()) writer_.text("", json::array());  // a model may say nothing
     writer_.finish(choice.finish == infer::FinishReason::kLength,
                    {{"usage", usage_json(answer.usage.prompt, answer.usage.cached, answer.usage.completion,
-                                         answer.usage.reasoning)}});
+                                         answer.usage.reasoning)}},
+                   [this] { keep(); });
   }
 
   bool write(const ModelDelta& delta) {
@@ -182,7 +190,8 @@ class Responder {
     writer_.finish(answer.finish == infer::FinishReason::kLength,
                    {{"usage", std::move(usage)},
                     {"citations", source_urls(answer)},
-                    {"fathom", outcome_json(answer, ChatView{.grounded = true, .return_citations = false})}});
+                    {"fathom", outcome_json(answer, ChatView{.grounded = true, .return_citations = false})}},
+                   [this] { keep(); });
   }
 
   bool write(const InlineLinks::Piece& piece) {
@@ -211,6 +220,7 @@ class Responder {
             {"status", "completed"}};
   }
 
+  /// Before a client knows that the response is whole, for it may go on from it at once.
   void keep() {
     if (!request_.store) return;
     ordered_json dialog = dialog_;

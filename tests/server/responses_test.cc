@@ -103,6 +103,22 @@ TEST(Responses, ThoughtsAndCallsAreItems) {
   EXPECT_EQ(arguments, output[2]["arguments"]);
 }
 
+TEST(Responses, AConversationDoesNotGrowForever) {
+  TestServer server;
+  server.options.limits.chat_body_bytes = 2000;
+  server.start();
+  std::string previous = respond(server)["id"];
+  Answer answer;
+  for (int turn = 0; turn < 10; ++turn) {
+    answer = server.post("/v1/responses", ask_model({{"previous_response_id", previous}}));
+    if (answer.status != 200) break;
+    previous = answer.json()["id"];
+  }
+  EXPECT_EQ(answer.status, 400);
+  EXPECT_EQ(answer.error()["code"], "context_length_exceeded");
+  EXPECT_EQ(answer.error()["param"], "previous_response_id");
+}
+
 TEST(Responses, WhatIsCutOffIsIncomplete) {
   TestServer server;
   server.engine.script = [](const infer::GenerateRequest&, const infer::TextSink& sink,
