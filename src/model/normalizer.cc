@@ -15,6 +15,9 @@ namespace fathom::model {
 namespace {
 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
+// Bytes of what is replaced, and of what replaces it: far more than Unicode's longest, so that no map makes a text's work or
+// size run away.
+constexpr size_t kLongest = 1024;
 
 [[noreturn]] void corrupt(const char* what) {
   throw Error(ErrorCode::kCorrupt, std::string("the tokenizer's precompiled_charsmap ") + what +
@@ -51,6 +54,7 @@ CharsMap::CharsMap(std::string_view bytes) {
   if (!replacements_.empty() && replacements_.back() != '\0') replacements_ += '\0';
   for (size_t begin = 0; begin < replacements_.size();) {
     const size_t end = replacements_.find('\0', begin);
+    if (end - begin > kLongest) corrupt("replaces a character by too long a text");
     if (!is_valid_utf8(std::string_view(replacements_).substr(begin, end - begin))) corrupt("is not UTF-8");
     begin = end + 1;
   }
@@ -61,7 +65,8 @@ CharsMap::Match CharsMap::longest(std::string_view text, size_t at) const {
   if (units_.empty()) return best;
   size_t value = 0;
   size_t node = offset_of(units_[0]);
-  for (size_t i = at; i < text.size(); ++i) {
+  const size_t end = text.size() - at > kLongest ? at + kLongest : text.size();
+  for (size_t i = at; i < end; ++i) {
     const auto byte = static_cast<uint8_t>(text[i]);
     node ^= byte;
     if (node >= units_.size() || label_of(units_[node]) != byte) break;

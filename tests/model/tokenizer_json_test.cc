@@ -215,6 +215,7 @@ TEST(CharsMap, DamagedMapsGiveNothingOrAreRefused) {
   EXPECT_THROW(CharsMap(map({0}, "", 8)), Error);
   EXPECT_THROW(CharsMap(map({0}, "", 3)), Error);
   EXPECT_THROW(CharsMap(map({0}, "\xFF", 4)), Error);
+  EXPECT_THROW(CharsMap(map({0}, std::string(2000, 'x'), 4)), Error);
   const CharsMap wild(map({0xFFFFFC00u, 0xFFFFFFFFu, 'a' | 0x100u | 1u << 10}, "x", 12));
   for (int c = 0; c < 256; ++c) EXPECT_EQ(wild.longest(std::string(3, static_cast<char>(c)), 0).size, 0u);
 }
