@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { createXai } from '@ai-sdk/xai';
-import { embed, generateObject, generateText, jsonSchema, streamText } from 'ai';
+import { embed, generateObject, generateText, jsonSchema, streamText, tool } from 'ai';
 import OpenAI, { BadRequestError, RateLimitError } from 'openai';
 import { embedderPath, modelPath, Server, skipWithoutEmbedder, skipWithoutModel } from './server.mjs';
 
@@ -205,6 +205,12 @@ describe('a real model', { skip: skipWithoutModel }, () => {
       assert.ok(text.length > 0);
       assert.equal((await generateText({ ...ask, model: xai.responses(model) })).text, text);
       assert.equal(await streamText({ ...ask, model: xai.responses(model) }).text, text);
+
+      // Its chat client takes a streamed call in one piece alone.
+      const tools = { weather: tool({ inputSchema: jsonSchema(WEATHER.parameters) }) };
+      const [call] = await streamText({ ...ask, maxOutputTokens: 60, model: xai(model), tools, toolChoice: 'required', onError: () => {} }).toolCalls;
+      assert.equal(call.toolName, 'weather');
+      assert.equal(typeof call.input.city, 'string');
     });
   });
 
