@@ -144,8 +144,8 @@ class BeastListener final : public Listener {
     acceptor_.async_accept(asio::make_strand(io_), [this](error_code ec, tcp::socket socket) {
       if (closing_ || ec == asio::error::operation_aborted) return;
       if (ec) return accept_later(ec);
+      accept();  // first: what goes wrong with one connection must not end the accepting
       admit(std::move(socket));
-      accept();
     });
   }
 
