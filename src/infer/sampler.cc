@@ -26,6 +26,14 @@ void require(bool good, std::string_view field, std::string_view range, double v
   throw Error(ErrorCode::kInvalidArgument, fmt::format("{} is {}; it must be {}", field, value, range));
 }
 
+/// After a mask: the greatest logit that it left.
+void require_choice(float greatest) {
+  if (greatest > kNone) return;
+  throw Error(ErrorCode::kUnsupported,
+              "the model has no token that goes on as the grammar wants it, and none that ends a text; ask "
+              "without a grammar or take another model");
+}
+
 /// Likelier first; on a tie the lower id.
 template <class Candidate>
 bool before(const Candidate& a, const Candidate& b) {
@@ -229,7 +237,9 @@ int32_t Sampler::greedy(std::span<float> logits, GrammarMatcher* matcher) const 
   // Mostly the model wants what it may: then no mask is needed.
   if (matcher == nullptr || matcher->allows(best)) return best;
   matcher->mask(logits);
-  return static_cast<int32_t>(tensor::argmax(logits.data(), logits.size()));
+  const size_t allowed = tensor::argmax(logits.data(), logits.size());
+  require_choice(logits[allowed]);
+  return static_cast<int32_t>(allowed);
 }
 
 /// Candidates: the top_k likeliest, in order.
@@ -355,7 +365,10 @@ int32_t Sampler::sample(std::span<float> logits, std::span<const int32_t> histor
                         GrammarMatcher* matcher) {
   penalise(logits, history, prompt_tokens);
   if (sampling_.temperature == 0) return greedy(logits, matcher);
-  if (matcher != nullptr) matcher->mask(logits);
+  if (matcher != nullptr) {
+    matcher->mask(logits);
+    require_choice(max_of(logits.data(), logits.size()));
+  }
   candidates_.clear();
   const auto k = static_cast<size_t>(sampling_.top_k);
   if (k > 0 && k < logits.size()) keep_top_k(logits);

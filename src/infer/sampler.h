@@ -34,7 +34,8 @@ class Sampler {
   /// `logits` is changed. `history`: prompt and completion so far, its first `prompt_tokens` are the prompt. The repetition
   /// penalty looks at the last repeat_window tokens of both; frequency and presence penalties, as OpenAI has them, at all of
   /// the completion and not at the prompt. `matcher`: only what it allows is chosen; null: anything. The caller tells the
-  /// matcher which token came. REQUIRES: logits are finite, not empty; tokens of history are in range.
+  /// matcher which token came. Errors: kUnsupported, when the vocabulary has nothing that the matcher allows. REQUIRES:
+  /// logits are finite, not empty; tokens of history are in range.
   int32_t sample(std::span<float> logits, std::span<const int32_t> history, size_t prompt_tokens = 0,
                  GrammarMatcher* matcher = nullptr);
 

@@ -185,6 +185,26 @@ TEST(SamplerDefinitionTest, FrequencyAndPresencePenaltiesDoNotSeeThePrompt) {
   EXPECT_EQ(twice.sample(second, none, 0), 0);
 }
 
+TEST(SamplerDefinitionTest, AGrammarThatTheVocabularyCannotWriteIsAnError) {
+  const GrammarVocabulary vocabulary({"a", "b"}, {});
+  for (const float temperature : {0.0f, 1.0f}) {
+    Sampling s;
+    s.temperature = temperature;
+    Sampler sampler(s);
+    GrammarMatcher matcher(Grammar::choice({"ac"}), vocabulary);
+    std::vector<float> logits = {1.0f, 2.0f};
+    EXPECT_EQ(sampler.sample(logits, {}, 0, &matcher), 0);
+    matcher.accept(0);
+    logits = {1.0f, 2.0f};
+    try {
+      sampler.sample(logits, {}, 0, &matcher);
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::kUnsupported);
+    }
+  }
+}
+
 TEST(SamplerDefinitionTest, BiasForbidsAndForces) {
   Sampling s;
   s.temperature = 0;
