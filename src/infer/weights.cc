@@ -285,6 +285,11 @@ Weights::Weights(const model::ModelConfig& c, const model::GgufFile& file, bool 
   loader.set_memory(memory_.as<std::byte>());
   lay_out(c, loader);
   loader.pack();
+  for (const auto factors : {rope_factors_.always, rope_factors_.within, rope_factors_.beyond})
+    if (!std::all_of(factors.begin(), factors.end(), [](float f) { return f > 0; }))
+      throw Error(ErrorCode::kCorrupt,
+                  fmt::format("{}: a factor of its rotary positions is not positive; get the file again",
+                              file.name()));
   if (loader.exact()) cache_dtype_ = tensor::DType::kF32;
 }
 

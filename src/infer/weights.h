@@ -54,7 +54,8 @@ class Weights {
  public:
   /// Packs every tensor on all threads of `pool`. The tensors have been checked (ModelConfig::from_gguf). `mapped`: the
   /// file is a map of its own (GgufFile::open), whose pages are given back as they have been read.
-  /// Errors: kCorrupt, naming the tensor, for a number that is not finite; kResourceExhausted.
+  /// Errors: kCorrupt, naming the tensor, for a number that is not finite, and for a factor of positions that is not
+  /// positive; kResourceExhausted.
   Weights(const model::ModelConfig& config, const model::GgufFile& file, bool mapped, ThreadPool& pool);
 
   const tensor::PackedMatrix& embedding() const { return embedding_; }  // [vocab, d_model]
