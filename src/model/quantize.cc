@@ -175,7 +175,7 @@ class RowWriter {
     const DType to = tensor.dtype;
     const size_t from_bytes = tensor::row_bytes(from, columns);
     const size_t to_bytes = tensor::row_bytes(to, columns);
-    std::atomic<bool> finite{true};
+    std::atomic<bool> finite{true}, fits{true};
     pool_.parallel_for(count, 1, [&](size_t begin, size_t end) {
       std::vector<float> values(from == to ? 0 : columns);
       for (size_t r = begin; r < end; ++r) {
@@ -191,6 +191,7 @@ class RowWriter {
         }
         tensor::dequantize_row(from, in, values.data(), columns);
         tensor::quantize_row(to, values.data(), out, columns);
+        if (!tensor::row_is_finite(to, out, columns)) fits.store(false, std::memory_order_relaxed);
       }
     });
     if (!finite.load())
@@ -199,6 +200,10 @@ class RowWriter {
           fmt::format("'{}': the tensor '{}' holds a number that is not finite; the file is damaged, get it "
                       "again",
                       file_.name(), source.name));
+    if (!fits.load())
+      throw Error(ErrorCode::kUnsupported,
+                  fmt::format("'{}': the tensor '{}' holds numbers too large for {}; choose another format",
+                              file_.name(), shown(source.name), tensor::name(to)));
   }
 
   const GgufFile& file_;

@@ -180,6 +180,26 @@ TEST(Quantize, ANumberThatIsNotFiniteIsNamed) {
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 
+TEST(Quantize, ANumberThatAFormatCannotHoldIsRefused) {
+  GgufWriter writer;
+  std::vector<float> values(64, 1.0f);
+  values[40] = 1e6f;
+  const std::vector<uint64_t> shape = {32, 2};
+  writer.add_tensor("blk.0.attn_q.weight", DType::kF32, shape, std::as_bytes(std::span(values)));
+  const std::string bytes = writer.serialise();
+  const auto file = GgufFile::parse(std::as_bytes(std::span(bytes)), "in");
+  const TempDir folder;
+  ThreadPool pool(2);
+  const auto write = [&](DType format) {
+    const QuantizeOptions options{format, false};
+    write_quantized(file, plan_quantization(file, options), options, folder.path() / "out.gguf", pool, {},
+                    {});
+  };
+  EXPECT_THROW(write(DType::kF16), Error);
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+  EXPECT_NO_THROW(write(DType::kBF16));
+}
+
 TEST(Quantize, KnowsFormatsByTheirNames) {
   EXPECT_EQ(parse_format("Q4_K"), DType::kQ4_K);
   EXPECT_EQ(parse_format("q4_k_m"), DType::kQ4_K);
