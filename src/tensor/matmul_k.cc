@@ -27,8 +27,8 @@ constexpr size_t kSubWords = kSub / 4;
 
 /// The integer scales and minimums of one super-block for kN rows, four to a vector, each in a byte of the row's lane.
 struct SubScales {
-  HWY_INLINE SubScales() {
-  }  // the implicit one would lack the target's attributes, which NEON's vectors demand
+  // The implicit one would lack the target's attributes, which NEON's vectors demand.
+  HWY_INLINE SubScales() {}
 
   VI scale[4];
   VI min[4];

@@ -148,7 +148,7 @@ struct KvMemory {
 
 /// Random queries, keys and values, [positions, heads or kv_heads, head_dim].
 struct AttentionCase {
-  static constexpr size_t kKvHeads = 2, kGroup = 3, kHeads = 6, kPositions = 81, kStride = 6;
+  static constexpr size_t kKvHeads = 2, kGroup = 3, kHeads = 6, kPositions = 81;
 
   AttentionCase(Random& random, size_t dim)
       : head_dim(dim),
