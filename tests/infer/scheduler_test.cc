@@ -112,8 +112,8 @@ std::vector<Answer> alone(const std::vector<GenerateRequest>& requests, const Ti
 
 void expect_each_gets_its_own(Engine& engine, const std::vector<GenerateRequest>& requests,
                               const std::vector<Answer>& expected, size_t threads, int rounds) {
-  std::vector<std::jthread> callers;
   std::atomic<size_t> next{0};
+  std::vector<std::jthread> callers;
   for (size_t t = 0; t < threads; ++t)
     callers.emplace_back([&] {
       for (size_t i = next++; i < requests.size() * static_cast<size_t>(rounds); i = next++)

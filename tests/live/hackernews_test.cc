@@ -437,9 +437,9 @@ TEST_F(HackerNewsTest, ALongGapIsBackfilledInstead) {
 }
 
 TEST_F(HackerNewsTest, SingleFailuresAreTriedAgain) {
-  std::atomic<int> failures{0};
-  api_.set_fault([&](const ServerRequest& request, Reply& reply) {
-    if (request.target != "/v0/item/2.json" || failures.fetch_add(1) >= 2) return false;
+  const auto failures = std::make_shared<std::atomic<int>>(0);
+  api_.set_fault([failures](const ServerRequest& request, Reply& reply) {
+    if (request.target != "/v0/item/2.json" || failures->fetch_add(1) >= 2) return false;
     return reply.send(500, "oops");
   });
   start();
@@ -450,26 +450,26 @@ TEST_F(HackerNewsTest, SingleFailuresAreTriedAgain) {
 }
 
 TEST_F(HackerNewsTest, AnOutageIsSurvived) {
-  std::atomic<bool> down{true};
+  const auto down = std::make_shared<std::atomic<bool>>(true);
   api_.set_fault(
-      [&](const ServerRequest&, Reply& reply) { return down.load() && reply.send(502, "bad gateway"); });
+      [down](const ServerRequest&, Reply& reply) { return down->load() && reply.send(502, "bad gateway"); });
   start();
   ASSERT_TRUE(eventually([&] { return status().last_error.find("502") != std::string::npos; }));
   EXPECT_EQ(store_.stats().posts, 0u);
-  down.store(false);
+  down->store(false);
   EXPECT_TRUE(comes(4));
-  down.store(true);
+  down->store(true);
   ASSERT_TRUE(eventually([&] { return status().state == SourceState::kWaiting; }));
   EXPECT_TRUE(eventually([&] { return status().retry_in.has_value(); }));
   api_.story(5, "after the outage");
-  down.store(false);
+  down->store(false);
   EXPECT_TRUE(comes(5));
 }
 
 TEST_F(HackerNewsTest, ARequestToSlowDownIsObeyed) {
-  std::atomic<int> asked{0};
-  api_.set_fault([&](const ServerRequest& request, Reply& reply) {
-    if (!request.target.starts_with("/v0/item/") || asked.fetch_add(1) > 0) return false;
+  const auto asked = std::make_shared<std::atomic<int>>(0);
+  api_.set_fault([asked](const ServerRequest& request, Reply& reply) {
+    if (!request.target.starts_with("/v0/item/") || asked->fetch_add(1) > 0) return false;
     return reply.send(429, "slow down");
   });
   start();
@@ -478,7 +478,7 @@ TEST_F(HackerNewsTest, ARequestToSlowDownIsObeyed) {
 }
 
 TEST_F(HackerNewsTest, NonsenseIsRejectedAndTheRestIsRead) {
-  api_.set_fault([&](const ServerRequest& request, Reply& reply) {
+  api_.set_fault([](const ServerRequest& request, Reply& reply) {
     if (request.target == "/v0/item/2.json") return reply.send(200, "<html>");
     if (request.target == "/v0/item/3.json")
       return reply.send(200, R"({"id":77,"text":"another item","time":5})");
@@ -495,15 +495,15 @@ TEST_F(HackerNewsTest, NonsenseIsRejectedAndTheRestIsRead) {
 
 TEST_F(HackerNewsTest, SlowAnswersEndAtTheTimeoutAndStopDoesNotWaitForThem) {
   options_.timeout = 30s;
-  std::atomic<int> hanging{0};
-  api_.set_fault([&](const ServerRequest& request, Reply& reply) {
+  const auto hanging = std::make_shared<std::atomic<int>>(0);
+  api_.set_fault([hanging](const ServerRequest& request, Reply& reply) {
     if (!request.target.starts_with("/v0/item/")) return false;
-    hanging.fetch_add(1);
+    hanging->fetch_add(1);
     reply.hang();
     return true;
   });
   start();
-  ASSERT_TRUE(eventually([&] { return hanging.load() > 0; }));
+  ASSERT_TRUE(eventually([&] { return hanging->load() > 0; }));
   const auto begin = std::chrono::steady_clock::now();
   stop();
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
