@@ -350,22 +350,24 @@ TEST_F(PullTest, AWrongChecksumIsThrownAway) {
 TEST_F(PullTest, WrongLengthsAndRangesAreRefused) {
   const std::string content = many_bytes(5'000);
   hub_.add("m.gguf", content);
-  std::string answer;
-  hub_.special([&](const ServerRequest& request, Reply& reply) {
-    if (request.target.find("/resolve/") == std::string::npos) return false;
-    reply.raw(answer);
-    return true;
-  });
-  answer = "HTTP/1.1 200 OK\r\nContent-Length: 6000\r\n\r\n" + many_bytes(6'000);
+  // Each answer owns its text: the server may still be sending it when the client has turned away.
+  const auto answer_with = [&](const std::string& answer) {
+    hub_.special([answer](const ServerRequest& request, Reply& reply) {
+      if (request.target.find("/resolve/") == std::string::npos) return false;
+      reply.raw(answer);
+      return true;
+    });
+  };
+  answer_with("HTTP/1.1 200 OK\r\nContent-Length: 6000\r\n\r\n" + many_bytes(6'000));
   expect_refused(ErrorCode::kCorrupt, "should have 5000 bytes and the server sends 6000");
-  answer = "HTTP/1.1 200 OK\r\n\r\n" + many_bytes(60'000);  // to the end of the connection
+  answer_with("HTTP/1.1 200 OK\r\n\r\n" + many_bytes(60'000));  // to the end of the connection
   expect_refused(ErrorCode::kCorrupt, "more than the 5000 bytes");
   std::filesystem::remove_all(folder_.path() / "models");
   std::filesystem::create_directories(folder_.path() / "models");
   write_file_atomic(folder_.path() / "models" / part_of("m.gguf", content), content.substr(0, 1'000));
-  answer =
+  answer_with(
       "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-4999/5000\r\nContent-Length: 5000\r\n\r\n" +
-      content;
+      content);
   expect_refused(ErrorCode::kCorrupt, "another range");
 }
 
