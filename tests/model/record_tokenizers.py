@@ -131,6 +131,17 @@ def charsmap():
         return model.normalizer_spec.precompiled_charsmap
 
 
+def without_paths(path):
+    """Takes out of a model file where it was made."""
+    model = sentencepiece_model_pb2.ModelProto()
+    with open(path, "rb") as file:
+        model.ParseFromString(file.read())
+    model.trainer_spec.ClearField("model_prefix")
+    model.normalizer_spec.ClearField("normalization_rule_tsv")
+    with open(path, "wb") as file:
+        file.write(model.SerializeToString(deterministic=True))
+
+
 def record_sentencepiece():
     folder = os.path.join(HERE, "sentencepiece")
     os.makedirs(folder, exist_ok=True)
@@ -148,6 +159,7 @@ def record_sentencepiece():
         sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(corpus()), model_prefix=path, minloglevel=2,
                                                  **{"vocab_size": 300, **options})
         os.remove(path + ".vocab")
+        without_paths(path + ".model")
         processor = sentencepiece.SentencePieceProcessor(model_file=path + ".model")
         write(f"sentencepiece/{name}_vectors.json", [processor.encode(text) for text in hard_bytes()])
     os.remove(rules)
