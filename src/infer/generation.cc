@@ -136,7 +136,7 @@ void Generation::finish(FinishReason reason) {
 }
 
 void Generation::close() {
-  if (error_) return fail(error_);
+  if (error_) return fail(std::exchange(error_, nullptr));
   if (answering_ != Clock::time_point{}) result_.decode_seconds = seconds_since(answering_);
   kv_.release();
   outbox_.close(result_);

@@ -55,9 +55,9 @@ Outbox::Batch Outbox::take(const std::stop_token& stop,
   return out;
 }
 
-GenerateResult Outbox::result() const {
+GenerateResult Outbox::result() {
   std::lock_guard lock(mutex_);
-  if (error_) std::rethrow_exception(error_);
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   return result_;
 }
 

@@ -53,8 +53,8 @@ class Outbox {
   Batch take(const std::stop_token& stop,
              const std::optional<std::chrono::steady_clock::time_point>& deadline);
   void abandon() { abandoned_.store(true, std::memory_order_relaxed); }
-  /// The result as far as it is known, without text. Throws what `fail` was given.
-  GenerateResult result() const;
+  /// The result as far as it is known, without text. Throws what `fail` was given, once: from then on it is the reader's.
+  GenerateResult result();
 
  private:
   mutable std::mutex mutex_;
