@@ -110,7 +110,12 @@ GenerateResult Scheduler::run(const Shared& generation, const GenerateRequest& r
     result.completion_tokens = tokens;
     return result;
   };
+  const auto too_late = [] {
+    return Error(ErrorCode::kDeadlineExceeded,
+                 "the time allowed was over before the first token; allow more, or come when less is asked");
+  };
   if (stop.stop_requested()) return leave(FinishReason::kCancelled);
+  if (request.deadline && std::chrono::steady_clock::now() >= *request.deadline) throw too_late();
   submit(generation);
   for (;;) {
     auto batch = outbox.take(stop, request.deadline);
@@ -127,9 +132,7 @@ GenerateResult Scheduler::run(const Shared& generation, const GenerateRequest& r
       case Outbox::State::kStopped: return leave(FinishReason::kCancelled);
       case Outbox::State::kLate:
         if (tokens > 0) return leave(FinishReason::kLength);
-        throw Error(
-            ErrorCode::kDeadlineExceeded,
-            "the time allowed was over before the first token; allow more, or come when less is asked");
+        throw too_late();
       case Outbox::State::kClosed: {
         visit.closed = true;
         GenerateResult result = outbox.result();
