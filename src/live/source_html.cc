@@ -395,6 +395,10 @@ class HtmlReader {
     if (!is_http(href) || href.size() > kMaxLinkBytes) return;
     anchor_ = sanitize_utf8(href);
     std::erase_if(anchor_, [](char c) { return static_cast<unsigned char>(c) <= ' ' || c == '\x7f'; });
+    if (!is_http(anchor_)) {  // of "http:// " nothing is left that leads anywhere
+      anchor_.clear();
+      return;
+    }
     anchor_mark_ = out_.mark();
     if (links_.size() < kMaxLinks && seen_.insert(anchor_).second) links_.push_back(anchor_);
   }

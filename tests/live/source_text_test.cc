@@ -69,6 +69,12 @@ TEST(Html, LinksAreCollected) {
                                                    "https://c.example/", "https://b.example"}));
 }
 
+TEST(Html, AnAddressOfWhichNothingIsLeftIsNoLink) {
+  const auto found = html_to_text("<a href=\"http://\v\">empty</a> <a href=\"https://a.example\">a</a>");
+  EXPECT_EQ(found.text, "empty a");
+  EXPECT_EQ(found.links, (std::vector<std::string>{"https://a.example"}));
+}
+
 TEST(Html, ShortenedAddressesBecomeWhole) {
   EXPECT_EQ(text_of("see <a href=\"https://a.example/long/path\">https://a.example/lo...</a> now"),
             "see https://a.example/long/path now");
