@@ -107,6 +107,18 @@ struct ExpertsConfig {
   float router_softcap = 0;   // router_logit_softcapping; 0: none
   BesideExperts beside = BesideExperts::kNothing;
   float beside_scale = 1.0f;
+  size_t shared = 0;  // experts of width `ffn` that every token uses (DeepSeek-MoE); described only
+  size_t leading_dense =
+      0;  // layers before the first with experts; their feed-forward has width ModelConfig::ffn
+};
+
+/// Multi-head latent attention (DeepSeek-V2, 2024): keys and values from a shared low-rank vector; described only.
+struct LatentAttention {
+  size_t kv_rank = 0;    // 0: not used
+  size_t q_rank = 0;     // 0: queries straight from the residual stream
+  size_t nope_dim = 0;   // of a head's query and key, without position
+  size_t rope_dim = 0;   // of a head's query, and of the one key that all heads share, with position
+  size_t value_dim = 0;  // of a head
 };
 
 /// How a file names and groups the tensors; nothing of it changes what is computed.
@@ -160,6 +172,12 @@ struct ModelConfig {
 
   ExpertsConfig experts;
   TensorLayout layout;
+
+  // What is described, counted, trained and planned, but not (yet) run by `infer`; see runs().
+  bool layer_norm = false;       // LayerNorm, with a bias, in place of RMSNorm (GPT)
+  bool gated_ffn = true;         // false: z = Wd act(Wu h)
+  size_t learned_positions = 0;  // rows of an embedding of positions, added to the tokens'; 0: none
+  LatentAttention latent;
 
   size_t q_dim() const { return heads * head_dim; }
   size_t kv_dim() const { return kv_heads * head_dim; }

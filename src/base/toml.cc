@@ -1,0 +1,251 @@
+#include "base/toml.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#define TOML_ENABLE_FORMATTERS 0
+#include <toml++/toml.h>
+
+#include "base/error.h"
+#include "base/file.h"
+
+namespace fathom {
+namespace {
+
+constexpr size_t kMaxFile = size_t{4} << 20;
+
+const toml::table& as_table(const void* table) { return *static_cast<const toml::table*>(table); }
+
+std::string listed(std::initializer_list<std::string_view> names) {
+  std::string out;
+  for (const std::string_view name : names) out += (out.empty() ? "" : ", ") + std::string(name);
+  return out;
+}
+
+std::chrono::sys_days to_days(const toml::date& date) {
+  return std::chrono::year(date.year) / date.month / date.day;
+}
+
+}  // namespace
+
+struct TomlTable::Document {
+  toml::table root;
+};
+
+TomlTable::TomlTable(std::shared_ptr<const Document> document, const void* table, std::string file,
+                     uint32_t line)
+    : document_(std::move(document)), table_(table), file_(std::move(file)), line_(line) {}
+
+TomlTable TomlTable::parse(std::string_view text, const std::string& name) {
+  if (text.size() > kMaxFile)
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("{}: the file is larger than 4 MiB; split it", name));
+  try {
+    auto document = std::make_shared<Document>(Document{toml::parse(text, std::string_view(name))});
+    const void* root = &document->root;
+    return TomlTable(std::move(document), root, name, 1);
+  } catch (const toml::parse_error& error) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("{}:{}: not TOML: {}", name, error.source().begin.line,
+                            std::string_view(error.description())));
+  }
+}
+
+TomlTable TomlTable::read(const std::filesystem::path& path) {
+  return parse(read_file(path, kMaxFile + 1), path.string());
+}
+
+std::string TomlTable::place_of(uint32_t line) const { return fmt::format("{}:{}", file_, line); }
+
+std::string TomlTable::place() const { return place_of(line_); }
+
+std::string TomlTable::place(std::string_view key) const {
+  const toml::node* node = table_ ? as_table(table_).get(key) : nullptr;
+  return node ? place_of(node->source().begin.line) : place();
+}
+
+void TomlTable::error(std::string_view what) const {
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("{}: {}", place(), what));
+}
+
+void TomlTable::error(std::string_view key, std::string_view what) const {
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("{}: '{}' {}", place(key), key, what));
+}
+
+void TomlTable::allow(std::initializer_list<std::string_view> keys) const {
+  if (!table_) return;
+  for (const auto& [key, node] : as_table(table_)) {
+    if (std::find(keys.begin(), keys.end(), key.str()) != keys.end()) continue;
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("{}: unknown key '{}'; known here: {}", place_of(node.source().begin.line),
+                            key.str(), listed(keys)));
+  }
+}
+
+bool TomlTable::has(std::string_view key) const { return table_ && as_table(table_).contains(key); }
+
+std::vector<std::string> TomlTable::keys() const {
+  std::vector<std::pair<uint32_t, std::string>> found;
+  if (table_)
+    for (const auto& [key, node] : as_table(table_))
+      found.emplace_back(node.source().begin.line, std::string(key.str()));
+  std::stable_sort(found.begin(), found.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<std::string> out;
+  for (auto& [line, key] : found) out.push_back(std::move(key));
+  return out;
+}
+
+std::string TomlTable::text(std::string_view key) const {
+  if (!has(key)) error(key, "is missing");
+  const auto* value = as_table(table_).get_as<std::string>(key);
+  if (!value || value->get().empty()) error(key, "must be a text");
+  return value->get();
+}
+
+std::string TomlTable::text_or(std::string_view key, std::string_view otherwise) const {
+  return has(key) ? text(key) : std::string(otherwise);
+}
+
+double TomlTable::number(std::string_view key, double low, double high) const {
+  if (!has(key)) error(key, "is missing");
+  const toml::node* node = as_table(table_).get(key);
+  if (!node->is_number()) error(key, "must be a number");
+  const double value = *node->value<double>();
+  if (!(value >= low && value <= high)) error(key, fmt::format("must be from {} to {}", low, high));
+  return value;
+}
+
+double TomlTable::number_or(std::string_view key, double otherwise, double low, double high) const {
+  return has(key) ? number(key, low, high) : otherwise;
+}
+
+int64_t TomlTable::integer(std::string_view key, int64_t low, int64_t high) const {
+  if (!has(key)) error(key, "is missing");
+  const auto* value = as_table(table_).get_as<int64_t>(key);
+  if (!value) error(key, "must be a whole number");
+  if (value->get() < low || value->get() > high) error(key, fmt::format("must be from {} to {}", low, high));
+  return value->get();
+}
+
+int64_t TomlTable::integer_or(std::string_view key, int64_t otherwise, int64_t low, int64_t high) const {
+  return has(key) ? integer(key, low, high) : otherwise;
+}
+
+bool TomlTable::flag_or(std::string_view key, bool otherwise) const {
+  if (!has(key)) return otherwise;
+  const auto* value = as_table(table_).get_as<bool>(key);
+  if (!value) error(key, "must be true or false");
+  return value->get();
+}
+
+std::chrono::sys_days TomlTable::date(std::string_view key) const {
+  if (!has(key)) error(key, "is missing");
+  const auto* value = as_table(table_).get_as<toml::date>(key);
+  if (!value) error(key, "must be a date such as 2024-05-01, without quotation marks");
+  const auto day = to_days(value->get());
+  if (day < std::chrono::sys_days{} || day > std::chrono::sys_days(std::chrono::year(2200) / 1 / 1))
+    error(key, "must be a date between 1970 and 2200");
+  return day;
+}
+
+std::chrono::sys_days TomlTable::date_or(std::string_view key, std::chrono::sys_days otherwise) const {
+  return has(key) ? date(key) : otherwise;
+}
+
+size_t TomlTable::choice(std::string_view key, std::initializer_list<std::string_view> names) const {
+  const std::string value = text(key);
+  const auto* found = std::find(names.begin(), names.end(), value);
+  if (found == names.end()) error(key, fmt::format("is '{}', which is none of: {}", value, listed(names)));
+  return static_cast<size_t>(found - names.begin());
+}
+
+size_t TomlTable::choice_or(std::string_view key, size_t otherwise,
+                            std::initializer_list<std::string_view> names) const {
+  return has(key) ? choice(key, names) : otherwise;
+}
+
+std::vector<std::string> TomlTable::texts(std::string_view key) const {
+  std::vector<std::string> out;
+  if (!has(key)) return out;
+  const auto* list = as_table(table_).get_as<toml::array>(key);
+  if (!list) error(key, "must be a list of texts");
+  for (const auto& node : *list) {
+    if (!node.is_string()) error(key, "must be a list of texts");
+    out.push_back(node.as_string()->get());
+  }
+  return out;
+}
+
+std::vector<double> TomlTable::numbers(std::string_view key, double low, double high) const {
+  std::vector<double> out;
+  if (!has(key)) return out;
+  const auto* list = as_table(table_).get_as<toml::array>(key);
+  if (!list) error(key, "must be a list of numbers");
+  for (const auto& node : *list) {
+    const auto value = node.value<double>();
+    if (!node.is_number() || !(*value >= low && *value <= high))
+      error(key, fmt::format("must be a list of numbers from {} to {}", low, high));
+    out.push_back(*value);
+  }
+  return out;
+}
+
+TomlTable TomlTable::table(std::string_view key) const {
+  if (!has(key)) return TomlTable(document_, nullptr, file_, line_);
+  const toml::node* node = as_table(table_).get(key);
+  if (!node->is_table()) error(key, "must be a table");
+  return TomlTable(document_, node->as_table(), file_, node->source().begin.line);
+}
+
+std::vector<TomlTable> TomlTable::tables(std::string_view key) const {
+  std::vector<TomlTable> out;
+  if (!has(key)) return out;
+  const auto* list = as_table(table_).get_as<toml::array>(key);
+  if (!list) error(key, fmt::format("must be a list of tables: [[{}]]", key));
+  for (const auto& node : *list) {
+    if (!node.is_table()) error(key, fmt::format("must be a list of tables: [[{}]]", key));
+    out.push_back(TomlTable(document_, node.as_table(), file_, node.source().begin.line));
+  }
+  return out;
+}
+
+std::vector<std::pair<std::string, TomlTable>> TomlTable::named_tables() const {
+  std::vector<std::pair<std::string, TomlTable>> out;
+  if (!table_) return out;
+  for (const auto& [key, node] : as_table(table_)) {
+    if (!node.is_table()) error(key.str(), "must be a table");
+    out.emplace_back(std::string(key.str()),
+                     TomlTable(document_, node.as_table(), file_, node.source().begin.line));
+  }
+  return out;
+}
+
+std::string format_date(std::chrono::sys_days day) {
+  const std::chrono::year_month_day date(day);
+  return fmt::format("{:04}-{:02}-{:02}", static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
+                     static_cast<unsigned>(date.day()));
+}
+
+std::chrono::sys_days parse_date(std::string_view text) {
+  const auto digits = [&](size_t from, size_t count) {
+    int value = 0;
+    for (size_t i = from; i < from + count; ++i) {
+      if (text[i] < '0' || text[i] > '9') return -1;
+      value = value * 10 + (text[i] - '0');
+    }
+    return value;
+  };
+  if (text.size() == 10 && text[4] == '-' && text[7] == '-') {
+    const int year = digits(0, 4), month = digits(5, 2), day = digits(8, 2);
+    const std::chrono::year_month_day date(std::chrono::year(year),
+                                           std::chrono::month(static_cast<unsigned>(month)),
+                                           std::chrono::day(static_cast<unsigned>(day)));
+    if (year >= 1970 && year <= 2200 && date.ok()) return date;
+  }
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("'{}' is no date; write it as 2025-09-30", text));
+}
+
+}  // namespace fathom

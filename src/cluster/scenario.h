@@ -1,0 +1,47 @@
+// A scenario file: one machine, one model, one job, and everything that decides when it is ready and what it costs.
+//
+// data/scenarios/*.toml are examples; docs/planning.md lists every key. Sections: [model], [job], [machine], [network],
+// [plan] (a fixed layout) or [search], [run], [serving], [power], [money], [schedule] with [[task]], [[crew]], [[risk]].
+// All but [model] and [machine] may be left out; what is left out is not planned.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "cluster/catalogue.h"
+#include "cluster/money.h"
+#include "cluster/network.h"
+#include "cluster/power.h"
+#include "cluster/schedule.h"
+#include "cluster/search.h"
+#include "cluster/serving.h"
+#include "cluster/simulate.h"
+#include "cluster/step_cost.h"
+
+namespace fathom::cluster {
+
+struct Scenario {
+  std::string file, title, about;
+  model::ModelConfig model;
+  Machine machine;
+  TrainingJob job;
+  std::optional<ParallelPlan> plan;  // fixed
+  SearchSpace search;
+  std::optional<RunSpec> run;
+  std::optional<ServingSpec> serving;
+  std::optional<PowerSpec> power;
+  std::optional<MoneySpec> money;
+  std::optional<ScheduleSpec> schedule;
+
+  /// `models` is the folder of data/models (model::read_description), where [model] preset = "NAME" is looked for; [model]
+  /// file = "PATH" names a GGUF file, a Hugging Face folder or a description, relative to the scenario.
+  /// Errors: kInvalidArgument with "FILE:LINE: ..." for everything that is impossible: unknown keys and ids, negative
+  /// prices, dates in the past of the project, chips that the topology cannot join, ...; the sentence says what would do.
+  static Scenario read(const std::filesystem::path& file, const Catalogue& catalogue,
+                       const std::filesystem::path& models);
+  static Scenario parse(std::string_view text, const std::string& name, const Catalogue& catalogue,
+                        const std::filesystem::path& models);
+};
+
+}  // namespace fathom::cluster
