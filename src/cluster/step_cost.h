@@ -9,9 +9,11 @@
 // Qi et al. 2024 (zero bubble), Dao 2023 (attention). docs/planning.md has every formula.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cluster/catalogue.h"
 #include "cluster/network.h"
@@ -46,9 +48,10 @@ struct ParallelPlan {
   Precision precision = Precision::kBf16;  // of matrix products
   bool offload_optimizer = false;          // to host memory
   bool offload_activations = false;
-  bool overlap_data = true;     // gradients' reduction and weights' gathering behind computation
-  bool overlap_tensor = false;  // tensor collectives behind products (split by chunks)
-  bool overlap_expert = false;  // all-to-all behind computation (DualPipe and the like)
+  bool overlap_data = true;       // gradients' reduction and weights' gathering behind computation
+  bool overlap_tensor = false;    // tensor collectives behind products (split by chunks)
+  bool overlap_expert = false;    // all-to-all behind computation (DualPipe and the like)
+  bool overlap_pipeline = false;  // sends between stages behind computation (interleaved schedules of today)
 
   uint64_t chips() const { return uint64_t{data} * tensor * pipeline * context; }
   friend bool operator==(const ParallelPlan&, const ParallelPlan&) = default;
@@ -67,6 +70,8 @@ struct TrainingJob {
   double gradient_bytes = 4;    // of one gradient as it is kept and reduced (2: bf16)
   double optimizer_bytes = 12;  // of one parameter: master copy and two moments
   double expert_imbalance = 1.0;  // the most loaded rank over the mean
+  double weight_bytes = 2;        // of one weight as it is gathered and multiplied
+  bool captured_graphs = false;   // kernels launched from a captured graph: no gaps, no work for the host
   static TrainingJob read(const TomlTable& table);
 };
 
@@ -120,17 +125,71 @@ struct StepCost {
   bool feasible() const { return fault == PlanFault::kNone; }
 };
 
+/// Layers of one model differ in two ways: dense or with experts, full or windowed attention.
+inline constexpr size_t kLayerKinds = 4;
+
+/// One layer, the embedding or the logits: one micro-batch on one chip. Seconds and bytes.
+struct LayerCost {
+  double forward = 0;          // kernels
+  double backward_input = 0;   // gradients of activations; all that is not of weights
+  double backward_weight = 0;  // gradients of weights (a zero-bubble schedule may do these later)
+  double recompute = 0;        // forward kernels that run once more in the backward pass
+  double tensor_comm_forward = 0,
+         tensor_comm_backward = 0;  // exposed; that of recomputation counts as backward
+  double context_comm_forward = 0, context_comm_backward = 0;
+  double expert_comm_forward = 0, expert_comm_backward = 0;
+  double weights = 0;         // parameters on the chip that data-parallel ranks replicate or shard
+  double expert_weights = 0;  // parameters of experts on the chip
+  double activations = 0;     // bytes kept for the backward pass
+  double peak = 0;            // bytes of the largest moment within the layer, beyond what is kept
+  double model_flops = 0;     // of the forward pass on this chip
+  double hardware_flops = 0;  // of forward, backward and recomputation on this chip
+};
+
+/// What the layers of a plan cost: a function of `tensor, context, expert, expert_tensor, micro_batch, sequence_parallel,
+/// recompute, precision, overlap_tensor, overlap_expert` and `offload_activations` alone. A search computes it once for
+/// each combination of these (some microseconds) and hands it to evaluate() for every data, pipeline, interleave, zero,
+/// schedule and the rest.
+struct LayerTable {
+  std::array<LayerCost, kLayerKinds> kind{};
+  LayerCost embedding, head;           // on the first and on the last stage
+  double boundary = 0;                 // bytes that a stage sends the next for one micro-batch
+  PlanFault fault = PlanFault::kNone;  // of these fields alone (heads, experts, sequence)
+};
+
+/// One kernel of a layer, for reports: what it is and how long its passes take.
+struct KernelTime {
+  std::string name;  // "qkv", "attention", "ffn down"
+  double flops = 0;  // forward
+  double bytes = 0;  // forward
+  double forward = 0, backward = 0;
+  double efficiency = 0;  // share of the chip's peak, forward
+};
+
+/// Layers of one pipeline stage, by kind, and whether the ends are on it.
+struct StageLayers {
+  std::array<uint32_t, kLayerKinds> count{};
+  bool embedding = false, head = false;
+};
+
 class StepModel {
  public:
   /// Keeps references: all must outlive it.
   StepModel(const model::ModelConfig& model, const Machine& machine, const TrainingJob& job);
 
   StepCost evaluate(const ParallelPlan& plan) const;
+  /// The same with the layers' costs at hand. REQUIRES: `layers` is of a plan with same_layers().
+  StepCost evaluate(const ParallelPlan& plan, const LayerTable& layers) const;
+  LayerTable layers(const ParallelPlan& plan) const;
+  static bool same_layers(const ParallelPlan& a, const ParallelPlan& b);
+
   /// One stage's forward and backward of one micro-batch (index 0 is the first stage), for the simulator.
   struct StageTime {
     double forward = 0, backward = 0, send = 0;
   };
   StageTime stage(const ParallelPlan& plan, uint32_t index) const;
+  /// Kernels of one layer (`layer` of the model; model().layers: the logits), one micro-batch.
+  std::vector<KernelTime> kernels(const ParallelPlan& plan, size_t layer) const;
 
   const model::ModelConfig& model() const { return model_; }
   const Machine& machine() const { return machine_; }
