@@ -25,6 +25,8 @@ struct Scenario {
   std::string file, title, about;
   model::ModelConfig model;
   Machine machine;
+  double racks = 0,
+         rack_usd = 0;  // [machine] rack = "ID": so many as its units and its power ask for, and their price
   TrainingJob job;
   std::optional<ParallelPlan> plan;  // fixed
   SearchSpace search;
