@@ -24,6 +24,16 @@ std::string listed(std::initializer_list<std::string_view> names) {
   return out;
 }
 
+Error too_large(const std::string& name) {
+  return Error(ErrorCode::kInvalidArgument, fmt::format("{}: the file is larger than 4 MiB; split it", name));
+}
+
+/// REQUIRES: a number. toml++ itself converts no integer beyond 2^53.
+double as_double(const toml::node& number) {
+  if (const auto* whole = number.as_integer()) return static_cast<double>(whole->get());
+  return number.as_floating_point()->get();
+}
+
 std::chrono::sys_days to_days(const toml::date& date) {
   return std::chrono::year(date.year) / date.month / date.day;
 }
@@ -39,9 +49,7 @@ TomlTable::TomlTable(std::shared_ptr<const Document> document, const void* table
     : document_(std::move(document)), table_(table), file_(std::move(file)), line_(line) {}
 
 TomlTable TomlTable::parse(std::string_view text, const std::string& name) {
-  if (text.size() > kMaxFile)
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("{}: the file is larger than 4 MiB; split it", name));
+  if (text.size() > kMaxFile) throw too_large(name);
   try {
     auto document = std::make_shared<Document>(Document{toml::parse(text, std::string_view(name))});
     const void* root = &document->root;
@@ -54,17 +62,24 @@ TomlTable TomlTable::parse(std::string_view text, const std::string& name) {
 }
 
 TomlTable TomlTable::read(const std::filesystem::path& path) {
-  return parse(read_file(path, kMaxFile + 1), path.string());
+  try {
+    return parse(read_file(path, kMaxFile), path.string());
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kResourceExhausted) throw too_large(path.string());
+    throw;
+  }
 }
 
 std::string TomlTable::place_of(uint32_t line) const { return fmt::format("{}:{}", file_, line); }
 
 std::string TomlTable::place() const { return place_of(line_); }
 
-std::string TomlTable::place(std::string_view key) const {
+uint32_t TomlTable::line(std::string_view key) const {
   const toml::node* node = table_ ? as_table(table_).get(key) : nullptr;
-  return node ? place_of(node->source().begin.line) : place();
+  return node ? node->source().begin.line : line_;
 }
+
+std::string TomlTable::place(std::string_view key) const { return place_of(line(key)); }
 
 void TomlTable::error(std::string_view what) const {
   throw Error(ErrorCode::kInvalidArgument, fmt::format("{}: {}", place(), what));
@@ -113,7 +128,7 @@ double TomlTable::number(std::string_view key, double low, double high) const {
   if (!has(key)) error(key, "is missing");
   const toml::node* node = as_table(table_).get(key);
   if (!node->is_number()) error(key, "must be a number");
-  const double value = *node->value<double>();
+  const double value = as_double(*node);
   if (!(value >= low && value <= high)) error(key, fmt::format("must be from {} to {}", low, high));
   return value;
 }
@@ -167,15 +182,24 @@ size_t TomlTable::choice_or(std::string_view key, size_t otherwise,
   return has(key) ? choice(key, names) : otherwise;
 }
 
-std::vector<std::string> TomlTable::texts(std::string_view key) const {
-  std::vector<std::string> out;
+std::vector<TomlText> TomlTable::lines(std::string_view key) const {
+  std::vector<TomlText> out;
   if (!has(key)) return out;
   const auto* list = as_table(table_).get_as<toml::array>(key);
   if (!list) error(key, "must be a list of texts");
   for (const auto& node : *list) {
-    if (!node.is_string()) error(key, "must be a list of texts");
-    out.push_back(node.as_string()->get());
+    const uint32_t at = node.source().begin.line;
+    if (!node.is_string())
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("{}: '{}' must hold texts only", place_of(at), key));
+    out.push_back({node.as_string()->get(), at});
   }
+  return out;
+}
+
+std::vector<std::string> TomlTable::texts(std::string_view key) const {
+  std::vector<std::string> out;
+  for (TomlText& line : lines(key)) out.push_back(std::move(line.text));
   return out;
 }
 
@@ -185,10 +209,10 @@ std::vector<double> TomlTable::numbers(std::string_view key, double low, double 
   const auto* list = as_table(table_).get_as<toml::array>(key);
   if (!list) error(key, "must be a list of numbers");
   for (const auto& node : *list) {
-    const auto value = node.value<double>();
-    if (!node.is_number() || !(*value >= low && *value <= high))
+    const double value = node.is_number() ? as_double(node) : std::nan("");
+    if (!(value >= low && value <= high))
       error(key, fmt::format("must be a list of numbers from {} to {}", low, high));
-    out.push_back(*value);
+    out.push_back(value);
   }
   return out;
 }
@@ -206,7 +230,9 @@ std::vector<TomlTable> TomlTable::tables(std::string_view key) const {
   const auto* list = as_table(table_).get_as<toml::array>(key);
   if (!list) error(key, fmt::format("must be a list of tables: [[{}]]", key));
   for (const auto& node : *list) {
-    if (!node.is_table()) error(key, fmt::format("must be a list of tables: [[{}]]", key));
+    if (!node.is_table())
+      throw Error(ErrorCode::kInvalidArgument, fmt::format("{}: '{}' must hold tables only: [[{}]]",
+                                                           place_of(node.source().begin.line), key, key));
     out.push_back(TomlTable(document_, node.as_table(), file_, node.source().begin.line));
   }
   return out;

@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <initializer_list>
-#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,6 +15,12 @@
 #include <vector>
 
 namespace fathom {
+
+/// A text of a list, and the line that it stands on.
+struct TomlText {
+  std::string text;
+  uint32_t line = 0;
+};
 
 class TomlTable {
  public:
@@ -26,7 +31,10 @@ class TomlTable {
   static TomlTable read(const std::filesystem::path& path);
 
   const std::string& file() const { return file_; }
-  /// "FILE:LINE" of the table, or of the value of `key` (of the table where the key is missing).
+  /// Line of the table, or of the value of `key` (of the table where the key is missing).
+  uint32_t line() const { return line_; }
+  uint32_t line(std::string_view key) const;
+  /// "FILE:LINE" of the same.
   std::string place() const;
   std::string place(std::string_view key) const;
   /// Throws kInvalidArgument "PLACE: WHAT".
@@ -55,6 +63,7 @@ class TomlTable {
   size_t choice_or(std::string_view key, size_t otherwise,
                    std::initializer_list<std::string_view> names) const;
   /// Lists; empty where the key is missing.
+  std::vector<TomlText> lines(std::string_view key) const;
   std::vector<std::string> texts(std::string_view key) const;
   std::vector<double> numbers(std::string_view key, double low, double high) const;
 

@@ -21,16 +21,15 @@ Slot slot_of(SlotKind kind, uint32_t index = 0) {
 class CommonParser {
  public:
   Common parse(const std::map<std::string, std::string>& files) {
-    for (const auto& [name, text] : files) documents_.emplace_back(name, parse_document(text, name));
-    for (const auto& [name, document] : documents_) {
-      const Table root(document, name);
+    for (const auto& [name, text] : files) documents_.push_back(parse_document(text, name));
+    for (const Table& root : documents_) {
       root.allow({"lists", "kind", "topic", "emoji", "slang", "news_replies", "chatter_replies", "quotes"});
       for (auto& [list, lines] : root.named_lines("lists")) {
         if (common_.list_index(list)) root.error("the list '" + list + "' is defined twice; rename one");
         common_.lists.push_back({list, {}});
       }
     }
-    for (const auto& [name, document] : documents_) read(Table(document, name), name == "spam.toml");
+    for (const Table& root : documents_) read(root, root.file() == "spam.toml");
     check();
     return std::move(common_);
   }
@@ -149,7 +148,7 @@ class CommonParser {
                           });
   }
 
-  std::vector<std::pair<std::string, toml::table>> documents_;
+  std::vector<Table> documents_;
   Common common_;
 };
 

@@ -1,20 +1,13 @@
-// TOML with manners: typed reads that name file and line in every error, and unknown keys are errors too.
-//
-// Views into a parsed document, which the caller keeps alive. Included only by the files that read scenarios, since
-// toml++ is long.
+// The world's files: base/toml.h, with times of the day, the place of every text, and bounds on the length of lists.
 #pragma once
 
-#include <toml++/toml.h>
-
 #include <cstdint>
-#include <initializer_list>
-#include <limits>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "base/toml.h"
 #include "live/world/scenario.h"
 
 namespace fathom::live::world {
@@ -25,42 +18,26 @@ struct Line {
   Place place;
 };
 
-/// Errors: kInvalidArgument for what is not TOML, with the line; also for over 1 MiB.
-toml::table parse_document(std::string_view text, const std::string& file);
-
-class Table {
+class Table : public TomlTable {
  public:
-  Table(const toml::table& table, std::string file) : table_(&table), file_(std::move(file)) {}
+  explicit Table(TomlTable table) : TomlTable(std::move(table)) {}
 
-  Place place() const { return place_of(*table_); }
-  [[noreturn]] void error(std::string_view what) const { fail(place(), what); }
+  Place place() const { return {file(), line()}; }
 
-  /// Errors: a key that is not in the list.
-  void allow(std::initializer_list<std::string_view> keys) const;
-  bool has(std::string_view key) const { return table_->contains(key); }
-
-  std::string text(std::string_view key) const;
-  std::string text_or(std::string_view key, std::string_view otherwise) const;
-  int64_t integer_or(std::string_view key, int64_t otherwise, int64_t low, int64_t high) const;
-  bool flag_or(std::string_view key, bool otherwise) const;
   /// "HH:MM" or "HH:MM:SS" as seconds into the day; "24:00" too.
   int64_t clock(std::string_view key) const;
   int64_t clock_or(std::string_view key, int64_t otherwise) const;
   /// A list of strings; none when the key is missing.
   std::vector<Line> lines(std::string_view key) const;
+  /// The same without places. Errors: an empty string.
   std::vector<std::string> strings(std::string_view key) const;
   /// A list of tables; none when the key is missing.
   std::vector<Table> tables(std::string_view key) const;
-  /// Key and list of each entry of the table `key`, by name.
+  /// Key and list of each entry of the table `key`, by name. Errors: an empty list.
   std::vector<std::pair<std::string, std::vector<Line>>> named_lines(std::string_view key) const;
-
- private:
-  Place place_of(const toml::node& node) const { return {file_, node.source().begin.line}; }
-  const toml::node* find(std::string_view key) const { return table_->get(key); }
-  std::vector<Line> lines_of(std::string_view key, const toml::node& node) const;
-
-  const toml::table* table_;
-  std::string file_;
 };
+
+/// Errors: kInvalidArgument for what is not TOML, with the line; also for over 1 MiB.
+Table parse_document(std::string_view text, const std::string& file);
 
 }  // namespace fathom::live::world

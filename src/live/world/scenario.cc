@@ -329,8 +329,7 @@ std::optional<uint32_t> Common::list_index(std::string_view name) const {
 }
 
 Storyline parse_storyline(std::string_view toml, const std::string& file, const Common& common) {
-  const toml::table document = parse_document(toml, file);
-  const Table root(document, file);
+  const Table root = parse_document(toml, file);
   return StorylineParser(root, file, common).parse();
 }
 
