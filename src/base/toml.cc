@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
 
 namespace fathom {
 namespace {
@@ -34,6 +35,55 @@ double as_double(const toml::node& number) {
   return number.as_floating_point()->get();
 }
 
+[[noreturn]] void fail_change(const std::string& change, std::string_view why) {
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("the change '{}' {}", change, why));
+}
+
+/// The table below `at` that `name` stands for, made where it is missing.
+toml::table& step_into(toml::table& at, std::string_view name, const std::string& change) {
+  toml::node* node = at.get(name);
+  if (!node) return *at.insert_or_assign(name, toml::table{}).first->second.as_table();
+  if (auto* table = node->as_table()) return *table;
+  fail_change(change, fmt::format("goes through '{}', which is no table", name));
+}
+
+toml::table& named_in_list(toml::array& list, std::string_view id, const std::string& change) {
+  for (auto& node : list) {
+    auto* table = node.as_table();
+    if (table && table->get_as<std::string>("id") && table->get_as<std::string>("id")->get() == id)
+      return *table;
+  }
+  fail_change(change, fmt::format("names '{}', and no entry of the list has this id", id));
+}
+
+void assign(toml::table& at, std::string_view key, const std::string& value) {
+  try {
+    toml::table parsed = toml::parse("value = " + value);
+    at.insert_or_assign(key, *parsed.get("value"));
+  } catch (const toml::parse_error&) {
+    at.insert_or_assign(key, value);
+  }
+}
+
+void apply_change(toml::table& root, const std::string& change) {
+  const size_t equals = change.find('=');
+  if (equals == std::string::npos || equals + 1 >= change.size())
+    fail_change(change, "is not of the form section.key=value");
+  const auto names = split(std::string_view(change).substr(0, equals), '.');
+  toml::table* at = &root;
+  for (size_t i = 0; i + 1 < names.size(); ++i) {
+    const std::string_view name = trim(names[i]);
+    toml::node* node = at->get(name);
+    if (node && node->is_array() && i + 2 < names.size())
+      at = &named_in_list(*node->as_array(), trim(names[++i]), change);
+    else
+      at = &step_into(*at, name, change);
+  }
+  const std::string_view key = trim(names.back());
+  if (key.empty()) fail_change(change, "is not of the form section.key=value");
+  assign(*at, key, std::string(trim(std::string_view(change).substr(equals + 1))));
+}
+
 std::chrono::sys_days to_days(const toml::date& date) {
   return std::chrono::year(date.year) / date.month / date.day;
 }
@@ -41,6 +91,7 @@ std::chrono::sys_days to_days(const toml::date& date) {
 }  // namespace
 
 struct TomlTable::Document {
+  std::string text;
   toml::table root;
 };
 
@@ -51,7 +102,8 @@ TomlTable::TomlTable(std::shared_ptr<const Document> document, const void* table
 TomlTable TomlTable::parse(std::string_view text, const std::string& name) {
   if (text.size() > kMaxFile) throw too_large(name);
   try {
-    auto document = std::make_shared<Document>(Document{toml::parse(text, std::string_view(name))});
+    auto document =
+        std::make_shared<Document>(Document{std::string(text), toml::parse(text, std::string_view(name))});
     const void* root = &document->root;
     return TomlTable(std::move(document), root, name, 1);
   } catch (const toml::parse_error& error) {
@@ -70,7 +122,17 @@ TomlTable TomlTable::read(const std::filesystem::path& path) {
   }
 }
 
-std::string TomlTable::place_of(uint32_t line) const { return fmt::format("{}:{}", file_, line); }
+TomlTable TomlTable::changed(const std::vector<std::string>& changes) const {
+  auto document = std::make_shared<Document>(
+      Document{document_->text, toml::parse(document_->text, std::string_view(file_))});
+  for (const auto& change : changes) apply_change(document->root, change);
+  const void* root = &document->root;
+  return TomlTable(std::move(document), root, file_, 1);
+}
+
+std::string TomlTable::place_of(uint32_t line) const {
+  return line == 0 ? file_ + " as changed" : fmt::format("{}:{}", file_, line);
+}
 
 std::string TomlTable::place() const { return place_of(line_); }
 

@@ -30,6 +30,11 @@ class TomlTable {
   /// Errors: kNotFound, kIo; as parse.
   static TomlTable read(const std::filesystem::path& path);
 
+  /// The whole document with values replaced or added, each "machine.chips=50000" in TOML's own form (a text without
+  /// quotation marks is taken as one). Where a name meets a list of tables it stands for the one whose `id` it is:
+  /// "task.racks.units=1600". Errors: kInvalidArgument, naming the change that has no such place.
+  TomlTable changed(const std::vector<std::string>& changes) const;
+
   const std::string& file() const { return file_; }
   /// Line of the table, or of the value of `key` (of the table where the key is missing).
   uint32_t line() const { return line_; }
