@@ -11,7 +11,7 @@
 
 namespace fathom::cluster {
 
-/// Section [money] of a scenario.
+/// Section [money] of a scenario: keys as the names below.
 struct MoneySpec {
   double discount = 0;             // off list, chips and hosts
   double building_usd_per_w = 10;  // of facility power: shell, power distribution, without cooling
@@ -28,7 +28,8 @@ struct MoneySpec {
   std::string cloud;        // id, for renting
   double rented_chips = 0;  // of a hybrid; 0: as many as are not ready
   bool rent_reserved = true;
-  static MoneySpec read(const TomlTable& root);  // [money]
+  /// From the scenario's root. Errors: kInvalidArgument with the line (a negative price, a share above 1, ...).
+  static MoneySpec read(const TomlTable& root);
 };
 
 struct CostLine {

@@ -12,7 +12,9 @@
 
 namespace fathom::cluster {
 
-/// Section [power] of a scenario.
+/// Section [power] of a scenario: keys as the names below, and the steps as [[power.grid]] and [[power.generator]] with
+/// from = 2025-01-01 and mw = 150: what there is in all from that day on, until the next step. What tasks of the schedule
+/// bring (power_mw of a [[task]]) is added to these steps: say each source once.
 struct PowerSpec {
   std::string region;                    // id
   std::string cooling;                   // id
@@ -25,7 +27,8 @@ struct PowerSpec {
   std::vector<std::pair<std::chrono::sys_days, double>> grid_mw;       // steps: available from that day on
   std::vector<std::pair<std::chrono::sys_days, double>> generator_mw;  // the same, brought in
   double ramp_limit_mw_per_s = 0;                                      // that the grid bears; 0: not said
-  static PowerSpec read(const TomlTable& root);  // [power], [[power.grid]], [[power.generator]]
+  /// From the scenario's root. Errors: kInvalidArgument with the line. Ids are looked up when they are used.
+  static PowerSpec read(const TomlTable& root);
 };
 
 struct PowerDraw {  // of the whole machine, watts

@@ -24,13 +24,20 @@ struct Range {
 };
 
 /// [[task]] of a scenario.
+///
+/// Its keys are the names below: id, name, after, follows, days | units with units_per_week, lead_days, crew, crew_size,
+/// not_before, energises, power_mw, risks, usd_per_week_sooner, weeks_sooner_max. A range is written [least, likely, most],
+/// or [value] where it is certain. Days are days of the calendar.
 struct Task {
   std::string id, name;
-  std::vector<std::string> after;       // ids that must be finished
-  std::optional<Range> days;            // of work; or
-  double units = 0;                     // so many pieces (racks, chips, turbines)
+  std::vector<std::string> after;  // ids that must be finished
+  std::vector<std::string>
+      follows;                // ids whose pieces it takes as they come: begins with their first piece, ends
+                              // no earlier than lead_days after their last
+  std::optional<Range> days;  // of work; or
+  double units = 0;           // so many pieces (racks, chips, turbines)
   std::optional<Range> units_per_week;  // at this rate; lead_days until the first
-  std::optional<Range> lead_days;
+  std::optional<Range> lead_days;  // before the first piece; for a task that follows: from piece to piece
   std::string crew;      // id of a [[crew]]; tasks of one crew wait for each other when it is too small
   double crew_size = 0;  // of its people that the task takes
   std::optional<std::chrono::sys_days> not_before;
@@ -42,34 +49,44 @@ struct Task {
   double weeks_sooner_max = 0;
   std::string place;  // "FILE:LINE", for errors
 };
+/// [[crew]]: id, name, people.
 struct Crew {
   std::string id, name;
   double people = 0;
+  std::string place;
 };
-struct Risk {  // happens or not, once for all tasks that name it
+/// [[risk]]: id, name, chance, delay_days, times. Happens or not, once for all tasks that name it: a common cause. One draw
+/// of the delay and of the factor holds for all of them.
+struct Risk {
   std::string id, name;
   double chance = 0;
   Range delay_days;
-};
-/// Something that was observed: for `fathom plan track`.
-struct Actual {
-  std::string task;
-  std::optional<std::chrono::sys_days> started, finished;
-  double progress = 0;  // 0..1, or units done over units
+  Range times{1, 1, 1};  // what the tasks' own durations are multiplied by
+  std::string place;
 };
 
 struct ScheduleSpec {
-  std::chrono::sys_days start;   // of the project
-  std::chrono::sys_days target;  // the date promised
+  std::chrono::sys_days start{};   // of the project
+  std::chrono::sys_days target{};  // the date promised
+  std::string ready;               // id of the task whose end makes the machine operational; empty: all tasks
   std::vector<Task> tasks;
   std::vector<Crew> crews;
   std::vector<Risk> risks;
   uint32_t samples = 10'000;
   uint64_t seed = 1;
-  /// From the scenario's root: [schedule], [[task]], [[crew]], [[risk]]. Errors: kInvalidArgument with the line: an
-  /// unknown id, a cycle (named), a range out of order, a target before the start.
+  std::string place;
+  /// From the scenario's root: [schedule] (start, target, ready, samples, seed), [[task]], [[crew]], [[risk]]. Errors:
+  /// kInvalidArgument with the line: see check().
   static ScheduleSpec read(const TomlTable& root);
+  /// For a value made or changed by hand. Errors: kInvalidArgument: an unknown or repeated id, a cycle (named task by
+  /// task), a range out of order, a crew too small for its task, a target before the start, more than can be drawn.
+  void check() const;
 };
+/// Bounds of check(): samples times tasks is the work to do.
+inline constexpr size_t kMaxScheduleTasks = 2'000;
+inline constexpr uint32_t kMaxScheduleSamples = 1'000'000;
+inline constexpr uint64_t kMaxScheduleDraws = 50'000'000;
+inline constexpr double kMaxTaskDays = 36'500;
 
 struct TaskOutlook {
   std::string id, name;
@@ -90,29 +107,60 @@ struct ScheduleResult {
   std::vector<TaskOutlook> tasks;                                      // in order of their middle start
   std::vector<std::string> critical_path;                              // of the middle sample
   std::vector<Purchase> purchases;                                     // best value first
+  /// The cheapest way up: each next one is the best value when those before it are bought too. `probability_gain` is of
+  /// this step; ends where nothing adds half a percent.
+  std::vector<Purchase> bundle;
+  double bundle_probability = 0;  // with all of it
   /// Share of the machine energised and power available, by week from the start, p10/p50/p90.
   struct Week {
     std::chrono::sys_days day;
     double energised_p10 = 0, energised_p50 = 0, energised_p90 = 0;
-    double power_mw_p50 = 0;
+    double power_mw_p50 = 0;      // of all tasks with power_mw
+    double generator_mw_p50 = 0;  // of those among them that energise "generators"
   };
   std::vector<Week> ramp;
 };
+/// How: every sample draws all durations (inverse transform, so that the same numbers serve every question asked of it),
+/// then places the tasks one by one, most urgent first (latest start of the mean plan), each at the first moment at which
+/// what it waits for is done and its crew is free for as long as it lasts (serial schedule generation; Kolisch 1996). A
+/// day's delay and a purchase are measured by placing the same samples again. A crew is held from start to finish.
+/// Errors: as ScheduleSpec::check.
 ScheduleResult plan_schedule(const ScheduleSpec& spec, ThreadPool& pool);
 
-/// The plan against what has happened up to `today`: finished and running tasks are taken as they are, the rest is drawn
-/// anew from what remains. Errors: kInvalidArgument (an unknown task, a finish before a start, a day after `today`).
+/// Something that was observed: [[actual]] of a tracking file: task, started, finished, progress.
+struct Actual {
+  std::string task;
+  std::optional<std::chrono::sys_days> started, finished;
+  double progress = 0;  // 0..1, or units done over units; 0: not said
+  std::string place;
+};
+std::vector<Actual> read_actuals(const TomlTable& root);
+/// A tracking file: day = 2024-09-01 (of the report; may be left out), about = "...", [[actual]].
+struct Tracking {
+  std::optional<std::chrono::sys_days> day;
+  std::vector<Actual> actuals;
+  static Tracking read(const TomlTable& root);
+};
+/// What is known after a later report: a task said anew replaces what was said of it before.
+std::vector<Actual> merge_actuals(std::vector<Actual> known, const std::vector<Actual>& later);
+
 struct TrackResult {
   ScheduleResult before, now;
   struct Row {
     std::string id, name, state;  // "done", "running", "waiting"
+    double progress = 0;
     std::chrono::sys_days planned_finish, forecast_finish;
+    std::chrono::sys_days forecast_p10, forecast_p90;
     double days_late = 0;
   };
-  std::vector<Row> rows;
-  std::string summary;  // one sentence
+  std::vector<Row> rows;  // in the order of the scenario
+  std::string summary;    // one sentence
 };
-std::vector<Actual> read_actuals(const TomlTable& root);  // [[actual]] of a tracking file
+/// The plan against what has happened up to `today`: finished and running tasks are taken as they are, the rest is drawn
+/// anew from what remains. A running task with progress p after e days: what is left is 1-p of a duration that lies
+/// between a fresh draw and the pace so far, nearer to the pace the more is done. One without: a draw that is longer than
+/// e; and where e is beyond its range, an unknown share of a fresh draw.
+/// Errors: kInvalidArgument (an unknown task, a finish before a start, a day after `today`, a progress out of 0..1).
 TrackResult track(const ScheduleSpec& spec, const std::vector<Actual>& actuals, std::chrono::sys_days today,
                   ThreadPool& pool);
 
