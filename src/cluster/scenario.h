@@ -44,6 +44,9 @@ struct Scenario {
                        const std::filesystem::path& models);
   static Scenario parse(std::string_view text, const std::string& name, const Catalogue& catalogue,
                         const std::filesystem::path& models);
+  /// Of a document that was read, and perhaps changed (TomlTable::changed): what the other two come to.
+  static Scenario from(const TomlTable& document, const Catalogue& catalogue,
+                       const std::filesystem::path& models);
 };
 
 }  // namespace fathom::cluster
