@@ -25,6 +25,15 @@ namespace {
 constexpr size_t kDefaultContext = 8192;
 constexpr int kMostLogprobs = 20;
 
+/// What can be described need not be something that this engine computes.
+model::ModelConfig runnable(model::ModelConfig config, const std::filesystem::path& path) {
+  if (!config.runs())
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("'{}' is a model with {}, which this build can plan for but not run",
+                            path.string(), config.runs_not()));
+  return config;
+}
+
 size_t choose_context(const model::ModelConfig& config, const EngineOptions& options) {
   if (options.context > config.context)
     throw Error(
@@ -105,7 +114,7 @@ class LocalEngine final : public Engine {
 
 LocalEngine::LocalEngine(const std::filesystem::path& path, const model::GgufFile& file,
                          const EngineOptions& options, ThreadPool& pool)
-    : config_(model::ModelConfig::from_gguf(file)),
+    : config_(runnable(model::ModelConfig::from_gguf(file), path)),
       context_(choose_context(config_, options)),
       info_(describe(config_, file, path, context_)),
       tokenizer_(model::Tokenizer::from_gguf(file)),

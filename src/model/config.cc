@@ -43,7 +43,35 @@ void check_sizes(const ModelConfig& c) {
     invalid(fmt::format("{} attention heads cannot share {} key heads evenly", c.heads, c.kv_heads));
   if (c.q_dim() > bounds::kMaxWidth)
     invalid(fmt::format("{} heads of {} are too wide to be true", c.heads, c.head_dim));
-  if (c.has_dense_ffn()) require_within("ffn", c.ffn, 1, bounds::kMaxWidth);
+  const bool some_dense = c.has_dense_ffn() || c.experts.leading_dense != 0 || c.experts.period > 1;
+  if (some_dense) require_within("ffn", c.ffn, 1, bounds::kMaxWidth);
+  require_within("learned_positions", c.learned_positions, 0, bounds::kMaxContext);
+  if (!c.gated_ffn && c.layout.fused_gate_up)
+    invalid("there is no gate, but a matrix of gate and up together");
+}
+
+void check_latent(const ModelConfig& c) {
+  const LatentAttention& a = c.latent;
+  if (a.kv_rank == 0) {
+    if (a.q_rank != 0 || a.nope_dim != 0 || a.rope_dim != 0 || a.value_dim != 0)
+      invalid("sizes of latent attention are given, but 'latent.kv_rank' is 0");
+    return;
+  }
+  require_within("latent.kv_rank", a.kv_rank, 1, bounds::kMaxWidth);
+  require_within("latent.q_rank", a.q_rank, 0, bounds::kMaxWidth);
+  require_within("latent.nope_dim", a.nope_dim, 1, bounds::kMaxWidth);
+  require_within("latent.rope_dim", a.rope_dim, 2, bounds::kMaxWidth);
+  require_within("latent.value_dim", a.value_dim, 1, bounds::kMaxWidth);
+  if (c.head_dim != a.nope_dim + a.rope_dim)
+    invalid(fmt::format("'head_dim' is {}, but the heads of latent attention have {} + {}", c.head_dim,
+                        a.nope_dim, a.rope_dim));
+  if (c.kv_heads != c.heads)
+    invalid(fmt::format("'kv_heads' is {}, but latent attention has a key for each of {} heads", c.kv_heads,
+                        c.heads));
+  if (c.heads * (a.nope_dim + a.value_dim) > bounds::kMaxWidth)
+    invalid(fmt::format("{} heads of {} are too wide to be true", c.heads, a.nope_dim + a.value_dim));
+  if (c.qk_norm || c.layout.fused_qkv)
+    invalid("latent attention has neither norms for each head nor one matrix for queries, keys and values");
 }
 
 void check_rope(std::string_view field, const RopeConfig& rope, const ModelConfig& c) {
@@ -74,10 +102,13 @@ void check_rope(std::string_view field, const RopeConfig& rope, const ModelConfi
   }
 }
 
-void check_experts(const ExpertsConfig& e) {
+void check_experts(const ModelConfig& c) {
+  const ExpertsConfig& e = c.experts;
   if (e.count == 0) {
     if (e.beside != BesideExperts::kNothing)
       invalid("there is a feed-forward beside experts, but no experts");
+    if (e.shared != 0 || e.leading_dense != 0 || e.period != 1)
+      invalid("layers with and without experts are told apart, but there are no experts");
     return;
   }
   require_within("experts.count", e.count, 1, bounds::kMaxExperts);
@@ -86,6 +117,13 @@ void check_experts(const ExpertsConfig& e) {
   require_positive("experts.weight_scale", e.weight_scale);
   require_none_or_positive("experts.router_softcap", e.router_softcap);
   require_positive("experts.beside_scale", e.beside_scale);
+  require_within("experts.leading_dense", e.leading_dense, 0, c.layers - 1);
+  require_within("experts.period", e.period, 1, c.layers - e.leading_dense);
+  require_within("experts.shared", e.shared, 0, bounds::kMaxExperts);
+  require_within("experts.shared * ffn", e.shared * e.ffn, 0, bounds::kMaxWidth);
+  if (e.shared != 0 && e.beside != BesideExperts::kNothing)
+    invalid("there are shared experts and another feed-forward beside the experts");
+  if (c.ffn_bias && c.layout.single_experts) invalid("experts in tensors of their own have no biases");
 }
 
 void check_window(const ModelConfig& c) {
@@ -103,9 +141,13 @@ void check_window(const ModelConfig& c) {
 void check_total(const ModelConfig& c) {
   constexpr double kMost = 1e17;
   const auto of = [](size_t n) { return static_cast<double>(n); };
-  const double attention = of(c.d_model) * 2 * (of(c.q_dim()) + of(c.kv_dim()));
-  const double feed_forward = 3 * of(c.d_model) * (of(c.ffn) + of(c.experts.count) * of(c.experts.ffn));
-  const double total = of(c.layers) * (attention + feed_forward) + 2 * of(c.d_model) * of(c.vocab);
+  const double latent = of(c.latent.q_rank + c.latent.kv_rank) * of(c.d_model + c.q_dim()) +
+                        of(c.heads * c.latent.value_dim) * of(c.d_model + c.latent.kv_rank);
+  const double attention = of(c.d_model) * 2 * (of(c.q_dim()) + of(c.kv_dim())) + latent;
+  const double feed_forward =
+      3 * of(c.d_model) * (of(c.ffn) + of(c.experts.count + c.experts.shared) * of(c.experts.ffn));
+  const double tables = of(c.d_model) * (2 * of(c.vocab) + of(c.learned_positions));
+  const double total = of(c.layers) * (attention + feed_forward) + tables;
   if (total > kMost) invalid(fmt::format("{:.3g} weights are too many to be true", total));
 }
 
@@ -122,10 +164,27 @@ void ModelConfig::check() const {
   // log2(1) is 0: nothing can be divided by it.
   if (attention_temperature_length != 0)
     require_within("attention_temperature_length", attention_temperature_length, 2, bounds::kMaxContext);
-  check_rope("rope", rope, *this);
+  // Positions that are learned leave nothing to turn.
+  if (learned_positions == 0 || rope.dims != 0) check_rope("rope", rope, *this);
+  check_latent(*this);
   check_window(*this);
-  check_experts(experts);
+  check_experts(*this);
   check_total(*this);
+}
+
+std::string ModelConfig::runs_not() const {
+  if (layer_norm) return "LayerNorm";
+  if (!gated_ffn) return "a feed-forward without a gate";
+  if (activation == Activation::kSquaredRelu) return "squared ReLU";
+  if (learned_positions != 0) return "learned positions";
+  if (attention_sinks) return "attention sinks";
+  if (latent.kv_rank != 0) return "latent attention";
+  if (experts.shared != 0) return "shared experts";
+  if (experts.router_bias || experts.selection_bias) return "a router with a bias";
+  if (!dense() && ffn_bias) return "experts with biases";
+  if (experts.leading_dense != 0 || experts.period != 1)
+    return "layers without experts among layers with them";
+  return "";
 }
 
 float ModelConfig::score_scale() const {

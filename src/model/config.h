@@ -42,6 +42,16 @@
 //   output.weight                   [d_model, vocab]                   absent where tied_output
 //   rope_freqs.weight               [rope.dims / 2]                    where rope.frequency_factors
 //   rope_factors_long.weight, rope_factors_short.weight [rope.dims / 2] where rope.scaling is kLongRope
+// Described only (names as in GGUF's gpt2, deepseek2 and gpt-oss):
+//   .bias of every norm             [d_model]                          where layer_norm
+//   position_embd.weight            [d_model, learned_positions]       where learned_positions
+//   blk.L.attn_q_a, attn_q_a_norm, attn_q_b  [d_model, q_rank], [q_rank], [q_rank, q_dim]   where latent.q_rank
+//   blk.L.attn_kv_a_mqa, attn_kv_a_norm, attn_kv_b  [d_model, kv_rank + rope_dim], [kv_rank],
+//                                   [kv_rank, heads * (nope_dim + value_dim)]              where latent.kv_rank
+//   blk.L.attn_sinks.weight         [heads]                            where attention_sinks
+//   blk.L.ffn_gate_inp.bias, exp_probs_b.bias [E]                      where router_bias, selection_bias
+//   blk.L.ffn_gate_exps.bias, ...   [experts.ffn, E]                   where ffn_bias
+//   blk.L.ffn_gate_shexp, ...       [d_model, shared * experts.ffn]    where experts.shared
 #pragma once
 
 #include <cstddef>
@@ -87,8 +97,9 @@ struct RopeConfig {
   bool frequency_factors = false;  // tensor rope_freqs.weight is there
 };
 
-/// Of the gate: silu(x) = x / (1 + e^-x), or gelu(x) by its tanh approximation (Hendrycks and Gimpel, 2016).
-enum class Activation { kSilu, kGelu };
+/// Of the gate, or of the one matrix where there is no gate: silu(x) = x / (1 + e^-x), gelu(x) by its tanh approximation
+/// (Hendrycks and Gimpel, 2016), or max(x, 0)^2 (So et al., 2021; described only).
+enum class Activation { kSilu, kGelu, kSquaredRelu };
 
 /// The dense feed-forward beside the experts, of width ModelConfig::ffn.
 enum class BesideExperts {
@@ -107,12 +118,18 @@ struct ExpertsConfig {
   float router_softcap = 0;   // router_logit_softcapping; 0: none
   BesideExperts beside = BesideExperts::kNothing;
   float beside_scale = 1.0f;
-  size_t shared = 0;  // experts of width `ffn` that every token uses (DeepSeek-MoE); described only
+  // Described only, from here on.
+  size_t shared = 0;  // experts of width `ffn` that every token uses (DeepSeek-MoE)
   size_t leading_dense =
-      0;  // layers before the first with experts; their feed-forward has width ModelConfig::ffn
+      0;  // layers before the first with experts; theirs is a feed-forward of width ModelConfig::ffn
+  size_t period = 1;  // of the layers after those, the last of each so many has experts (Llama 4), the others
+                      // a feed-forward of width ModelConfig::ffn
+  bool router_bias = false;     // added to the router's logits (gpt-oss)
+  bool selection_bias = false;  // added to the scores for the choice alone, not for the weights (DeepSeek-V3)
 };
 
-/// Multi-head latent attention (DeepSeek-V2, 2024): keys and values from a shared low-rank vector; described only.
+/// Multi-head latent attention (DeepSeek-V2, 2024): keys and values from a shared low-rank vector; described only. Then
+/// head_dim is nope_dim + rope_dim, kv_heads is heads, and what is kept of a position is kv_rank + rope_dim numbers.
 struct LatentAttention {
   size_t kv_rank = 0;    // 0: not used
   size_t q_rank = 0;     // 0: queries straight from the residual stream
@@ -174,9 +191,12 @@ struct ModelConfig {
   TensorLayout layout;
 
   // What is described, counted, trained and planned, but not (yet) run by `infer`; see runs().
-  bool layer_norm = false;       // LayerNorm, with a bias, in place of RMSNorm (GPT)
-  bool gated_ffn = true;         // false: z = Wd act(Wu h)
-  size_t learned_positions = 0;  // rows of an embedding of positions, added to the tokens'; 0: none
+  bool layer_norm = false;  // LayerNorm, with a bias, in place of RMSNorm (GPT)
+  bool gated_ffn = true;    // false: z = Wd act(Wu h)
+  size_t learned_positions =
+      0;  // rows of an embedding of positions, added to the tokens'; 0: none; then no rope
+  bool attention_sinks =
+      false;  // one more score for each head, learned, that takes attention from all positions (gpt-oss)
   LatentAttention latent;
 
   size_t q_dim() const { return heads * head_dim; }
@@ -189,8 +209,20 @@ struct ModelConfig {
     return windowed(layer) && window_rope.dims != 0 ? window_rope : rope;
   }
   bool dense() const { return experts.count == 0; }
-  /// Whether a block has a feed-forward of width `ffn`: all of it, or beside the experts.
+  /// Whether this layer's feed-forward is a mixture of experts.
+  bool expert_layer(size_t layer) const {
+    return !dense() && layer >= experts.leading_dense &&
+           (layer - experts.leading_dense) % experts.period == experts.period - 1;
+  }
+  size_t expert_layers() const { return dense() ? 0 : (layers - experts.leading_dense) / experts.period; }
+  /// Whether a block that has experts where the model has them has a feed-forward of width `ffn` too: in place of experts,
+  /// or beside them.
   bool has_dense_ffn() const { return dense() || experts.beside != BesideExperts::kNothing; }
+  /// Whether `infer` computes it. What is only described, counted and planned: layer_norm, an absent gate, learned
+  /// positions, latent attention, sinks, shared experts, layers without experts among those with them.
+  bool runs() const { return runs_not().empty(); }
+  /// What of it `infer` does not compute ("latent attention"); empty where runs().
+  std::string runs_not() const;
   /// Marks all layers but the last of each `period`; all where it is 0. REQUIRES: layers is set.
   void set_window_period(size_t period);
 
@@ -210,9 +242,11 @@ struct ModelConfig {
   uint64_t active_parameters() const;
   /// Floating-point operations of the forward pass of one token that attends to `context` positions, itself included: two
   /// for each weight that multiplies (not the embedding's look-up) and, in each layer, four for each attended position and
-  /// element of q. Norms, activations and softmax, a fraction of a percent, are left out.
+  /// element of q (with latent attention two for each of q and two for each of the value). Norms, activations and softmax,
+  /// a fraction of a percent, are left out.
   uint64_t flops_per_token(size_t context) const;
-  /// Bytes that keys and values of one position take in all layers. REQUIRES: kv_dim() is whole blocks of `dtype`.
+  /// Bytes that keys and values of one position take in all layers (the latent vector and the shared key, where there are
+  /// such). REQUIRES: kv_dim(), or their size, is whole blocks of `dtype`.
   uint64_t kv_bytes_per_token(tensor::DType dtype) const;
 };
 
