@@ -1,0 +1,103 @@
+#include "cluster/planner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cluster/drawings.h"
+#include "cluster/report.h"
+
+namespace fathom::cluster {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+std::vector<fs::path> toml_files(const fs::path& folder) {
+  std::vector<fs::path> out;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error))
+    if (entry.path().extension() == ".toml") out.push_back(entry.path());
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+/// What a request may change: no files, and nothing that makes the work long.
+bool may_change(std::string_view key) {
+  static constexpr std::array<std::string_view, 10> kSections = {
+      "machine.", "network.", "job.",   "model.preset", "run.",
+      "serving.", "power.",   "money.", "schedule.",    "task."};
+  static constexpr std::array<std::string_view, 3> kNever = {"run.runs", "run.days", "schedule.samples"};
+  if (std::find(kNever.begin(), kNever.end(), key) != kNever.end()) return false;
+  return std::any_of(kSections.begin(), kSections.end(), [&](std::string_view section) {
+    return section.ends_with('.') ? key.starts_with(section) : key == section;
+  });
+}
+
+std::vector<fs::path> with_shipped(const fs::path& shipped, const std::vector<fs::path>& further) {
+  std::vector<fs::path> all{shipped};
+  all.insert(all.end(), further.begin(), further.end());
+  return all;
+}
+
+}  // namespace
+
+Planner::Planner(const fs::path& data, const std::vector<fs::path>& catalogues, ThreadPool& pool)
+    : catalogue_(Catalogue::read(with_shipped(data / "catalogue", catalogues))),
+      models_(data / "models"),
+      pool_(pool) {
+  for (const auto& file : toml_files(data / "scenarios"))
+    scenarios_.emplace(file.stem().string(), TomlTable::read(file));
+}
+
+json Planner::choices() const {
+  json scenarios = json::array(), accelerators = json::array(), models = json::array(),
+       topologies = json::array();
+  for (const auto& [name, document] : scenarios_)
+    scenarios.push_back({{"name", name},
+                         {"title", document.text_or("title", name)},
+                         {"about", document.text_or("about", "")}});
+  for (const auto& [id, chip] : catalogue_.accelerators) {
+    const auto host = std::find_if(catalogue_.hosts.begin(), catalogue_.hosts.end(),
+                                   [&](const auto& entry) { return entry.second.accelerator == id; });
+    if (host == catalogue_.hosts.end()) continue;
+    accelerators.push_back({{"id", id}, {"name", chip.name}, {"host", host->first}, {"year", chip.year}});
+  }
+  for (const auto& file : toml_files(models_)) models.push_back(file.stem().string());
+  for (const auto topology :
+       {Topology::kRailFatTree, Topology::kFatTree, Topology::kDragonfly, Topology::kTorus3d})
+    topologies.push_back(to_string(topology));
+  return {{"scenarios", std::move(scenarios)},
+          {"accelerators", std::move(accelerators)},
+          {"models", std::move(models)},
+          {"topologies", std::move(topologies)}};
+}
+
+json Planner::plan(std::string_view name, const std::vector<std::pair<std::string, std::string>>& changes,
+                   const std::stop_token& stop) {
+  const auto found = scenarios_.find(name);
+  if (found == scenarios_.end())
+    throw Error(ErrorCode::kNotFound, fmt::format("there is no scenario '{}'", name));
+  std::vector<std::string> applied;
+  for (const auto& [key, value] : changes) {
+    if (!may_change(key))
+      throw Error(ErrorCode::kInvalidArgument, fmt::format("'{}' cannot be changed from here", key));
+    applied.push_back(key + "=" + value);
+  }
+  std::lock_guard turn(turn_);
+  if (stop.stop_requested()) throw Error(ErrorCode::kCancelled, "nobody waits for this plan any more");
+  const Scenario scenario = Scenario::from(found->second.changed(applied), catalogue_, models_);
+  ReportOptions options;
+  options.quick = true;
+  options.stop = stop;
+  const Report report = make_report(scenario, catalogue_, pool_, options);
+  json out = to_json(report, scenario);
+  for (const auto& drawing : drawings(report, scenario))
+    out["drawings"].push_back({{"name", drawing.name}, {"title", drawing.title}, {"svg", drawing.svg}});
+  return out;
+}
+
+}  // namespace fathom::cluster
