@@ -76,6 +76,14 @@ ordered_json to_json(const BenchmarkReport& r, const infer::BenchmarkOptions& o)
   ordered_json batches = ordered_json::array();
   for (const auto& b : r.batches)
     batches.push_back({{"sequences", b.sequences}, {"tokens_per_second", to_json(b.tokens_per_second)}});
+  ordered_json copy = nullptr;  // not measured
+  if (r.copy.tokens != 0)
+    copy = {{"tokens", r.copy.tokens},
+            {"plain_tokens_per_second", to_json(r.copy.plain)},
+            {"guessing_tokens_per_second", to_json(r.copy.guessing)},
+            {"gain", to_json(r.copy.gain)},
+            {"guessed_share", r.copy.guessed},
+            {"same_output", true}};
   return {{"model", r.model.name},
           {"architecture", r.model.architecture},
           {"quantisation", r.model.quantisation},
@@ -90,6 +98,7 @@ ordered_json to_json(const BenchmarkReport& r, const infer::BenchmarkOptions& o)
           {"decode_tokens", o.tokens},
           {"decode_tokens_per_second", to_json(r.decode)},
           {"batched_decode", batches},
+          {"copied_decode", copy},
           {"memory",
            {{"weight_bytes", r.weight_bytes},
             {"cache_bytes", r.cache_bytes},
@@ -129,6 +138,12 @@ void print_table(const BenchmarkReport& r, const infer::BenchmarkOptions& o) {
   for (const auto& b : r.batches)
     print_row(fmt::format("decode, {} sequence{}", b.sequences, b.sequences == 1 ? "" : "s together"),
               b.tokens_per_second, 1, "tokens/s", b.sequences == 1 ? "" : "all together");
+  if (r.copy.tokens != 0) {
+    print_row("decode that repeats its prompt", r.copy.plain, 1, "tokens/s", "without guessing");
+    print_row("  guessed from the prompt", r.copy.guessing, 1, "tokens/s",
+              fmt::format("{:.1f} times, the same output; {:.0f} % of it guessed", r.copy.gain.median,
+                          100 * r.copy.guessed));
+  }
   std::cout << fmt::format(
       "  load {:.2f} s; weights {:.0f} MiB, keys and values {:.0f} MiB; memory {:.0f} MiB "
       "after loading, {:.0f} MiB at most\n",
@@ -215,6 +230,11 @@ void add_bench(CLI::App& app, Run& run) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--sequence-tokens", o.sequence_tokens, "Tokens that each of them writes")
+      ->check(CLI::Range(size_t{2}, size_t{1} << 20))
+      ->capture_default_str();
+  command
+      ->add_option("--copy-tokens", o.copy_tokens,
+                   "Tokens that are written after a prompt that repeats itself")
       ->check(CLI::Range(size_t{2}, size_t{1} << 20))
       ->capture_default_str();
   command->add_option("--runs", o.runs, "Runs, of which medians, least and most are shown")

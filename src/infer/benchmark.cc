@@ -6,6 +6,7 @@
 #include <chrono>
 #include <exception>
 #include <fstream>
+#include <string_view>
 #include <thread>
 
 #include "base/error.h"
@@ -30,9 +31,25 @@ uint64_t process_bytes(const std::string& field) {
   return 0;
 }
 
+/// What a model is given to go on with: names and numbers, so that its own words would be others.
+constexpr std::string_view kPassage =
+    "The harbour office said on Tuesday that ferry 14 to Orlen leaves at 07:35 from pier 3 and not from pier "
+    "8, because "
+    "divers found a crack in the eastern wall. Inspector Marta Venn expects the repair to take 16 days. "
+    "Tickets bought "
+    "before 2 May stay valid; bicycles travel free on weekdays. Line 12 turns around at the fish market, "
+    "where a second "
+    "bus waits until 22:40. Whoever needs help may call 555 0173 or ask at the red kiosk beside the clock "
+    "tower.\n";
+constexpr size_t kTimesSaid = 3;
+constexpr size_t kBegunAgain = 8;     // tokens of the passage at the end of the prompt
+constexpr size_t kLeastPassage = 16;  // tokens; fewer are no text
+
 /// What one run of each kind gave.
 struct Samples {
   std::vector<double> prefill, first_token, decode, bandwidth, integers, floats;
+  std::vector<double> plain, guessing, gain;
+  size_t copied = 0, guessed = 0;  // tokens
   std::vector<std::vector<double>> batches;
   uint64_t resident = 0;
 };
@@ -44,7 +61,7 @@ class Benchmark {
       : engine_(engine), options_(options), progress_(progress), random_(options.seed), machine_(pool) {
     samples_.batches.resize(options.sequences.size());
     // As much as each step takes, about.
-    steps_ = static_cast<double>(options.runs + 1) * static_cast<double>(3 + options.sequences.size());
+    steps_ = static_cast<double>(options.runs + 1) * static_cast<double>(4 + options.sequences.size());
   }
 
   Samples run() {
@@ -52,6 +69,7 @@ class Benchmark {
     for (size_t i = 0; i < options_.runs; ++i) {
       read_prompt();
       decode();
+      copy();
       for (size_t b = 0; b < options_.sequences.size(); ++b) {
         samples_.batches[b].push_back(batch(options_.sequences[b]));
         step();
@@ -83,7 +101,7 @@ class Benchmark {
   /// Touches all memory that the measurements use.
   void warm_up() {
     engine_.generate(request(options_.prompt, 2), nullptr, {});
-    for (size_t i = 0; i < 2 + options_.sequences.size(); ++i) step();
+    for (size_t i = 0; i < 3 + options_.sequences.size(); ++i) step();
     batch(options_.sequences.empty()
               ? 1
               : *std::max_element(options_.sequences.begin(), options_.sequences.end()));
@@ -105,6 +123,52 @@ class Benchmark {
     // The first token comes from the prompt's own logits.
     samples_.decode.push_back(static_cast<double>(result.completion_tokens - 1) / result.decode_seconds);
     step();
+  }
+
+  /// The passage several times and its beginning once more; empty where the context does not hold it and its answer.
+  std::vector<int32_t> repeating_prompt() const {
+    auto passage = engine_.tokenize(kPassage);
+    const size_t context = engine_.info().context;
+    const size_t taken = options_.copy_tokens + kBegunAgain + 1;
+    if (context <= taken) return {};
+    passage.resize(std::min(passage.size(), (context - taken) / kTimesSaid));
+    if (passage.size() < kLeastPassage) return {};
+    std::vector<int32_t> out;
+    if (engine_.bos()) out.push_back(*engine_.bos());
+    for (size_t i = 0; i < kTimesSaid; ++i) out.insert(out.end(), passage.begin(), passage.end());
+    out.insert(out.end(), passage.begin(), passage.begin() + kBegunAgain);
+    return out;
+  }
+
+  /// What guessing from the prompt brings, and that it changes nothing.
+  void copy() {
+    GenerateRequest asked;
+    asked.prompt = repeating_prompt();
+    if (!asked.prompt.empty()) compare_lookup(asked);
+    step();
+  }
+
+  void compare_lookup(GenerateRequest& asked) {
+    asked.max_tokens = options_.copy_tokens;
+    asked.sampling.temperature = 0;
+    asked.ignore_end = true;
+    double rate[2];
+    GenerateResult results[2];
+    for (const bool lookup : {false, true}) {
+      asked.lookup = lookup;
+      results[lookup] = engine_.generate(asked, nullptr, {});
+      const GenerateResult& r = results[lookup];
+      rate[lookup] = static_cast<double>(r.completion_tokens - 1) / r.decode_seconds;
+    }
+    if (results[0].text != results[1].text || results[0].completion_tokens != results[1].completion_tokens)
+      throw Error(
+          ErrorCode::kInternal,
+          "guessing from the prompt changed the answer of the model; report this with the model's name");
+    samples_.plain.push_back(rate[0]);
+    samples_.guessing.push_back(rate[1]);
+    samples_.gain.push_back(rate[1] / rate[0]);
+    samples_.copied += results[1].completion_tokens;
+    samples_.guessed += results[1].guessed_tokens;
   }
 
   /// Tokens a second of `count` sequences together.
@@ -153,7 +217,8 @@ class Benchmark {
 void check(const BenchmarkOptions& o, size_t context) {
   const auto refuse = [](const std::string& sentence) { throw Error(ErrorCode::kInvalidArgument, sentence); };
   if (o.runs == 0 || o.prompt == 0 || o.sequence_prompt == 0) refuse("runs and prompts are at least 1");
-  if (o.tokens < 2 || o.sequence_tokens < 2) refuse("a rate of decoding takes at least 2 tokens");
+  if (o.tokens < 2 || o.sequence_tokens < 2 || o.copy_tokens < 2)
+    refuse("a rate of decoding takes at least 2 tokens");
   for (const size_t count : o.sequences)
     if (count == 0 || count > 1024) refuse("between 1 and 1024 sequences can be decoded together");
   const size_t most = std::max(o.prompt + 2, o.sequence_prompt + std::max(o.tokens, o.sequence_tokens));
@@ -213,6 +278,9 @@ BenchmarkReport run_benchmark(const std::filesystem::path& path, const Benchmark
   report.decode = spread(samples.decode);
   for (size_t i = 0; i < options.sequences.size(); ++i)
     report.batches.push_back({options.sequences[i], spread(samples.batches[i])});
+  if (!samples.gain.empty())
+    report.copy = {options.copy_tokens, spread(samples.plain), spread(samples.guessing), spread(samples.gain),
+                   static_cast<double>(samples.guessed) / static_cast<double>(samples.copied)};
   report.read_bandwidth = spread(samples.bandwidth).median;
   report.integer_peak = spread(samples.integers).median;
   report.float_peak = spread(samples.floats).median;

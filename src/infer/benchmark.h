@@ -2,7 +2,9 @@
 // what the machine can do at most (tensor/limits.h).
 //
 // Prompts are random tokens, so that nothing is found in the cache; generation is greedy, goes on past the end token and
-// guesses nothing. Runs of all kinds take turns, so that a disturbance of the machine falls on each alike.
+// guesses nothing. What guessing from the prompt (infer/lookup.h) brings is measured apart, on a prompt that says the same
+// thing again and again, which a model that has learned from text goes on with. Runs of all kinds take turns, so that a
+// disturbance of the machine falls on each alike.
 #pragma once
 
 #include <cstddef>
@@ -24,6 +26,7 @@ struct BenchmarkOptions {
                                    16};  // that are decoded together, each asked for by a thread of its own
   size_t sequence_prompt = 16;
   size_t sequence_tokens = 64;
+  size_t copy_tokens = 128;  // written after a prompt that repeats itself, with lookup and without
   size_t runs = 5;
   double limit_seconds = 0.1;  // of each measurement of the machine, once a run
   uint64_t seed = 1;
@@ -42,6 +45,15 @@ struct BatchRate {
   Spread tokens_per_second;  // of all together, from the first token of the first to the last of the last
 };
 
+/// The same answer with guesses from the prompt and without, token for token: one sequence.
+struct CopyRate {
+  size_t tokens = 0;   // of the answer; 0: the context holds no such prompt and answer, nothing was measured
+  Spread plain;        // tokens a second
+  Spread guessing;     // tokens a second
+  Spread gain;         // of runs side by side
+  double guessed = 0;  // share of the tokens that were guessed
+};
+
 struct BenchmarkReport {
   ModelInfo model;
   size_t threads = 0;
@@ -52,6 +64,7 @@ struct BenchmarkReport {
   Spread first_token;  // seconds from the call to the first token of the answer
   Spread decode;       // tokens a second, one sequence
   std::vector<BatchRate> batches;
+  CopyRate copy;
 
   uint64_t weight_bytes = 0;         // of the file's tensors
   uint64_t cache_bytes = 0;          // of keys and values that were kept at the end
@@ -72,7 +85,8 @@ struct BenchmarkReport {
 };
 
 /// `progress` is called with the share of the work that is done, 0..1.
-/// Errors: as Engine::load and Engine::generate; kInvalidArgument for options that do not fit the model's context.
+/// Errors: as Engine::load and Engine::generate; kInvalidArgument for options that do not fit the model's context; kInternal
+/// where guessing changed an answer.
 BenchmarkReport run_benchmark(const std::filesystem::path& model, const BenchmarkOptions& options,
                               ThreadPool& pool, const std::function<void(double)>& progress);
 

@@ -25,6 +25,7 @@ BenchmarkOptions small_options() {
   options.sequences = {1, 3};
   options.sequence_prompt = 5;
   options.sequence_tokens = 6;
+  options.copy_tokens = 30;
   options.runs = 2;
   options.limit_seconds = 0.002;
   return options;
@@ -44,8 +45,9 @@ TEST(Benchmark, MeasuresEverythingItReports) {
   EXPECT_FALSE(report.instruction_set.empty());
   ASSERT_EQ(report.batches.size(), 2u);
   EXPECT_EQ(report.batches[1].sequences, 3u);
-  for (const Spread& s : {report.prefill, report.first_token, report.decode,
-                          report.batches[0].tokens_per_second, report.batches[1].tokens_per_second}) {
+  for (const Spread& s :
+       {report.prefill, report.first_token, report.decode, report.batches[0].tokens_per_second,
+        report.batches[1].tokens_per_second, report.copy.plain, report.copy.guessing, report.copy.gain}) {
     EXPECT_GT(s.least, 0);
     EXPECT_LE(s.least, s.median);
     EXPECT_LE(s.median, s.most);
@@ -56,6 +58,19 @@ TEST(Benchmark, MeasuresEverythingItReports) {
   EXPECT_GT(report.read_bandwidth, 0);
   EXPECT_GT(report.integer_peak, 0);
   EXPECT_GT(report.float_peak, 0);
+}
+
+TEST(Benchmark, GuessingIsHeldAgainstTheSameAnswerWithout) {
+  ThreadPool pool(2);
+  auto options = small_options();
+  options.sequences = {1};
+  auto report = run_benchmark(small_model(), options, pool, nullptr);
+  EXPECT_EQ(report.copy.tokens, 30u);
+  EXPECT_GE(report.copy.guessed, 0.0);
+  EXPECT_LE(report.copy.guessed, 1.0);
+  options.copy_tokens = 120;  // leaves no room in a context of 128 for a prompt
+  report = run_benchmark(small_model(), options, pool, nullptr);
+  EXPECT_EQ(report.copy.tokens, 0u);
 }
 
 TEST(Benchmark, RefusesWhatTheContextCannotHold) {
