@@ -85,7 +85,7 @@ struct ScheduleSpec {
 /// Bounds of check(): samples times tasks is the work to do.
 inline constexpr size_t kMaxScheduleTasks = 2'000;
 inline constexpr uint32_t kMaxScheduleSamples = 1'000'000;
-inline constexpr uint64_t kMaxScheduleDraws = 50'000'000;
+inline constexpr uint64_t kMaxScheduleDraws = 20'000'000;
 inline constexpr double kMaxTaskDays = 36'500;
 
 struct TaskOutlook {
