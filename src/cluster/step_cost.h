@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "cluster/catalogue.h"
+#include "cluster/layer_cost_kernels.h"
 #include "cluster/network.h"
 #include "model/config.h"
 
@@ -66,6 +67,7 @@ struct TrainingJob {
   Attention attention = Attention::kFused;
   bool causal_skips = true;       // fused kernels skip the masked half
   bool fused_elementwise = true;  // norms, activations, dropout-adds in single passes
+  bool fused_loss = true;         // cross-entropy in one kernel, on logits as they are
   double dropout_passes = 0;    // extra passes over activations a layer for dropout masks (2021's recipes: 3)
   double gradient_bytes = 4;    // of one gradient as it is kept and reduced (2: bf16)
   double optimizer_bytes = 12;  // of one parameter: master copy and two moments
@@ -138,6 +140,7 @@ struct LayerCost {
          tensor_comm_backward = 0;  // exposed; that of recomputation counts as backward
   double context_comm_forward = 0, context_comm_backward = 0;
   double expert_comm_forward = 0, expert_comm_backward = 0;
+  double host_forward = 0, host_backward = 0;  // of the host program that launches all this
   double weights = 0;         // parameters on the chip that data-parallel ranks replicate or shard
   double expert_weights = 0;  // parameters of experts on the chip
   double activations = 0;     // bytes kept for the backward pass
@@ -196,9 +199,27 @@ class StepModel {
   const TrainingJob& job() const { return job_; }
 
  private:
+  struct Slot;
+  uint32_t chunk_start(uint32_t chunk, uint32_t chunks) const;
+  StageLayers stage_layers(const ParallelPlan& plan, uint32_t index) const;
+  Slot slot(const LayerTable& layers, const StageLayers& stage) const;
+  Slot busiest(const ParallelPlan& plan, const LayerTable& layers, StageLayers& stage) const;
+  PlanFault fault(const ParallelPlan& plan, const LayerTable& layers) const;
+  void add_data(const ParallelPlan& plan, const LayerTable& layers, const StageLayers& stage,
+                const Slot& slot, StepTime& time) const;
+  void add_optimizer(const ParallelPlan& plan, double weights, double expert_weights, StepTime& time) const;
+  void add_pipeline(const ParallelPlan& plan, const LayerTable& layers, const Slot& slot,
+                    StepTime& time) const;
+  double send_s(const ParallelPlan& plan, const LayerTable& layers) const;
+  StepMemory stage_memory(const ParallelPlan& plan, const LayerTable& layers, uint32_t index) const;
+  StepMemory memory(const ParallelPlan& plan, const LayerTable& layers) const;
+
   const model::ModelConfig& model_;
   const Machine& machine_;
   const TrainingJob& job_;
+  KernelModel kernels_;
+  std::vector<std::array<uint32_t, kLayerKinds>> before_;  // [layers + 1]: layers of each kind before one
+  bool uniform_ = true;                                    // all layers are of one kind
 };
 
 /// Operations of one step over `global_batch` sequences: forward and backward (twice forward), from the shapes.
