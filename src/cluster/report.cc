@@ -43,6 +43,7 @@ class Maker {
     report_.title = scenario_.title;
     choose_plan();
     if (scenario_.run) simulate_run();
+    report_.training_days = training_days();
     if (scenario_.schedule) make_schedule();
     if (scenario_.power) make_power();
     if (scenario_.money) make_money();
@@ -125,7 +126,7 @@ class Maker {
                            .power = report_.power ? *report_.power : none,
                            .storage_usd = storage() ? storage()->price_usd * storage_units() : 0,
                            .rack_usd = scenario_.rack_usd,
-                           .training_days = training_days(),
+                           .training_days = report_.training_days,
                            .goodput = goodput()};
     report_.money =
         plan_money(input, *scenario_.money, scenario_.power ? *scenario_.power : no_power, catalogue_);

@@ -16,6 +16,7 @@ struct Report {
   std::string title;
   ParallelPlan plan;
   StepCost step;
+  double training_days = 0;  // of job.tokens, with the goodput of the run; 0: no tokens given
   std::optional<SearchResult> search;
   std::optional<RunResult> run;
   std::optional<ServingResult> serving;
