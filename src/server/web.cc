@@ -87,6 +87,7 @@ void add_web_routes(Router& router, const Context&) {
   for (const auto& file : web_files()) {
     add_file(router, std::string(file.path), file);
     if (file.path == "/index.html") add_file(router, "/", file);
+    if (file.path == "/plan.html") add_file(router, "/plan", file);
   }
 }
 

@@ -83,6 +83,11 @@ export async function getJson(path, signal) {
   }
 }
 
+export async function postJson(path, body, signal) {
+  const sent = { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body), signal };
+  return (await request(path, sent)).json();
+}
+
 /// POST /v1/chat/completions: yields each chunk. Throws ApiError when the stream breaks off before its end.
 export async function* streamAnswer(body, signal) {
   const response = await request('/v1/chat/completions', {
