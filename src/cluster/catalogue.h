@@ -54,8 +54,10 @@ struct Accelerator {
   double scale_up_bytes_per_s =
       0;  // of the links within a domain (NVLink, ICI), in one direction, all links of the chip
   double scale_up_latency_s = 0;
-  double scale_up_fraction = 0.8;     // of it that collectives reach
-  uint32_t scale_up_chips = 8;        // of the largest domain
+  double scale_up_fraction = 0.8;  // of it that collectives reach
+  uint32_t scale_up_chips = 8;     // of the largest domain
+  bool scale_up_torus =
+      false;  // a torus of chips without switches (TPU); else every chip reaches every other
   bool in_network_reduction = false;  // within the domain (NVLink SHARP)
   double power_w = 0;                 // sustained in training
   double idle_power_w = 0;
@@ -80,6 +82,7 @@ struct Host {
   double host_link_bytes_per_s = 0;  // chip to host memory, one direction (offload)
   double host_memory_bytes = 0;
   double rack_units = 8;
+  bool scale_up_leaves_host = false;  // the domain spans hosts (NVL72); else it ends with the host
   Sources sources;
 };
 
@@ -172,6 +175,8 @@ class Catalogue {
   /// earlier one. Errors: kNotFound (a folder), kInvalidArgument with file and line (unknown key, missing figure, missing
   /// source, out of range, reference to an id that is not there).
   static Catalogue read(const std::vector<std::filesystem::path>& folders);
+  /// One document alone; `name` is how errors call it.
+  static Catalogue parse(std::string_view text, const std::string& name);
 
   /// Errors: kNotFound, naming the ids there are and the closest to it.
   const Accelerator& accelerator(std::string_view id) const;
@@ -185,7 +190,8 @@ class Catalogue {
   const Region& region(std::string_view id) const;
   const Cloud& cloud(std::string_view id) const;
   const std::vector<FailureKind>& failures(std::string_view set) const;  // "llama3-h100"
-  std::vector<std::string> ids(std::string_view kind) const;             // "accelerator" -> all its ids
+  /// "accelerator" -> all its ids. Errors: kNotFound for another kind.
+  std::vector<std::string> ids(std::string_view kind) const;
 
   std::map<std::string, Accelerator, std::less<>> accelerators;
   std::map<std::string, Host, std::less<>> hosts;
