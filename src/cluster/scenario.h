@@ -1,13 +1,17 @@
 // A scenario file: one machine, one model, one job, and everything that decides when it is ready and what it costs.
 //
 // data/scenarios/*.toml are examples; docs/planning.md lists every key. Sections: [model], [job], [machine], [network],
-// [plan] (a fixed layout) or [search], [run], [serving], [power], [money], [schedule] with [[task]], [[crew]], [[risk]].
-// All but [model] and [machine] may be left out; what is left out is not planned.
+// [plan] (a fixed layout), [search] (of layouts), [run], [serving], [power], [money], [schedule] with [[task]], [[crew]], [[risk]].
+// All but [model] and [machine] may be left out; what is left out is not planned. [machine] has accelerator and host (ids of
+// the catalogue; the host may be left out), chips, and rack (an id, to count racks and pay for them).
 #pragma once
 
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "cluster/catalogue.h"
 #include "cluster/money.h"
@@ -47,6 +51,14 @@ struct Scenario {
   /// Of a document that was read, and perhaps changed (TomlTable::changed): what the other two come to.
   static Scenario from(const TomlTable& document, const Catalogue& catalogue,
                        const std::filesystem::path& models);
+
+  /// "FILE:LINE" of a section ("search"), for what turns out impossible later; of the file where there is no such section.
+  std::string place(std::string_view section) const;
+  std::map<std::string, std::string, std::less<>> places;
 };
+
+/// [plan], and plans that a user writes elsewhere: keys as the names of ParallelPlan. `data` may be left out: what
+/// the other degrees leave of `chips`. Errors: kInvalidArgument with the line.
+ParallelPlan read_plan(const TomlTable& table, uint64_t chips);
 
 }  // namespace fathom::cluster
