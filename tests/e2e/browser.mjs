@@ -15,8 +15,11 @@ export const skipWithoutChromium = existsSync(executable) ? false : `no browser 
 
 export const launch = () => chromium.launch({ executablePath: executable, args: FLAGS });
 
-/// A page on `url` in a context of its own. `page.watch` holds what went wrong; `expectQuiet` asserts that nothing did.
-export async function openPage(browser, url, options = {}) {
+const asking = () => document.querySelector('#clock-text').textContent !== 'Connecting';
+
+/// A page on `url` in a context of its own, once `ready` holds in it. `page.watch` holds what went wrong; `expectQuiet`
+/// asserts that nothing did.
+export async function openPage(browser, url, { ready = asking, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, timezoneId: 'UTC', locale: 'en-GB', ...options });
   await context.addInitScript(() => {
     globalThis.violations = [];
@@ -30,9 +33,9 @@ export async function openPage(browser, url, options = {}) {
   page.on('console', (message) => ['error', 'warning'].includes(message.type()) && watch.errors.push(message.text()));
   page.on('pageerror', (error) => watch.errors.push(String(error.stack ?? error)));
   page.on('dialog', (dialog) => { watch.dialogs.push(dialog.message()); dialog.dismiss(); });
-  page.on('request', (request) => !request.url().startsWith(url) && !request.url().startsWith('data:') && watch.foreign.push(request.url()));
+  page.on('request', (request) => !request.url().startsWith(new URL(url).origin) && !request.url().startsWith('data:') && watch.foreign.push(request.url()));
   await page.goto(url);
-  await page.waitForFunction(() => document.querySelector('#clock-text').textContent !== 'Connecting');
+  await page.waitForFunction(ready);
   return page;
 }
 
