@@ -418,6 +418,7 @@ StepModel::StageTime StepModel::stage(const ParallelPlan& plan, uint32_t index) 
   time.forward = one.forward + one.comm_forward + one.gap_forward;
   time.backward = one.all() - time.forward;
   time.send = send_s(plan, table);
+  time.weight = one.backward_weight;
   return time;
 }
 

@@ -26,8 +26,11 @@ enum class Recompute : uint8_t { kNone, kSelective, kFull };
 enum class Schedule : uint8_t {
   kOneForwardOneBackward,
   kZeroBubble
-};                                                    // interleave > 1: the interleaved form
-enum class Attention : uint8_t { kFused, kUnfused };  // unfused stores and reads the score matrix
+};  // interleave > 1: the interleaved form
+/// How attention is computed: by a fused kernel written for the chip (cuDNN, FlashAttention 3, on A100 FlashAttention 2), by
+/// one of an earlier generation that runs on any chip (FlashAttention 1 and its Triton forms; FlashAttention 2, as in
+/// PyTorch), or unfused, which stores and reads the score matrix.
+enum class Attention : uint8_t { kFused, kUnfused, kFlash1, kFlash2 };
 std::string_view to_string(Recompute recompute);
 
 /// How the work of a step is spread over the chips. data * tensor * pipeline * context = chips. Ranks are numbered tensor
@@ -189,6 +192,7 @@ class StepModel {
   /// One stage's forward and backward of one micro-batch (index 0 is the first stage), for the simulator.
   struct StageTime {
     double forward = 0, backward = 0, send = 0;
+    double weight = 0;  // of backward: gradients of weights, for which no other stage waits
   };
   StageTime stage(const ParallelPlan& plan, uint32_t index) const;
   /// Kernels of one layer (`layer` of the model; model().layers: the logits), one micro-batch.
