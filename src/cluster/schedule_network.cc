@@ -24,12 +24,12 @@ double mean(const Range& range) { return (range.low + 4 * range.likely + range.h
 void reserve(std::vector<Placement::Step>& steps, double from, double to, double size) {
   if (!(to > from)) return;
   const auto split = [&](double time) {
-    auto at = std::upper_bound(steps.begin(), steps.end(), time,
-                               [](double t, const Placement::Step& step) { return t < step.time; });
-    const auto before = at - 1;
-    if (before->time == time) return static_cast<size_t>(before - steps.begin());
-    const double free = before->free;
-    return static_cast<size_t>(steps.insert(at, {time, free}) - steps.begin());
+    const auto at = std::upper_bound(steps.begin(), steps.end(), time,
+                                     [](double t, const Placement::Step& step) { return t < step.time; });
+    const auto place = static_cast<size_t>(at - steps.begin());
+    if (steps[place - 1].time == time) return place - 1;
+    steps.insert(at, {time, steps[place - 1].free});
+    return place;
   };
   const size_t first = split(from);
   const size_t last = split(to);
