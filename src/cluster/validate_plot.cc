@@ -72,8 +72,9 @@ std::string plot(const ValidationResult& result) {
                       y_of(row->error()), row->fitted ? 4.5 : 2.5, escaped(row->label), 100 * row->error());
       x += step;
     }
-    out += fmt::format(R"(<text x="{:.1f}" y="{}" font-size="10" fill-opacity="1" transform="rotate(12 {:.1f} {})">{}</text></g>)",
-                       begin, kHeight - kBottom + 16, begin, kHeight - kBottom + 16, escaped(set));
+    out += fmt::format(
+        R"svg(<text x="{:.1f}" y="{}" font-size="10" fill-opacity="1" transform="rotate(12 {:.1f} {})">{}</text></g>)svg",
+        begin, kHeight - kBottom + 16, begin, kHeight - kBottom + 16, escaped(set));
   }
   return out + "</svg>";
 }
