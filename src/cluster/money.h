@@ -32,13 +32,15 @@ struct MoneySpec {
   static MoneySpec read(const TomlTable& root);
 };
 
+// A line of the bill; the parts of a MoneyResult add up: total = capital + running * years + financing - resale.
 struct CostLine {
   std::string name, group;  // group: "capital" or "running"
   double usd = 0;           // capital: once; running: a year
 };
-struct Option {  // own, rent, hybrid
+struct Option {  // own, rent, hybrid (own, and rent until it is ready)
   std::string name;
-  double usd_over_years = 0, usd_per_chip_hour = 0, net_present_usd = 0;
+  double usd_over_years = 0, usd_per_chip_hour = 0;
+  double net_present_usd = 0;  // of all payments (costs are positive), at the cost of capital
   double months_until_first_chips = 0;
 };
 struct Sensitivity {
@@ -47,7 +49,7 @@ struct Sensitivity {
 };
 struct MoneyResult {
   std::vector<CostLine> lines;
-  double capital_usd = 0, running_usd_per_year = 0, financing_usd = 0, total_usd = 0;
+  double capital_usd = 0, running_usd_per_year = 0, financing_usd = 0, resale_usd = 0, total_usd = 0;
   double usd_per_chip_hour = 0;     // all in, at the utilisation of goodput 1
   double usd_per_training_run = 0;  // 0 where no tokens are given
   std::vector<Option> options;
@@ -63,6 +65,9 @@ struct MoneyInput {
   double training_days = 0;  // of one run, with goodput
   double goodput = 1;
 };
+/// Financing: debt and equity alike are paid back by equal yearly sums over the years at their weighted cost, less what the
+/// machine is still worth at the end. Renting pays per chip and hour for as long. Break-even compares present values of what
+/// is paid until then, without a sale. Errors: kNotFound (the cloud, the cooling, the host's card).
 MoneyResult plan_money(const MoneyInput& input, const MoneySpec& spec, const PowerSpec& power,
                        const Catalogue& catalogue);
 

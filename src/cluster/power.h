@@ -57,11 +57,15 @@ struct PowerResult {
   double chips_powered = 0;             // at the end
   std::string sentence;                 // enough or not, when, and what would make it so
   double mwh_per_year = 0, usd_per_year = 0, tonnes_per_year = 0;
-  double battery_minutes = 0;  // that the batteries carry the peak
+  double battery_minutes = 0;  // that the batteries carry the peak, or their own rating where that is less
   bool ramp_within_limit = true;
 };
+/// While it trains: chips compute for the share of the step that is computing, and wait else. `step` without a time: they
+/// compute throughout. Errors: kNotFound (an id of the catalogue).
 PowerDraw power_draw(const Machine& machine, const StepCost& step, const PowerSpec& spec,
                      const Catalogue& catalogue, double storage_w);
+/// Month by month from the schedule's ramp (without one: the whole machine from the first step on). Batteries fill what
+/// peaks exceed the mean by; they are no source. Errors: kNotFound (the region).
 PowerResult plan_power(const PowerDraw& draw, const PowerSpec& spec, const ScheduleResult& schedule,
                        const Catalogue& catalogue, double chips);
 
