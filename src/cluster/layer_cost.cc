@@ -1,6 +1,7 @@
 #include "cluster/layer_cost.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string_view>
 
 #include "base/error.h"
@@ -60,8 +61,7 @@ LayerKernel LayerCosts::linear(const char* name, double tokens, double in, doubl
   kernel.bytes = kElement * (tokens * (in + out) + in * out);
   kernel.forward = kernels_.gemm({tokens, out, in}, plan_.precision);
   kernel.backward_input = kernels_.gemm({tokens, in, out}, plan_.precision);
-  // Gradients of weights are added to what earlier micro-batches gave, in the precision in which they are kept.
-  kernel.backward_weight = kernels_.gemm({out, in, tokens}, plan_.precision, job_.gradient_bytes, true);
+  kernel.backward_weight = weight_gradient({out, in, tokens}, plan_.precision);
   if (bias) kernel.backward_weight += kernels_.pass(kElement * tokens * out);
   if (low_precision(plan_.precision)) {
     // What is multiplied is cast first: read at two bytes, written in both layouts at the narrow format's.
@@ -74,6 +74,14 @@ LayerKernel LayerCosts::linear(const char* name, double tokens, double in, doubl
   return kernel;
 }
 
+double LayerCosts::weight_gradient(const GemmShape& shape, Precision precision) const {
+  // Gradients of weights are added to what earlier micro-batches gave, in the precision in which they are kept: by the
+  // product itself, or by a pass of its own over what it wrote.
+  if (job_.fused_accumulation) return kernels_.gemm(shape, precision, job_.gradient_bytes, true);
+  return kernels_.gemm(shape, precision) +
+         kernels_.pass((kElement + 2 * job_.gradient_bytes) * shape.m * shape.n * shape.count);
+}
+
 LayerKernel LayerCosts::pass(const char* name, double bytes_forward, double bytes_backward) const {
   LayerKernel kernel{.name = name};
   kernel.bytes = bytes_forward;
@@ -81,7 +89,7 @@ LayerKernel LayerCosts::pass(const char* name, double bytes_forward, double byte
   kernel.backward_input = kernels_.pass(bytes_backward);
   kernel.launches_forward = bytes_forward > 0 ? 1 : 0;
   kernel.launches_backward = bytes_backward > 0 ? 1 : 0;
-  kernel.selective = job_.attention == Attention::kFused;
+  kernel.selective = job_.attention != Attention::kUnfused;
   return kernel;
 }
 
@@ -113,6 +121,9 @@ AttentionShape LayerCosts::attention_shape(size_t kind) const {
   shape.head_dim = head_dim_;
   shape.value_dim = value_dim_;
   shape.skips = job_.causal_skips;
+  const ChipConstants& constants = kernels_.constants();
+  if (job_.attention == Attention::kFlash1) shape.generation = constants.attention_flash_1;
+  if (job_.attention == Attention::kFlash2) shape.generation = constants.attention_flash_2;
   return shape;
 }
 
@@ -144,13 +155,20 @@ void LayerCosts::add_unfused_core(LayerKernels& list, const AttentionShape& shap
   kernel.backward_input = 2 * other;
   kernel.selective = true;
   list.add(kernel);
-  // The causal half of the scores is read, the whole square written.
-  LayerKernel softmax = pass("softmax", 1.5 * kElement * scores, 3 * kElement * scores);
+  // The causal half of the scores is read, the whole square written. Megatron's kernel takes four squares at a time; for
+  // other numbers scale, mask, conversion and softmax are passes of their own.
+  const bool whole = std::fmod(count, 4) == 0;
+  const double passes = whole ? 1 : 6;
+  const double slow = 1 / kernels_.constants().score_pass_share;
+  LayerKernel softmax = pass("softmax", slow * passes * 1.5 * kElement * scores,
+                             slow * passes * 3 * kElement * scores / (whole ? 1 : 2));
+  softmax.launches_forward = passes;
+  softmax.launches_backward = passes;
   softmax.selective = true;
   list.add(softmax);
   if (job_.dropout_passes > 0) {
-    LayerKernel dropout =
-        pass("scores dropout", (2 * kElement + kMask) * scores, (2 * kElement + kMask) * scores);
+    LayerKernel dropout = pass("scores dropout", slow * (2 * kElement + kMask) * scores,
+                               slow * (2 * kElement + kMask) * scores);
     dropout.selective = true;
     list.add(dropout);
   }
@@ -205,17 +223,23 @@ void LayerCosts::add_attention(LayerKernels& list, size_t kind) const {
   else
     add_projections(list);
   const AttentionShape shape = attention_shape(kind);
-  if (job_.attention == Attention::kFused)
+  if (job_.attention != Attention::kUnfused)
     add_fused_core(list, shape);
   else
     add_unfused_core(list, shape);
   list.add(linear("attention output", tokens_, heads_ * value_dim_, h, model_.attention_output_bias));
   if (model_.post_norms) add_norm(list, "attention post norm", norm_tokens_ * h);
-  const double dropout = job_.dropout_passes / kDropouts * kMask;
-  const double branches = job_.fused_elementwise ? 1 : 1.7;  // bias, dropout and sum apart
+  list.add(residual());
+}
+
+LayerKernel LayerCosts::residual() const {
+  const double elements = norm_tokens_ * static_cast<double>(model_.d_model);
+  const double mask = job_.dropout_passes / kDropouts * kMask;
+  const double passes = job_.fused_elementwise ? 1 : 1.7;  // bias, dropout and sum apart
   // Backward: the gradients of the two branches are added; the mask is applied.
-  list.add(pass("residual", branches * (3 * kElement + dropout) * norm_tokens_ * h,
-                branches * (3 * kElement + (dropout > 0 ? 2 * kElement + dropout : 0)) * norm_tokens_ * h));
+  const double masked = mask > 0 ? 2 * kElement + mask : 0;
+  return pass("residual", passes * (3 * kElement + mask) * elements,
+              passes * (3 * kElement + masked) * elements);
 }
 
 void LayerCosts::add_feed_forward(LayerKernels& list, double width, bool shared) const {
@@ -227,7 +251,9 @@ void LayerCosts::add_feed_forward(LayerKernels& list, double width, bool shared)
   const double elements = tokens_ * local;
   list.add(pass(shared ? "shared activation" : "activation", passes * kElement * (parts + 1) * elements,
                 passes * kElement * (2 * parts + 1) * elements));
-  list.add(linear(shared ? "shared down" : "ffn down", tokens_, local, h, model_.ffn_bias));
+  LayerKernel down = linear(shared ? "shared down" : "ffn down", tokens_, local, h, model_.ffn_bias);
+  down.last = !shared;
+  list.add(down);
 }
 
 LayerKernel LayerCosts::grouped(const char* name, double rows, double in, double out) const {
@@ -238,8 +264,7 @@ LayerKernel LayerCosts::grouped(const char* name, double rows, double in, double
   kernel.bytes = kElement * (rows * (in + out) + expert_count_ * in * out);
   kernel.forward = kernels_.gemm({each, out, in, expert_count_}, plan_.precision);
   kernel.backward_input = kernels_.gemm({each, in, out, expert_count_}, plan_.precision);
-  kernel.backward_weight =
-      kernels_.gemm({out, in, each, expert_count_}, plan_.precision, job_.gradient_bytes, true);
+  kernel.backward_weight = weight_gradient({out, in, each, expert_count_}, plan_.precision);
   if (low_precision(plan_.precision)) {
     const double cast = kElement + 2 * bytes_of(plan_.precision);
     kernel.forward += kernels_.pass(cast * rows * in);
@@ -299,10 +324,9 @@ LayerKernels LayerCosts::layer_kernels(size_t kind) const {
     add_feed_forward(list, static_cast<double>(model_.ffn), false);
   }
   if (model_.post_norms) add_norm(list, "ffn post norm", norm_tokens_ * h);
-  const double dropout = job_.dropout_passes / kDropouts * kMask;
-  const double branches = job_.fused_elementwise ? 1 : 1.7;
-  list.add(pass("residual", branches * (3 * kElement + dropout) * norm_tokens_ * h,
-                branches * (3 * kElement + (dropout > 0 ? 2 * kElement + dropout : 0)) * norm_tokens_ * h));
+  LayerKernel last = residual();
+  last.last = true;
+  list.add(last);
   return list;
 }
 
@@ -327,7 +351,7 @@ LayerKernels LayerCosts::head_kernels() const {
     const double v = static_cast<double>(model_.vocab) / tensor_;
     product.forward = kernels_.gemm({tokens_, v, h}, Precision::kBf16);
     product.backward_input = kernels_.gemm({tokens_, h, v}, Precision::kBf16);
-    product.backward_weight = kernels_.gemm({v, h, tokens_}, Precision::kBf16, job_.gradient_bytes, true);
+    product.backward_weight = weight_gradient({v, h, tokens_}, Precision::kBf16);
   }
   list.add(product);
   // Unfused: to fp32, the maximum, the difference, exponentials, their sum and the quotient are passes of their own.
@@ -339,14 +363,18 @@ LayerKernels LayerCosts::head_kernels() const {
   return list;
 }
 
+bool LayerCosts::runs_again(const LayerKernel& kernel) const {
+  if (plan_.recompute == Recompute::kFull) return !(job_.recompute_stops_early && kernel.last);
+  return plan_.recompute == Recompute::kSelective && kernel.selective;
+}
+
 LayerCost LayerCosts::sum(const LayerKernels& list) const {
   LayerCost cost;
   for (const LayerKernel& kernel : list) {
     cost.forward += kernel.forward;
     cost.backward_input += kernel.backward_input;
     cost.backward_weight += kernel.backward_weight;
-    const bool again =
-        plan_.recompute == Recompute::kFull || (plan_.recompute == Recompute::kSelective && kernel.selective);
+    const bool again = runs_again(kernel);
     if (again) cost.recompute += kernel.forward;
     cost.hardware_flops += kernel.flops * (again ? 2 : 1) + kernel.backward_flops;
   }
@@ -463,13 +491,14 @@ void LayerCosts::add_host(LayerCost& cost, const LayerKernels& list, double call
                           double calls_backward) const {
   if (job_.captured_graphs) return;
   const ChipConstants& constants = kernels_.constants();
+  // Backward passes are launched by the engine, not by the program's own lines.
   double forward = 0;
   double backward = 0;
   for (const LayerKernel& kernel : list) {
     forward += kernel.launches_forward;
-    const bool again =
-        plan_.recompute == Recompute::kFull || (plan_.recompute == Recompute::kSelective && kernel.selective);
-    backward += kernel.launches_backward + (again ? kernel.launches_forward : 0);
+    const bool again = runs_again(kernel);
+    backward +=
+        kernel.launches_backward * constants.host_backward_share + (again ? kernel.launches_forward : 0);
   }
   cost.host_forward = forward * constants.host_kernel_s + calls_forward * constants.host_collective_s;
   cost.host_backward = backward * constants.host_kernel_s + calls_backward * constants.host_collective_s;
@@ -510,7 +539,7 @@ void LayerCosts::add_weights(LayerCost& cost, size_t kind) const {
 void LayerCosts::add_activations(LayerCost& cost, size_t kind) const {
   const auto h = static_cast<double>(model_.d_model);
   const double mask = job_.dropout_passes / kDropouts * kMask;
-  const bool fused = job_.attention == Attention::kFused;
+  const bool fused = job_.attention != Attention::kUnfused;
   const AttentionShape shape = attention_shape(kind);
   const double q = heads_ * head_dim_;
   const double kv = kv_heads_ * head_dim_;

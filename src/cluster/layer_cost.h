@@ -23,6 +23,7 @@ struct LayerKernel {
   double forward = 0, backward_input = 0, backward_weight = 0;  // seconds
   double backward_flops = 0;
   double launches_forward = 1, launches_backward = 2;
+  bool last = false;       // nothing after it in the layer needs its result for the backward pass
   bool selective = false;  // once more in the backward pass under Recompute::kSelective
 };
 
@@ -66,6 +67,7 @@ class LayerCosts {
     double calls_forward = 0, calls_backward = 0;
   };
   LayerKernel linear(const char* name, double tokens, double in, double out, bool bias) const;
+  double weight_gradient(const GemmShape& shape, Precision precision) const;
   LayerKernel pass(const char* name, double bytes_forward, double bytes_backward) const;
   void add_norm(LayerKernels& list, const char* name, double elements) const;
   void add_attention(LayerKernels& list, size_t kind) const;
@@ -79,6 +81,8 @@ class LayerCosts {
   AttentionShape attention_shape(size_t kind) const;
   double attended_pairs(size_t kind) const;
 
+  LayerKernel residual() const;
+  bool runs_again(const LayerKernel& kernel) const;
   LayerCost sum(const LayerKernels& list) const;
   Comm tensor_comm(size_t kind) const;
   Comm context_comm(double attention_forward, double attention_backward) const;

@@ -20,12 +20,16 @@ double ceil_div(double a, double b) { return std::ceil(a / b); }
 
 ChipConstants ChipConstants::of(const ChipEfficiency& efficiency) {
   ChipConstants constants;
-  const std::array<std::pair<const char*, double*>, 11> named{{
+  const std::array<std::pair<const char*, double*>, 15> named{{
       {"gemm_tile_reuse", &constants.gemm_tile_reuse},
       {"gemm_low_precision", &constants.gemm_low_precision},
       {"attention_sequence_half", &constants.attention_sequence_half},
+      {"attention_flash_1", &constants.attention_flash_1},
+      {"attention_flash_2", &constants.attention_flash_2},
       {"attention_head_extra", &constants.attention_head_extra},
       {"host_kernel_s", &constants.host_kernel_s},
+      {"host_backward_share", &constants.host_backward_share},
+      {"score_pass_share", &constants.score_pass_share},
       {"host_collective_s", &constants.host_collective_s},
       {"host_micro_batch_s", &constants.host_micro_batch_s},
       {"host_step_s", &constants.host_step_s},
@@ -89,7 +93,8 @@ double KernelModel::fused_rate(const AttentionShape& shape, double fraction) con
   const double head_share = (head / (head + constants_.attention_head_extra)) *
                             ((kUsualHead + constants_.attention_head_extra) / kUsualHead);
   const double length_share = shape.keys / (shape.keys + constants_.attention_sequence_half);
-  return chip_.peak(Precision::kBf16) * fraction * std::min(1.0, head_share) * length_share;
+  return chip_.peak(Precision::kBf16) * fraction * shape.generation * std::min(1.0, head_share) *
+         length_share;
 }
 
 double KernelModel::filled_units(const AttentionShape& shape, double positions) const {

@@ -18,11 +18,16 @@ struct ChipConstants {
   double gemm_tile_reuse = 12;           // of a tile: (m n / (m + n)) at which half of the rate is lost
   double gemm_low_precision = 0.85;      // fraction of the peak of fp8 and fp4 products, over that of bf16
   double attention_sequence_half = 128;  // positions at which fused attention reaches half of its fraction
-  double attention_head_extra = 20;      // softmax work of one score, in elements of a head
-  double host_kernel_s = 10e-6;          // of the host program, for each kernel that it launches one by one
-  double host_collective_s = 25e-6;      // and for each collective
-  double host_micro_batch_s = 1e-3;      // for each micro-batch and stage
-  double host_step_s = 5e-3;             // for each step: data, optimiser's launch, logging
+  double attention_flash_1 =
+      0.5;                        // rate of FlashAttention 1 and Triton's over that of the chip's own kernels
+  double attention_flash_2 = 1;   // of FlashAttention 2
+  double score_pass_share = 0.7;  // of memory_fraction, by softmax and dropout of unfused scores
+  double attention_head_extra = 20;  // softmax work of one score, in elements of a head
+  double host_kernel_s = 10e-6;      // of the host program, for each kernel that it launches one by one
+  double host_backward_share = 0.3;  // of it, in a backward pass
+  double host_collective_s = 25e-6;  // and for each collective
+  double host_micro_batch_s = 1e-3;  // for each micro-batch and stage
+  double host_step_s = 5e-3;         // for each step: data, optimiser's launch, logging
   double overlap_slowdown = 0.1;  // of computation while a collective of the scale-out network runs beside it
   double overlap_share = 0.9;     // of the time of kernels that a collective can hide behind
   double jitter = 0.01;  // of a step, for each tenfold of the chips: the slowest of so many waits for none
@@ -42,7 +47,8 @@ struct AttentionShape {
   double pairs =
       0;  // query-key pairs that count, of one head of one sequence: half of the square where causal
   double head_dim = 128, value_dim = 128;
-  bool skips = true;  // pairs that do not count are not computed
+  double generation = 1;  // share of the rate of the chip's own kernels
+  bool skips = true;      // pairs that do not count are not computed
 };
 
 class KernelModel {

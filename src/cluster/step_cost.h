@@ -76,7 +76,11 @@ struct TrainingJob {
   double optimizer_bytes = 12;  // of one parameter: master copy and two moments
   double expert_imbalance = 1.0;  // the most loaded rank over the mean
   double weight_bytes = 2;        // of one weight as it is gathered and multiplied
-  bool captured_graphs = false;   // kernels launched from a captured graph: no gaps, no work for the host
+  bool recompute_stops_early =
+      false;  // full recomputation ends where nothing more is needed (PyTorch from 2.1)
+  bool fused_accumulation =
+      true;                      // products add to the gradients; else a pass of its own for each micro-batch
+  bool captured_graphs = false;  // kernels launched from a captured graph: no gaps, no work for the host
   static TrainingJob read(const TomlTable& table);
 };
 

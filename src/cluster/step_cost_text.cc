@@ -62,15 +62,15 @@ std::string describe(const ParallelPlan& plan) {
 TrainingJob TrainingJob::read(const TomlTable& table) {
   table.allow({"sequence", "global_batch", "tokens", "attention", "causal_skips", "fused_elementwise",
                "fused_loss", "dropout_passes", "gradient_bytes", "optimizer_bytes", "expert_imbalance",
-               "weight_bytes", "captured_graphs"});
+               "weight_bytes", "captured_graphs", "fused_accumulation", "recompute_stops_early"});
   TrainingJob job;
   job.sequence = static_cast<uint64_t>(
       table.integer_or("sequence", static_cast<int64_t>(job.sequence), 1, int64_t{1} << 30));
   job.global_batch = static_cast<uint64_t>(
       table.integer_or("global_batch", static_cast<int64_t>(job.global_batch), 1, int64_t{1} << 32));
   job.tokens = table.number_or("tokens", job.tokens, 0, 1e18);
-  job.attention = static_cast<Attention>(
-      table.choice_or("attention", static_cast<size_t>(job.attention), {"fused", "unfused"}));
+  job.attention = static_cast<Attention>(table.choice_or("attention", static_cast<size_t>(job.attention),
+                                                         {"fused", "unfused", "flash-1", "flash-2"}));
   job.causal_skips = table.flag_or("causal_skips", job.causal_skips);
   job.fused_elementwise = table.flag_or("fused_elementwise", job.fused_elementwise);
   job.fused_loss = table.flag_or("fused_loss", job.fused_loss);
@@ -80,6 +80,8 @@ TrainingJob TrainingJob::read(const TomlTable& table) {
   job.expert_imbalance = table.number_or("expert_imbalance", job.expert_imbalance, 1, 64);
   job.weight_bytes = table.number_or("weight_bytes", job.weight_bytes, 0.5, 8);
   job.captured_graphs = table.flag_or("captured_graphs", job.captured_graphs);
+  job.recompute_stops_early = table.flag_or("recompute_stops_early", job.recompute_stops_early);
+  job.fused_accumulation = table.flag_or("fused_accumulation", job.fused_accumulation);
   return job;
 }
 
