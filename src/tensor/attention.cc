@@ -18,18 +18,12 @@
 #include <hwy/highway.h>
 
 #include "tensor/half-inl.h"
+#include "tensor/vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace fathom::tensor {
 namespace HWY_NAMESPACE {
 
-namespace hn = hwy::HWY_NAMESPACE;
-
-using DF = hn::CappedTag<float, kGroupRows>;
-using VF = hn::Vec<DF>;
-
-constexpr size_t kN = hn::MaxLanes(DF());
-constexpr size_t kParts = kGroupRows / kN;            // vectors of a group
 constexpr size_t kPageVectors = kPagePositions / kN;  // vectors of a page's positions
 constexpr size_t kBlock = KvShape::kBlock;
 

@@ -20,44 +20,19 @@
 
 #include "tensor/half-inl.h"
 #include "tensor/packed.h"
+#include "tensor/vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace fathom::tensor {
 namespace HWY_NAMESPACE {
 
-namespace hn = hwy::HWY_NAMESPACE;
-
-using DF = hn::CappedTag<float, kGroupRows>;
-using DI = hn::RebindToSigned<DF>;
-using DU8 = hn::Repartition<uint8_t, DF>;
-using DI8 = hn::Repartition<int8_t, DF>;
-using DI16 = hn::Repartition<int16_t, DF>;
-using DU16 = hn::Repartition<uint16_t, DF>;
-using VF = hn::Vec<DF>;
-using VI = hn::Vec<DI>;
-using VU8 = hn::Vec<DU8>;
-using VI8 = hn::Vec<DI8>;
-using VI16 = hn::Vec<DI16>;
-
-constexpr size_t kN = hn::MaxLanes(DF());
-constexpr size_t kParts = kGroupRows / kN;   // vectors that hold the rows of one group
 constexpr size_t kWordRow = kGroupRows * 4;  // bytes from one word of a packed row to the next
 
 /// Whether signed weights are multiplied as such; else 128 is added to them and `kZero` taken off afterwards.
 constexpr bool kHasSignedDot = HWY_TARGET != HWY_AVX3_DL;
 
-// Tokens that one pass holds in registers.
+/// Tokens that a pass over unpacked blocks holds in registers.
 constexpr size_t kPassTokens = HWY_TARGET == HWY_AVX3_DL ? 16 : 4;
-
-/// Weights are asked for this long before they are used, when they come from memory.
-constexpr size_t kAheadBytes = 8192;
-
-/// Asks for the bytes [at, at + kBytes) to be brought near. An address, since it may lie past the end of the weights.
-template <size_t kBytes>
-HWY_INLINE void fetch(uintptr_t at) {
-  FATHOM_UNROLL
-  for (size_t i = 0; i < kBytes; i += 64) __builtin_prefetch(reinterpret_cast<const void*>(at + i), 0, 3);
-}
 
 /// Keeps the compiler from seeing where a pointer comes from. Of hundreds of known distances it would make as many
 /// pointers, more than there are registers, instead of offsets from one.
@@ -246,37 +221,6 @@ HWY_INLINE VU8 iq4_table() {
   const VU8 table =
       hn::LoadDup128(DU8(), reinterpret_cast<const uint8_t*>(kSigned));  // NOLINT: bytes are bytes
   return kHasSignedDot ? table : hn::Xor(table, hn::Set(DU8(), 0x80));
-}
-
-// ------------------------------------------------------------------ results
-
-/// Stores the rows of one vector; `rows` of them exist.
-HWY_INLINE void store_rows(VF v, float* y, size_t rows, bool add) {
-  const DF df;
-  if (rows >= kN) [[likely]] {
-    hn::StoreU(add ? hn::Add(hn::LoadU(df, y), v) : v, df, y);
-    return;
-  }
-  HWY_ALIGN float lanes[kN];
-  hn::Store(v, df, lanes);
-  for (size_t i = 0; i < rows; ++i) y[i] = add ? y[i] + lanes[i] : lanes[i];
-}
-
-/// Calls pass(std::integral_constant<size_t, n>(), first) for tokens [first, first + n) until all `width` (at most 16) are
-/// done.
-template <class Pass>
-HWY_INLINE void each_pass(size_t width, const Pass& pass) {
-  size_t t = 0;
-  const auto passes = [&]<size_t kTokens>(std::integral_constant<size_t, kTokens> n) HWY_ATTR {
-    for (; t + kTokens <= width; t += kTokens) pass(n, t);
-  };
-  if constexpr (kPassTokens >= 16) {
-    passes(std::integral_constant<size_t, 16>());
-    passes(std::integral_constant<size_t, 8>());
-  }
-  passes(std::integral_constant<size_t, 4>());
-  passes(std::integral_constant<size_t, 2>());
-  passes(std::integral_constant<size_t, 1>());
 }
 
 }  // namespace HWY_NAMESPACE

@@ -9,15 +9,11 @@
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
+#include "tensor/vectors-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace fathom::tensor {
 namespace HWY_NAMESPACE {
-
-namespace hn = hwy::HWY_NAMESPACE;
-
-using DF = hn::CappedTag<float, 16>;
-using VF = hn::Vec<DF>;
-constexpr size_t kN = hn::MaxLanes(DF());
 
 /// 1 - erf(x) of x >= 0 as a polynomial of 1 / (1 + p x) times exp(-x^2).
 HWY_INLINE VF erf_rest(VF x) {

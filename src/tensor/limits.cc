@@ -14,77 +14,63 @@
 // After simd.h
 #include <hwy/highway.h>
 
+#include "tensor/dot-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace fathom::tensor {
 namespace HWY_NAMESPACE {
-
-namespace hn = hwy::HWY_NAMESPACE;
-
-using DF = hn::CappedTag<float, kGroupRows>;
-using DI = hn::RebindToSigned<DF>;
-using DU8 = hn::Repartition<uint8_t, DF>;
-using DI8 = hn::Repartition<int8_t, DF>;
 
 constexpr size_t kChains =
     12;  // of sums that do not wait for each other: more than the processor can overlap
 constexpr size_t kUnrolled = 8;
 
 /// sum += the four u8 * s8 products of each 32-bit lane, the fastest way that the instruction set has.
-HWY_INLINE void multiply_add(hn::Vec<DI>& sum, hn::Vec<DU8> a, hn::Vec<DI8> b) {
+HWY_INLINE void multiply_add(VI& sum, VU8 a, VI8 b) {
 #if HWY_TARGET == HWY_AVX3_DL
   asm volatile("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
 #elif HWY_TARGET == HWY_AVX3
   auto pairs = _mm512_maddubs_epi16(a.raw, b.raw);
   asm volatile("" : "+v"(pairs));
-  sum = hn::Add(sum, hn::Vec<DI>{_mm512_madd_epi16(pairs, _mm512_set1_epi16(1))});
+  sum = hn::Add(sum, VI{_mm512_madd_epi16(pairs, _mm512_set1_epi16(1))});
 #elif HWY_TARGET == HWY_AVX2
   auto pairs = _mm256_maddubs_epi16(a.raw, b.raw);
   asm volatile("" : "+x"(pairs));
-  sum = hn::Add(sum, hn::Vec<DI>{_mm256_madd_epi16(pairs, _mm256_set1_epi16(1))});
+  sum = hn::Add(sum, VI{_mm256_madd_epi16(pairs, _mm256_set1_epi16(1))});
 #else
-  const hn::Repartition<int16_t, DF> d16;
-  const auto product = hn::Mul(hn::BitCast(d16, a), hn::BitCast(d16, b));
+  const VI16 product = hn::Mul(hn::BitCast(DI16(), a), hn::BitCast(DI16(), b));
   sum = hn::Add(sum, hn::BitCast(DI(), product));
 #endif
 }
 
-/// `rounds` times kUnrolled * kChains vector products; gives a value that depends on all of them.
-int32_t IntegerRounds(size_t rounds, int32_t seed) {
-  const DI di;
-  const auto a = hn::BitCast(DU8(), hn::Set(di, seed));
-  const auto b = hn::BitCast(DI8(), hn::Set(di, seed + 1));
-  hn::Vec<DI> sums[kChains];
+/// `rounds` times kUnrolled * kChains vector steps, step(sum), each chain of which begins with its number; gives a value
+/// that depends on all of them.
+template <class D, class Step>
+HWY_INLINE hn::TFromD<D> chained(D d, size_t rounds, const Step& step) {
+  hn::Vec<D> sums[kChains];
   FATHOM_UNROLL
-  for (size_t c = 0; c < kChains; ++c) sums[c] = hn::Set(di, static_cast<int32_t>(c));
+  for (size_t c = 0; c < kChains; ++c) sums[c] = hn::Set(d, static_cast<hn::TFromD<D>>(c));
   for (size_t r = 0; r < rounds; ++r) {
     FATHOM_UNROLL
     for (size_t u = 0; u < kUnrolled; ++u) {
       FATHOM_UNROLL
-      for (size_t c = 0; c < kChains; ++c) multiply_add(sums[c], a, b);
-    }
-  }
-  auto total = sums[0];
-  for (size_t c = 1; c < kChains; ++c) total = hn::Xor(total, sums[c]);
-  return hn::GetLane(total);
-}
-
-float FloatRounds(size_t rounds, float seed) {
-  const DF df;
-  const auto a = hn::Set(df, 1.0f - seed);
-  const auto b = hn::Set(df, seed);
-  hn::Vec<DF> sums[kChains];
-  FATHOM_UNROLL
-  for (size_t c = 0; c < kChains; ++c) sums[c] = hn::Set(df, static_cast<float>(c));
-  for (size_t r = 0; r < rounds; ++r) {
-    FATHOM_UNROLL
-    for (size_t u = 0; u < kUnrolled; ++u) {
-      FATHOM_UNROLL
-      for (size_t c = 0; c < kChains; ++c) sums[c] = hn::MulAdd(sums[c], a, b);
+      for (size_t c = 0; c < kChains; ++c) step(sums[c]);
     }
   }
   auto total = sums[0];
   for (size_t c = 1; c < kChains; ++c) total = hn::Add(total, sums[c]);
   return hn::GetLane(total);
+}
+
+int32_t IntegerRounds(size_t rounds, int32_t seed) {
+  const VU8 a = hn::BitCast(DU8(), hn::Set(DI(), seed));
+  const VI8 b = hn::BitCast(DI8(), hn::Set(DI(), seed + 1));
+  return chained(DI(), rounds, [&](VI& sum) HWY_ATTR { multiply_add(sum, a, b); });
+}
+
+float FloatRounds(size_t rounds, float seed) {
+  const VF a = hn::Set(DF(), 1.0f - seed);
+  const VF b = hn::Set(DF(), seed);
+  return chained(DF(), rounds, [&](VF& sum) HWY_ATTR { sum = hn::MulAdd(sum, a, b); });
 }
 
 /// The sum of `words` 64-bit words, a multiple of 64 at an address that is a multiple of 64 bytes.

@@ -37,9 +37,13 @@ struct Q8Rows {
   float* scaled_sum = nullptr;  // the same: d * sum of the block's q, rounded to f16
   int32_t* sum = nullptr;       // the same: sum of the block's q
 
-  size_t tile_width(size_t tile) const {
-    const size_t left = tokens - tile * kTile;
-    return left < kTile ? left : kTile;
+  /// The rows of one tile.
+  Q8Rows tile(size_t index) const {
+    const size_t first = index * kTile;
+    const size_t left = tokens - first;
+    const size_t block = first * (cols / 32);
+    return {left < kTile ? left : kTile, cols,       q + first * cols, scale + block,
+            scaled_sum + block,          sum + block};
   }
 };
 

@@ -14,6 +14,7 @@
 #include <hwy/highway.h>
 
 #include "tensor/dot-inl.h"
+#include "tensor/panels-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace fathom::tensor {
@@ -210,15 +211,6 @@ struct Format<DType::kIQ4_XS> {
 
 // ------------------------------------------------------------------ the kernel
 
-/// One tile of activations from its first token on.
-struct KTile {
-  const int8_t* q;
-  const float* scale;
-  const int16_t* sums;
-  size_t width;
-  uintptr_t limit;  // the end of the weights, if they come from memory; 0 if they are in cache
-};
-
 /// words dot activations, times the scale; where the format is a table, of signed values if there is such a dot.
 template <DType kFormat, size_t kWords>
 HWY_INLINE VI sub_dot(const VU8* w, const int8_t* a, Scale scale) {
@@ -269,43 +261,56 @@ HWY_INLINE VI dot_sums(const VI16 (&factors)[2 * Format<kFormat>::kScales], cons
   return out;
 }
 
-/// kTokens tokens of `a` from `first` on, times kN rows.
-template <DType kFormat, size_t kTokens>
-HWY_INLINE void k_pass(const std::byte* halves, const std::byte* words, size_t blocks, const KTile& a,
-                       size_t first, float* y, size_t stride, size_t rows, bool add, uintptr_t ahead) {
-  using F = Format<kFormat>;
+/// Calls each(std::integral_constant<int, j>()) for the sub-blocks of a super-block.
+template <class Each>
+HWY_INLINE void each_sub_block(const Each& each) {
+  [&]<int... kJ>(std::integer_sequence<int, kJ...>) HWY_ATTR {
+    (each(std::integral_constant<int, kJ>()), ...);
+  }
+  (std::make_integer_sequence<int, 8>());
+}
+
+/// The kernel of multiply_panels.
+template <DType kOf>
+struct SuperKernel {
+  using Rows = Q8KRows;
+  using F = Format<kOf>;
+  static constexpr DType kFormat = kOf;
+  static constexpr size_t kColumns = kSuper;
+  static constexpr size_t kMostTokens = kPassTokens;
+
+  template <size_t kTokens>
+  static HWY_INLINE void pass(const PassArgs<Q8KRows>& args);
+};
+
+template <DType kOf>
+template <size_t kTokens>
+HWY_INLINE void SuperKernel<kOf>::pass(const PassArgs<Q8KRows>& args) {
   constexpr BlockFormat kLayout = block_format(kFormat);
   const DF df;
   HWY_ALIGN float acc[kTokens * kN] =
       {};  // in memory: read once a super-block, while `sums` need the registers
-  const int8_t* q = a.q + first * kSub;
-  const float* scale = a.scale + first;
-  const int16_t* act_sums = a.sums + first * Q8KRows::kSums;
-  const size_t step = a.width * kSub;
-  constexpr size_t kBlockBytes = (kLayout.halves * 2 + kLayout.words * 4) * kGroupRows;
-  constexpr size_t kFetch = (kBlockBytes + 8 * 64 - 1) / (8 * 64) * 64;  // at each sub-block
-  for (size_t b = 0; b < blocks; ++b) {
+  const std::byte* halves = args.halves;
+  const std::byte* words = args.words;
+  const size_t width = args.tile.tokens;
+  const int8_t* q = args.tile.q + args.first * kSub;
+  const float* scale = args.tile.scale + args.first;
+  const int16_t* act_sums = args.tile.sums + args.first * Q8KRows::kSums;
+  const size_t step = width * kSub;
+  const uintptr_t limit = args.limit;
+  uintptr_t ahead = args.ahead;
+  constexpr size_t kFetch = (kGroupBlockBytes<kFormat> + 8 * 64 - 1) / (8 * 64) * 64;
+  for (size_t b = 0, blocks = args.blocks; b < blocks; ++b) {
     SubScales scales;
     F::scales(words, halves + 2 * kGroupRows, scales);
     VI sums[kTokens];
     FATHOM_UNROLL
     for (size_t t = 0; t < kTokens; ++t) sums[t] = hn::Zero(DI());
-    if (ahead < a.limit) fetch<kFetch>(ahead + 0 * kFetch);
-    add_sub_block<kFormat, 0, kTokens>(words, scales, q, sums);
-    if (ahead < a.limit) fetch<kFetch>(ahead + 1 * kFetch);
-    add_sub_block<kFormat, 1, kTokens>(words, scales, q + step, sums);
-    if (ahead < a.limit) fetch<kFetch>(ahead + 2 * kFetch);
-    add_sub_block<kFormat, 2, kTokens>(words, scales, q + 2 * step, sums);
-    if (ahead < a.limit) fetch<kFetch>(ahead + 3 * kFetch);
-    add_sub_block<kFormat, 3, kTokens>(words, scales, q + 3 * step, sums);
-    if (ahead < a.limit) fetch<kFetch>(ahead + 4 * kFetch);
-    add_sub_block<kFormat, 4, kTokens>(words, scales, q + 4 * step, sums);
-    if (ahead < a.limit) fetch<kFetch>(ahead + 5 * kFetch);
-    add_sub_block<kFormat, 5, kTokens>(words, scales, q + 5 * step, sums);
-    if (ahead < a.limit) fetch<kFetch>(ahead + 6 * kFetch);
-    add_sub_block<kFormat, 6, kTokens>(words, scales, q + 6 * step, sums);
-    if (ahead < a.limit) fetch<kFetch>(ahead + 7 * kFetch);
-    add_sub_block<kFormat, 7, kTokens>(words, scales, q + 7 * step, sums);
+    // Each sub-block asks for its share of what the super-block asks for.
+    each_sub_block([&]<int kJ>(std::integral_constant<int, kJ>) HWY_ATTR {
+      fetch<kFetch>(ahead + kJ * kFetch, limit);
+      add_sub_block<kFormat, kJ, kTokens>(words, scales, q + kJ * step, sums);
+    });
 
     VI16 factors[2 * F::kScales];
     FATHOM_UNROLL
@@ -332,60 +337,28 @@ HWY_INLINE void k_pass(const std::byte* halves, const std::byte* words, size_t b
     }
     halves += kLayout.halves * kGroupRows * 2;
     words += kLayout.words * kWordRow;
-    ahead += kBlockBytes;
+    ahead += kGroupBlockBytes<kFormat>;
     q += 8 * step;
-    scale += a.width;
-    act_sums += a.width * Q8KRows::kSums;
+    scale += width;
+    act_sums += width * Q8KRows::kSums;
   }
   FATHOM_UNROLL
-  for (size_t t = 0; t < kTokens; ++t) store_rows(hn::Load(df, acc + t * kN), y + t * stride, rows, add);
-}
-
-/// A tile of activations times one group of weights.
-template <DType kFormat>
-HWY_NOINLINE void k_group(const std::byte* group, size_t cols, const KTile& a, float* y, size_t stride,
-                          size_t rows, bool add) {
-  for (size_t part = 0; part < kParts && part * kN < rows; ++part) {
-    const std::byte* halves = group + part * kN * 2;
-    const std::byte* words = group + packed_quants_offset(kFormat, cols) + part * kN * 4;
-    float* at = y + part * kN;
-    const size_t left = rows - part * kN;
-    each_pass(a.width, [&]<size_t kTokens>(std::integral_constant<size_t, kTokens>, size_t t) HWY_ATTR {
-      const uintptr_t ahead = t + part == 0 ? reinterpret_cast<uintptr_t>(group) + kAheadBytes : a.limit;
-      k_pass<kFormat, kTokens>(halves, words, cols / kSuper, a, t, at + t * stride, stride, left, add, ahead);
-    });
-  }
-}
-
-template <DType kFormat>
-void k_matrix(const PackedMatrix& w, const Q8KRows& x, size_t group_begin, size_t group_end,
-              const MatmulOut& out) {
-  // Weights that stay in the second-level cache while all tiles pass.
-  constexpr size_t kPanelBytes = size_t{192} << 10;
-  const size_t panel = std::max<size_t>(1, kPanelBytes / w.group_bytes);
-  const size_t blocks = w.cols / kSuper;
-  for (size_t begin = group_begin; begin < group_end; begin += panel) {
-    const size_t end = std::min(begin + panel, group_end);
-    for (size_t first = 0; first < x.tokens; first += Q8KRows::kTile) {
-      const KTile a{x.q + first * x.cols, x.scale + first * blocks, x.sums + first * blocks * Q8KRows::kSums,
-                    x.tile_width(first / Q8KRows::kTile),
-                    first == 0 ? reinterpret_cast<uintptr_t>(w.data + group_end * w.group_bytes) : 0};
-      for (size_t g = begin; g < end; ++g)
-        k_group<kFormat>(w.data + g * w.group_bytes, w.cols, a, out.y + first * out.stride + g * kGroupRows,
-                         out.stride, std::min(kGroupRows, w.rows - g * kGroupRows), out.add);
-    }
-  }
+  for (size_t t = 0; t < kTokens; ++t)
+    store_rows(hn::Load(df, acc + t * kN), args.y + t * args.stride, args.rows, args.add);
 }
 
 void MatmulQ8K(const PackedMatrix& w, const Q8KRows& x, size_t group_begin, size_t group_end,
                const MatmulOut& out) {
+  const auto multiply = [&]<DType kFormat>(std::integral_constant<DType, kFormat>) {
+    multiply_panels<SuperKernel<kFormat>>(w, x, group_begin, group_end, out);
+  };
   switch (w.dtype) {
-    case DType::kQ2_K: return k_matrix<DType::kQ2_K>(w, x, group_begin, group_end, out);
-    case DType::kQ3_K: return k_matrix<DType::kQ3_K>(w, x, group_begin, group_end, out);
-    case DType::kQ4_K: return k_matrix<DType::kQ4_K>(w, x, group_begin, group_end, out);
-    case DType::kQ5_K: return k_matrix<DType::kQ5_K>(w, x, group_begin, group_end, out);
-    case DType::kQ6_K: return k_matrix<DType::kQ6_K>(w, x, group_begin, group_end, out);
-    default: return k_matrix<DType::kIQ4_XS>(w, x, group_begin, group_end, out);
+    case DType::kQ2_K: return multiply(std::integral_constant<DType, DType::kQ2_K>());
+    case DType::kQ3_K: return multiply(std::integral_constant<DType, DType::kQ3_K>());
+    case DType::kQ4_K: return multiply(std::integral_constant<DType, DType::kQ4_K>());
+    case DType::kQ5_K: return multiply(std::integral_constant<DType, DType::kQ5_K>());
+    case DType::kQ6_K: return multiply(std::integral_constant<DType, DType::kQ6_K>());
+    default: return multiply(std::integral_constant<DType, DType::kIQ4_XS>());
   }
 }
 
@@ -426,21 +399,19 @@ HWY_INLINE int32_t quantise_sixteen(const float* x, float inverse, int8_t* q) {
 void QuantiseRowQ8K(const float* x, const Q8KRows& out, size_t token) {
   constexpr size_t kOrder[4] = {0, 2, 1, 3};
   constexpr size_t kFarOrder[8] = {0, 4, 2, 6, 1, 5, 3, 7};
-  const size_t tile = token / Q8KRows::kTile;
-  const size_t width = out.tile_width(tile);
+  const Q8KRows tile = out.tile(token / Q8KRows::kTile);
   const size_t in_tile = token % Q8KRows::kTile;
-  const size_t first = tile * Q8KRows::kTile;
   for (size_t b = 0; b < out.cols / kSuper; ++b, x += kSuper) {
     const float extreme = extreme_of(x);
     const float inverse = std::fabs(extreme) < 1e-36f ? 0.0f : -127.0f / extreme;
-    const size_t at = first * (out.cols / kSuper) + b * width + in_tile;
-    out.scale[at] = inverse == 0.0f ? extreme : 1.0f / inverse;  // an infinite number shows in the result
+    const size_t at = b * tile.tokens + in_tile;
+    tile.scale[at] = inverse == 0.0f ? extreme : 1.0f / inverse;  // an infinite number shows in the result
     int32_t sums[16];
     for (size_t s = 0; s < 16; ++s) {
-      const size_t block = first * (out.cols / kSub) + (b * 8 + s / 2) * width + in_tile;
-      sums[s] = quantise_sixteen(x + 16 * s, inverse, out.q + block * kSub + s % 2 * 16);
+      const size_t block = (b * 8 + s / 2) * tile.tokens + in_tile;
+      sums[s] = quantise_sixteen(x + 16 * s, inverse, tile.q + block * kSub + s % 2 * 16);
     }
-    int16_t* to = out.sums + at * Q8KRows::kSums;
+    int16_t* to = tile.sums + at * Q8KRows::kSums;
     const auto pair = [&](size_t s) { return static_cast<int16_t>(sums[2 * s] + sums[2 * s + 1]); };
     for (size_t s = 0; s < 8; ++s) to[s] = pair(s / 4 * 4 + kOrder[s % 4]);
     for (size_t s = 0; s < 16; ++s) to[8 + s] = static_cast<int16_t>(sums[s / 4 * 4 + kOrder[s % 4]]);

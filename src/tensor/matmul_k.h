@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tensor/blocks.h"
 #include "tensor/matmul.h"
 
 namespace fathom::tensor {
@@ -25,9 +26,12 @@ struct Q8KRows {
   float* scale = nullptr;   // tokens * cols / 256
   int16_t* sums = nullptr;  // tokens * cols / 256 * kSums
 
-  size_t tile_width(size_t tile) const {
-    const size_t left = tokens - tile * kTile;
-    return left < kTile ? left : kTile;
+  /// The rows of one tile.
+  Q8KRows tile(size_t index) const {
+    const size_t first = index * kTile;
+    const size_t left = tokens - first;
+    const size_t block = first * (cols / kSuperBlock);
+    return {left < kTile ? left : kTile, cols, q + first * cols, scale + block, sums + block * kSums};
   }
 };
 

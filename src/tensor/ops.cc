@@ -14,17 +14,11 @@
 #include <hwy/highway.h>
 
 #include "tensor/half-inl.h"
+#include "tensor/vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace fathom::tensor {
 namespace HWY_NAMESPACE {
-
-namespace hn = hwy::HWY_NAMESPACE;
-
-using DF = hn::CappedTag<float, 16>;
-using DI = hn::RebindToSigned<DF>;
-using VF = hn::Vec<DF>;
-constexpr size_t kN = hn::MaxLanes(DF());
 
 /// f(offset, lanes) for whole vectors, then once for the rest.
 template <class Whole, class Rest>

@@ -216,7 +216,7 @@ TEST_P(MatmulKernels, QuantisationInBlocks) {
   for (size_t t = 0; t < tokens; ++t) {
     const auto expected = reference::quantise_q8(std::span(x).subspan(t * cols, cols));
     const size_t tile = t / 16;
-    const size_t width = memory.rows.tile_width(tile);
+    const size_t width = memory.rows.tile(tile).tokens;
     for (size_t b = 0; b < expected.size(); ++b) {
       const size_t at = tile * 16 * (cols / 32) + b * width + t % 16;
       EXPECT_EQ(memory.scale[at], expected[b].scale);
@@ -250,7 +250,7 @@ TEST_P(MatmulKernels, QuantisationInSuperBlocks) {
   for (size_t t = 0; t < tokens; ++t) quantise_row_q8k(x.data() + t * cols, memory.rows, t);
   for (size_t t = 0; t < tokens; ++t) {
     const auto expected = reference::quantise_q8k(std::span(x).subspan(t * cols, cols));
-    const size_t tile = t / 16, width = memory.rows.tile_width(tile);
+    const size_t tile = t / 16, width = memory.rows.tile(tile).tokens;
     for (size_t b = 0; b < expected.size(); ++b) {
       const size_t at = tile * 16 * (cols / 256) + b * width + t % 16;
       EXPECT_NEAR(memory.scale[at], expected[b].scale, 1e-36f) << t << " " << b;
