@@ -61,7 +61,7 @@ double text_width(std::string_view text) {
 
 /// Letters and digits of a title, for ids.
 std::string slug(std::string_view title) {
-  std::string out = "plot";
+  std::string out = "plot-";
   for (const char c : title) {
     if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
       out += c;
@@ -472,7 +472,8 @@ std::string tornado(const Tornado& plot) {
   Canvas canvas(plot.heading, frame.bottom + 46);
   const Scale x{xs.low - margin, xs.high + margin, frame.left, frame.right};
   x_axis(canvas, frame, x, plot.unit, false);
-  const double middle = x(plot.middle / scale);
+  const bool centred = std::isfinite(plot.middle);
+  const double middle = x(centred ? plot.middle / scale : xs.low);
   for (size_t i = 0; i < plot.rows.size(); ++i) {
     const auto& row = plot.rows[i];
     const double y = frame.top + 26 * static_cast<double>(i) + 4;
@@ -486,7 +487,7 @@ std::string tornado(const Tornado& plot) {
     side(row.low, colour(0), "low");
     side(row.high, colour(1), "high");
   }
-  canvas.line(middle, frame.top, middle, frame.bottom, 0.8);
+  if (centred) canvas.line(middle, frame.top, middle, frame.bottom, 0.8);
   return std::move(canvas).finish();
 }
 
