@@ -265,12 +265,15 @@ LayerKernel LayerCosts::grouped(const char* name, double rows, double in, double
   kernel.forward = kernels_.gemm({each, out, in, expert_count_}, plan_.precision);
   kernel.backward_input = kernels_.gemm({each, in, out, expert_count_}, plan_.precision);
   kernel.backward_weight = weight_gradient({out, in, each, expert_count_}, plan_.precision);
+  // One product for each expert, launched one by one.
+  kernel.launches_forward = expert_count_;
+  kernel.launches_backward = 2 * expert_count_;
   if (low_precision(plan_.precision)) {
     const double cast = kElement + 2 * bytes_of(plan_.precision);
     kernel.forward += kernels_.pass(cast * rows * in);
     kernel.backward_input += kernels_.pass(cast * rows * out);
-    kernel.launches_forward += 1;
-    kernel.launches_backward += 1;
+    kernel.launches_forward += expert_count_;
+    kernel.launches_backward += expert_count_;
   }
   return kernel;
 }
@@ -420,13 +423,31 @@ LayerCosts::Comm LayerCosts::context_comm(double attention_forward, double atten
   return comm;
 }
 
+double LayerCosts::dispatch_s(double bytes) const {
+  const Network& network = machine_.network;
+  const Group group{plan_.expert, plan_.expert_tensor, 1};
+  const double direct = network.all_to_all_s(bytes, group);
+  const double ranks = plan_.expert;
+  const double near =
+      std::min(ranks, std::max(1.0, std::floor(static_cast<double>(network.domain()) / plan_.expert_tensor)));
+  const double domains = std::ceil(ranks / near);
+  if (!job_.dispatch_by_domain || domains <= 1) return direct;
+  // A token crosses to each domain once, however many of its experts are there, and is handed on within (DeepSeek-AI 2024,
+  // section 3.2.2): to (d - 1)(1 - (1 - 1/d)^k) others in place of k (1 - 1/d).
+  const auto used = static_cast<double>(model_.experts.used);
+  const double once = (domains - 1) * (1 - std::pow(1 - 1 / domains, used));
+  const double each = used * (1 - 1 / domains);
+  const Group within{static_cast<uint64_t>(near), plan_.expert_tensor, 1};
+  return std::min(direct, std::max(network.all_to_all_s(bytes * once / each, group),
+                                   network.all_to_all_s(bytes, within)));
+}
+
 LayerCosts::Comm LayerCosts::expert_comm() const {
   Comm comm;
   const auto h = static_cast<double>(model_.d_model);
   const double own = tokens_ / tensor_ * static_cast<double>(model_.experts.used) * h * kElement;
   if (plan_.expert > 1) {
-    const Group group{plan_.expert, plan_.expert_tensor, 1};
-    const double one = machine_.network.all_to_all_s(own * job_.expert_imbalance, group);
+    const double one = dispatch_s(own * job_.expert_imbalance);
     comm.forward = comm.backward = 2 * one;
     comm.calls_forward = comm.calls_backward = 2;
   }
@@ -544,7 +565,9 @@ void LayerCosts::add_activations(LayerCost& cost, size_t kind) const {
   const double q = heads_ * head_dim_;
   const double kv = kv_heads_ * head_dim_;
   // Inputs of the two norms, of the two products that follow them, and masks: whole on each rank, or a share of the tokens.
-  const double norm_outputs = 2 * kElement * norm_tokens_ * h;
+  // What low-precision products take is kept as it was multiplied.
+  const double taken = low_precision(plan_.precision) ? bytes_of(Precision::kFp8) : kElement;
+  const double norm_outputs = 2 * taken * norm_tokens_ * h;
   const double streams = 2 * kElement * norm_tokens_ * h + norm_outputs + 2 * mask * norm_tokens_ * h;
   const double attention = kElement * tokens_ * (q + kv + kv_heads_ * value_dim_ + heads_ * value_dim_) +
                            (fused ? 4 * shape.batch * shape.heads * shape.queries : 0);
@@ -557,13 +580,13 @@ void LayerCosts::add_activations(LayerCost& cost, size_t kind) const {
   double moved = 0;   // tokens as the experts receive them
   const auto wide = [&](double width) {
     inner += kElement * parts * tokens_ * width / tensor_;
-    result += kElement * tokens_ * width / tensor_;
+    result += taken * tokens_ * width / tensor_;
   };
   if (kind_has_experts(kind)) {
     const double width = static_cast<double>(model_.experts.ffn) / plan_.expert_tensor;
     inner += kElement * parts * expert_rows_ * width;
-    result += kElement * expert_rows_ * width;
-    moved = kElement * expert_rows_ * h * 2;
+    result += taken * expert_rows_ * width;
+    moved = (kElement + taken) * expert_rows_ * h;
     if (model_.experts.shared > 0) wide(static_cast<double>(model_.experts.shared * model_.experts.ffn));
     if (model_.experts.beside != model::BesideExperts::kNothing) wide(static_cast<double>(model_.ffn));
   } else {

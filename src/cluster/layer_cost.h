@@ -86,6 +86,7 @@ class LayerCosts {
   LayerCost sum(const LayerKernels& list) const;
   Comm tensor_comm(size_t kind) const;
   Comm context_comm(double attention_forward, double attention_backward) const;
+  double dispatch_s(double bytes) const;
   Comm expert_comm() const;
   void add_comm(LayerCost& cost, size_t kind, const LayerKernels& list) const;
   void add_host(LayerCost& cost, const LayerKernels& list, double calls_forward, double calls_backward) const;

@@ -20,9 +20,10 @@ double ceil_div(double a, double b) { return std::ceil(a / b); }
 
 ChipConstants ChipConstants::of(const ChipEfficiency& efficiency) {
   ChipConstants constants;
-  const std::array<std::pair<const char*, double*>, 15> named{{
+  const std::array<std::pair<const char*, double*>, 17> named{{
       {"gemm_tile_reuse", &constants.gemm_tile_reuse},
       {"gemm_low_precision", &constants.gemm_low_precision},
+      {"gemm_lowest_precision", &constants.gemm_lowest_precision},
       {"attention_sequence_half", &constants.attention_sequence_half},
       {"attention_flash_1", &constants.attention_flash_1},
       {"attention_flash_2", &constants.attention_flash_2},
@@ -35,6 +36,7 @@ ChipConstants ChipConstants::of(const ChipEfficiency& efficiency) {
       {"host_step_s", &constants.host_step_s},
       {"overlap_slowdown", &constants.overlap_slowdown},
       {"overlap_share", &constants.overlap_share},
+      {"layer_jitter", &constants.layer_jitter},
       {"jitter", &constants.jitter},
   }};
   for (const auto& [name, value] : named)
@@ -56,8 +58,9 @@ double KernelModel::gemm(const GemmShape& shape, Precision precision, double out
                          bool accumulate) const {
   if (shape.m <= 0 || shape.n <= 0 || shape.k <= 0 || shape.count <= 0) return 0;
   const ChipEfficiency& efficiency = chip_.efficiency;
-  const bool low = precision == Precision::kFp8 || precision == Precision::kFp4;
-  const double fraction = efficiency.gemm_peak_fraction * (low ? constants_.gemm_low_precision : 1);
+  double fraction = efficiency.gemm_peak_fraction;
+  if (precision == Precision::kFp8) fraction *= constants_.gemm_low_precision;
+  if (precision == Precision::kFp4) fraction *= constants_.gemm_lowest_precision;
   const double unit_rate = chip_.peak(precision) * fraction / efficiency.units;
   const double big_m = efficiency.gemm_tile_m;
   const double big_n = efficiency.gemm_tile_n;

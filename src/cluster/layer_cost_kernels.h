@@ -16,7 +16,8 @@ namespace fathom::cluster {
 /// Constants of ChipEfficiency::more that this file and step_cost.cc read, with what holds where an entry is missing.
 struct ChipConstants {
   double gemm_tile_reuse = 12;           // of a tile: (m n / (m + n)) at which half of the rate is lost
-  double gemm_low_precision = 0.85;      // fraction of the peak of fp8 and fp4 products, over that of bf16
+  double gemm_low_precision = 0.85;      // fraction of the peak of fp8 products, over that of bf16
+  double gemm_lowest_precision = 0.6;    // the same of fp4
   double attention_sequence_half = 128;  // positions at which fused attention reaches half of its fraction
   double attention_flash_1 =
       0.5;                        // rate of FlashAttention 1 and Triton's over that of the chip's own kernels
@@ -30,6 +31,8 @@ struct ChipConstants {
   double host_step_s = 5e-3;         // for each step: data, optimiser's launch, logging
   double overlap_slowdown = 0.1;  // of computation while a collective of the scale-out network runs beside it
   double overlap_share = 0.9;     // of the time of kernels that a collective can hide behind
+  double layer_jitter =
+      0.03;  // of kernels, for each tenfold of the domains that wait for each other at every layer
   double jitter = 0.01;  // of a step, for each tenfold of the chips: the slowest of so many waits for none
 
   static ChipConstants of(const ChipEfficiency& efficiency);

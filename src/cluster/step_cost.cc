@@ -152,7 +152,7 @@ StepModel::Slot StepModel::busiest(const ParallelPlan& plan, const LayerTable& l
 }
 
 PlanFault StepModel::fault(const ParallelPlan& plan, const LayerTable& layers) const {
-  if (plan.data == 0 || plan.pipeline == 0 || plan.interleave == 0 || plan.chips() != machine_.chips)
+  if (plan.data == 0 || plan.pipeline == 0 || plan.interleave == 0 || plan.chips() > machine_.chips)
     return PlanFault::kChips;
   if (layers.fault != PlanFault::kNone) return layers.fault;
   if (!divides(uint64_t{plan.data} * plan.micro_batch, job_.global_batch)) return PlanFault::kBatch;
@@ -261,6 +261,10 @@ void StepModel::add_data(const ParallelPlan& plan, const LayerTable& layers, con
   } else {
     time.data_comm = exposed(scatter(1), backward) + exposed(gather(1), forward);
   }
+  // Collectives at every layer make all wait for the slowest at every layer.
+  const double domains = static_cast<double>(group.size * group.stride) / network.domain();
+  if (plan.zero >= 2 && domains > 1)
+    time.data_comm += micro_batches * constants.layer_jitter * std::log10(domains) * (forward + backward);
   if (model_.tied_output && plan.pipeline > 1)
     time.data_comm += 2 * network.send_s(layers.embedding.weights * job_.gradient_bytes,
                                          uint64_t{plan.tensor} * plan.context * plan.data);
@@ -388,7 +392,7 @@ StepCost StepModel::evaluate(const ParallelPlan& plan, const LayerTable& layers)
                      time.context_comm + time.expert_comm + time.pipeline_comm + time.data_comm +
                      time.bubble + time.offload + time.overhead;
   // The slowest of many: each of them waits for all.
-  const double jitter = kernels_.constants().jitter * std::log10(static_cast<double>(machine_.chips)) * sum;
+  const double jitter = kernels_.constants().jitter * std::log10(static_cast<double>(plan.chips())) * sum;
   time.overhead += jitter;
   time.step_time = sum + jitter;
 
@@ -401,7 +405,7 @@ StepCost StepModel::evaluate(const ParallelPlan& plan, const LayerTable& layers)
   const double ranks = micro_batches * plan.data * plan.tensor * plan.context;
   cost.model_flops = 3 * ranks * (model_flops + layers.head.model_flops);
   cost.hardware_flops = ranks * (hardware_flops + layers.head.hardware_flops);
-  const double peak = machine_.chip.peak(plan.precision) * static_cast<double>(machine_.chips);
+  const double peak = machine_.chip.peak(plan.precision) * static_cast<double>(plan.chips());
   cost.mfu = cost.model_flops / (time.step_time * peak);
   cost.hfu = cost.hardware_flops / (time.step_time * peak);
   cost.tokens_per_s =

@@ -79,7 +79,9 @@ struct TrainingJob {
   bool recompute_stops_early =
       false;  // full recomputation ends where nothing more is needed (PyTorch from 2.1)
   bool fused_accumulation =
-      true;                      // products add to the gradients; else a pass of its own for each micro-batch
+      true;  // products add to the gradients; else a pass of its own for each micro-batch
+  bool dispatch_by_domain =
+      true;  // tokens cross to each domain of their experts once (DeepEP); else to each expert
   bool captured_graphs = false;  // kernels launched from a captured graph: no gaps, no work for the host
   static TrainingJob read(const TomlTable& table);
 };
@@ -112,7 +114,7 @@ struct StepMemory {
 
 enum class PlanFault : uint8_t {  // why a plan cannot be
   kNone,
-  kChips,       // product is not the machine's count
+  kChips,       // product is more than the machine's count (fewer leave some idle)
   kBatch,       // global batch not divisible by data * micro_batch
   kHeads,       // tensor does not divide heads (or kv heads times a replication)
   kLayers,      // pipeline * interleave does not divide the layers and cannot be padded

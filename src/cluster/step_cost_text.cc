@@ -18,8 +18,7 @@ std::string_view to_string(Recompute recompute) {
 std::string_view to_string(PlanFault fault) {
   switch (fault) {
     case PlanFault::kNone: return "fits";
-    case PlanFault::kChips:
-      return "the product of data, tensor, pipeline and context is not the number of chips";
+    case PlanFault::kChips: return "the product of data, tensor, pipeline and context is more than the chips";
     case PlanFault::kBatch: return "the global batch is not a multiple of data times micro-batch";
     case PlanFault::kHeads: return "tensor does not divide the attention heads";
     case PlanFault::kLayers: return "there are more pipeline chunks than layers";
@@ -62,7 +61,8 @@ std::string describe(const ParallelPlan& plan) {
 TrainingJob TrainingJob::read(const TomlTable& table) {
   table.allow({"sequence", "global_batch", "tokens", "attention", "causal_skips", "fused_elementwise",
                "fused_loss", "dropout_passes", "gradient_bytes", "optimizer_bytes", "expert_imbalance",
-               "weight_bytes", "captured_graphs", "fused_accumulation", "recompute_stops_early"});
+               "weight_bytes", "captured_graphs", "dispatch_by_domain", "fused_accumulation",
+               "recompute_stops_early"});
   TrainingJob job;
   job.sequence = static_cast<uint64_t>(
       table.integer_or("sequence", static_cast<int64_t>(job.sequence), 1, int64_t{1} << 30));
@@ -82,6 +82,7 @@ TrainingJob TrainingJob::read(const TomlTable& table) {
   job.captured_graphs = table.flag_or("captured_graphs", job.captured_graphs);
   job.recompute_stops_early = table.flag_or("recompute_stops_early", job.recompute_stops_early);
   job.fused_accumulation = table.flag_or("fused_accumulation", job.fused_accumulation);
+  job.dispatch_by_domain = table.flag_or("dispatch_by_domain", job.dispatch_by_domain);
   return job;
 }
 
