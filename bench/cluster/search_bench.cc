@@ -1,6 +1,7 @@
 // The planner's search measured: plans evaluated a second and the time for all plans of a machine.
 //
-//   search_bench                                   llama3-405b on 16,384 H100, grok-2 and llama3-405b on 100,000
+//   search_bench                                   llama3-405b on 16,384 H100, grok-2 and llama3-405b on 100,000 and,
+//                                                  with fp8, on up to 100,000
 //   search_bench --model grok-2 --chips 100000 --batch 4000 --sequence 8192 --threads 2
 //
 // "considered" counts all plans of the space; "evaluated" only those whose time and memory were computed, whether they fit
@@ -25,7 +26,7 @@ namespace {
 struct Case {
   std::string model, accelerator, host;
   uint64_t chips = 0, sequence = 0, batch = 0;
-  bool fp8 = false;
+  bool fp8 = false, fewer = false;
 };
 
 double cpu_seconds() {
@@ -51,6 +52,8 @@ nlohmann::json measure(const Case& what, const Catalogue& catalogue, const std::
   const StepModel model(config, machine, job);
   SearchSpace space;
   if (what.fp8) space.precision = {Precision::kBf16, Precision::kFp8};
+
+  space.fewer_chips = what.fewer;
 
   const double cpu = cpu_seconds();
   const auto start = std::chrono::steady_clock::now();
@@ -87,23 +90,26 @@ int run(int argc, char** argv) {
   std::filesystem::path data = FATHOM_DATA_DIR;
   std::string json_path;
   size_t threads = 2;
-  Case one{"", "h100-sxm", "dgx-h100", 100'000, 8192, 4000, false};
+  Case one{"", "h100-sxm", "dgx-h100", 100'000, 8192, 4000};
   app.add_option("--data", data, "folder with catalogue and models")->capture_default_str();
   app.add_option("--threads", threads, "threads")->check(CLI::Range(1, 256))->capture_default_str();
-  app.add_option("--model", one.model, "one model of data/models instead of the three cases");
+  app.add_option("--model", one.model, "one model of data/models instead of the five cases");
   app.add_option("--accelerator", one.accelerator, "its chip")->capture_default_str();
   app.add_option("--host", one.host, "its host")->capture_default_str();
   app.add_option("--chips", one.chips, "how many")->capture_default_str();
   app.add_option("--sequence", one.sequence, "tokens")->capture_default_str();
   app.add_option("--batch", one.batch, "sequences")->capture_default_str();
   app.add_flag("--fp8", one.fp8, "also in fp8");
+  app.add_flag("--fewer", one.fewer, "also on three quarters of the chips and more");
   app.add_option("--json", json_path, "also write the results here");
   CLI11_PARSE(app, argc, argv);
 
   const Catalogue catalogue = Catalogue::read({data / "catalogue"});
-  std::vector<Case> cases{{"llama3-405b", "h100-sxm", "dgx-h100", 16'384, 8192, 2048, false},
-                          {"llama3-405b", "h100-sxm", "dgx-h100", 100'000, 8192, 4000, false},
-                          {"grok-2", "h100-sxm", "dgx-h100", 100'000, 8192, 4000, false}};
+  std::vector<Case> cases{{"llama3-405b", "h100-sxm", "dgx-h100", 16'384, 8192, 2048},
+                          {"llama3-405b", "h100-sxm", "dgx-h100", 100'000, 8192, 4000},
+                          {"grok-2", "h100-sxm", "dgx-h100", 100'000, 8192, 4000},
+                          {"llama3-405b", "h100-sxm", "dgx-h100", 100'000, 8192, 4096, true, true},
+                          {"grok-2", "h100-sxm", "dgx-h100", 100'000, 8192, 4096, true, true}};
   if (!one.model.empty()) cases = {one};
   ThreadPool pool(threads);
   nlohmann::json results = nlohmann::json::array();

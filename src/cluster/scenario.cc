@@ -133,10 +133,9 @@ ParallelPlan read_plan(const TomlTable& table, uint64_t chips) {
                       "degree, or say 'data'",
                       replica, chips));
     plan.data = static_cast<uint32_t>(left);
-  } else if (replica * plan.data != all) {
+  } else if (replica * plan.data > all) {
     table.error(fmt::format(
-        "data x tensor x pipeline x context is {:.0f}, but the machine has {} chips; they must be "
-        "equal",
+        "data x tensor x pipeline x context is {:.0f}, but the machine has {} chips; lower a degree",
         replica * plan.data, chips));
   }
   plan.zero = static_cast<uint8_t>(table.integer_or("zero", plan.zero, 0, 3));

@@ -3,10 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <deque>
 #include <exception>
-#include <memory>
-#include <tuple>
 
 #include "cluster/search_space.h"
 
@@ -99,23 +96,6 @@ class Front {
   std::vector<Entry> entries_;
 };
 
-/// The model on so many of the machine's chips.
-struct Sized {
-  Machine machine;
-  StepModel model;
-
-  Sized(const StepModel& whole, uint64_t chips)
-      : machine(with_chips(whole.machine(), chips)), model(whole.model(), machine, whole.job()) {}
-  Sized(const Sized&) = delete;
-  Sized& operator=(const Sized&) = delete;
-
- private:
-  static Machine with_chips(Machine machine, uint64_t chips) {
-    machine.chips = chips;
-    return machine;
-  }
-};
-
 /// What one thread found.
 struct Found {
   Found(size_t keep, const Enumeration& space)
@@ -161,9 +141,7 @@ struct Found {
 class Searcher {
  public:
   Searcher(const StepModel& model, const SearchSpace& space, const SearchOptions& options)
-      : options_(options), enumeration_(model, space), batch_(model.job().global_batch) {
-    for (const uint64_t chips : enumeration_.sizes()) sized_.emplace_back(model, chips);
-  }
+      : options_(options), model_(model), enumeration_(model, space), batch_(model.job().global_batch) {}
 
   Found run(ThreadPool& pool) {
     std::vector<Found> found(pool.size(), Found(options_.keep, enumeration_));
@@ -204,7 +182,7 @@ class Searcher {
 
   void search_group(size_t group, Found& found) const {
     ParallelPlan plan = enumeration_.group(group);
-    const LayerTable layers = sized_.front().model.layers(plan);
+    const LayerTable layers = model_.layers(plan);
     if (layers.fault != PlanFault::kNone) {
       impossible(layers.fault, enumeration_.plans(group), found);
       return;
@@ -226,13 +204,12 @@ class Searcher {
 
   void search_cell(ParallelPlan& plan, const Enumeration::Cell& cell, const LayerTable& layers,
                    std::span<const Enumeration::Switches> switches, uint64_t ordinal, Found& found) const {
-    const StepModel& model = sized_[cell.size].model;
     for (const Enumeration::Switches& ways : switches) {
       plan.schedule = ways.schedule;
       plan.zero = ways.zero;
       plan.offload_optimizer = ways.offload_optimizer;
       plan.overlap_data = ways.overlap_data;
-      const StepCost cost = model.evaluate(plan, layers);
+      const StepCost cost = model_.evaluate(plan, layers);
       if (cost.feasible())
         take(plan, cost, cell, ordinal, found);
       else if (cost.fault == PlanFault::kMemory)
@@ -269,9 +246,9 @@ class Searcher {
   }
 
   const SearchOptions& options_;
+  const StepModel& model_;
   const Enumeration enumeration_;
   const uint64_t batch_;
-  std::deque<Sized> sized_;  // by index of Enumeration::sizes; never moved
   std::atomic<size_t> next_{0};
   std::atomic<uint64_t> done_{0};
 };

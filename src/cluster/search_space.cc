@@ -195,8 +195,11 @@ void Enumeration::add_data(uint32_t pipeline, uint32_t data, Pair& pair) {
 std::vector<uint32_t> Enumeration::interleaves(uint32_t pipeline) const {
   if (pipeline == 1) return {1};
   if (!space_.interleave.empty()) return space_.interleave;
-  const uint64_t layers = std::max<uint64_t>(1, model_.model().layers);
-  return divisors((layers + pipeline - 1) / pipeline, kMaxDegree);
+  // As many chunks as layers, and the embedding and the logits may have chunks of their own.
+  std::vector<uint32_t> out;
+  for (uint32_t chunks = 1; uint64_t{chunks} * pipeline <= model_.model().layers + 2; ++chunks)
+    out.push_back(chunks);
+  return out.empty() ? std::vector<uint32_t>{1} : out;
 }
 
 void Enumeration::make_switches() {
