@@ -1,7 +1,7 @@
 // What the machine serves: tokens a second, latency and cost of a model split over some of its chips.
 //
 // Prefill is bound by arithmetic, decode by memory bandwidth and the network within the group: the same layer costs as
-// step_cost.h, forward only. Thread-safe, deterministic.
+// step_cost.h, forward only (serving_cost.h). Thread-safe, deterministic.
 #pragma once
 
 #include <cstdint>
@@ -23,10 +23,13 @@ struct ServingSpec {
   double users_online = 0;                // at the peak of the day
   double seconds_between_requests = 120;  // of one user
   double memory_share = 0.9;              // of what is left after weights, for keys and values
-  std::vector<double> day;                // 24 factors of the peak; empty: a usual day
+  uint64_t requests = 0;    // in all, served as fast as they can be (a benchmark); 0: without end
+  std::vector<double> day;  // 24 factors of the peak; empty: a usual day
   static ServingSpec read(const TomlTable& table);
 };
 
+/// `tensor` cuts attention and, unless `expert` does, feed-forwards. With `expert` at most `tensor` the experts lie over the
+/// same chips; above it over expert / tensor groups, each of which serves sequences of its own.
 struct ServingLayout {
   uint32_t tensor = 1, expert = 1, pipeline = 1;
   uint64_t chips() const { return uint64_t{tensor} * pipeline * (expert > tensor ? expert / tensor : 1); }
@@ -63,5 +66,10 @@ ServingResult plan_serving(const model::ModelConfig& model, const Machine& machi
 /// One layout at one batch: for validation. batch 0: as large as memory allows.
 ServingPoint serve_at(const model::ModelConfig& model, const Machine& machine, const ServingSpec& spec,
                       const ServingLayout& layout, uint64_t batch);
+
+/// The layout of exactly so many chips, without stages, that makes the most tokens: what tuning a benchmark finds. For a
+/// mixture, attention over any of 1, 2, 4, ... of them with the experts over all.
+ServingPoint serve_on(const model::ModelConfig& model, const Machine& machine, const ServingSpec& spec,
+                      uint32_t chips, uint64_t batch);
 
 }  // namespace fathom::cluster
