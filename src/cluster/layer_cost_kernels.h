@@ -15,25 +15,24 @@ namespace fathom::cluster {
 
 /// Constants of ChipEfficiency::more that this file and step_cost.cc read, with what holds where an entry is missing.
 struct ChipConstants {
-  double gemm_tile_reuse = 12;           // of a tile: (m n / (m + n)) at which half of the rate is lost
-  double gemm_low_precision = 0.85;      // fraction of the peak of fp8 products, over that of bf16
+  double gemm_tile_reuse = 14;           // of a tile: (m n / (m + n)) at which half of the rate is lost
+  double gemm_low_precision = 0.9;       // fraction of the peak of fp8 products, over that of bf16
   double gemm_lowest_precision = 0.6;    // the same of fp4
-  double attention_sequence_half = 128;  // positions at which fused attention reaches half of its fraction
-  double attention_flash_1 =
-      0.5;                        // rate of FlashAttention 1 and Triton's over that of the chip's own kernels
-  double attention_flash_2 = 1;   // of FlashAttention 2
-  double score_pass_share = 0.7;  // of memory_fraction, by softmax and dropout of unfused scores
+  double attention_sequence_half = 450;  // positions at which fused attention reaches half of its fraction
+  // Rates of FlashAttention 1 (and Triton's), and of FlashAttention 2, over that of the chip's own kernels.
+  double attention_flash_1 = 0.35, attention_flash_2 = 0.55;
+  double score_pass_share = 0.6;     // of memory_fraction, by softmax and dropout of unfused scores
   double attention_head_extra = 20;  // softmax work of one score, in elements of a head
-  double host_kernel_s = 10e-6;      // of the host program, for each kernel that it launches one by one
-  double host_backward_share = 0.3;  // of it, in a backward pass
-  double host_collective_s = 25e-6;  // and for each collective
+  double host_kernel_s = 40e-6;      // of the host program, for each kernel that it launches one by one
+  double host_backward_share = 0.4;  // of it, in a backward pass
+  double host_collective_s = 30e-6;  // and for each collective
   double host_micro_batch_s = 1e-3;  // for each micro-batch and stage
   double host_step_s = 5e-3;         // for each step: data, optimiser's launch, logging
-  double overlap_slowdown = 0.1;  // of computation while a collective of the scale-out network runs beside it
-  double overlap_share = 0.9;     // of the time of kernels that a collective can hide behind
-  double layer_jitter =
-      0.03;  // of kernels, for each tenfold of the domains that wait for each other at every layer
-  double jitter = 0.01;  // of a step, for each tenfold of the chips: the slowest of so many waits for none
+  double overlap_slowdown = 0.3;     // of computation while a collective runs beside it
+  double overlap_share = 0.9;        // of the time of kernels that a collective can hide behind
+  // Of kernels, for each tenfold of the domains that wait for each other at every layer; of a step, for each tenfold of the
+  // chips: the slowest of so many waits for none.
+  double layer_jitter = 0.05, jitter = 0.003;
 
   static ChipConstants of(const ChipEfficiency& efficiency);
 };
