@@ -47,6 +47,10 @@ bool is_old_megatron(TableKind kind) {
   return is_vtrain(kind) || kind == TableKind::kMegatron21 || kind == TableKind::kMegatron22;
 }
 
+bool is_blackwell(std::string_view accelerator) {
+  return accelerator.starts_with("b200") || accelerator.starts_with("b300") || accelerator.starts_with("gb");
+}
+
 bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
@@ -264,13 +268,38 @@ Attention read_attention(const MeasuredTable::Row& row, TableKind kind) {
   const std::string said = model::fold_model_name(row.text(Field::kAttention));
   if (contains(said, "unfused") || said == "standard" || said == "torch" || said == "naive")
     return Attention::kUnfused;
-  if (contains(said, "flash") || contains(said, "fused") || contains(said, "triton") || said == "te" ||
-      said == "sdpa")
+  if (contains(said, "triton") || said == "flash1" || said == "flashattention1") return Attention::kFlash1;
+  if (said == "flash2" || said == "flashattention2" || said == "sdpa") return Attention::kFlash2;
+  if (contains(said, "flash") || contains(said, "fused") || said == "te" || said == "cudnn")
     return Attention::kFused;
   if (!said.empty())
-    row.error(Field::kAttention, fmt::format("'{}' is neither fused (flash) nor unfused",
+    row.error(Field::kAttention, fmt::format("'{}' is none of fused, flash2, flash1 and unfused",
                                              sanitize_utf8(row.text(Field::kAttention))));
+  if (kind == TableKind::kFoundry) return Attention::kFlash1;
   return is_old_megatron(kind) ? Attention::kUnfused : Attention::kFused;
+}
+
+/// How the program of its day computes; what a row may not say.
+void read_program(const MeasuredTable::Row& row, TableKind kind, MeasuredRun& run) {
+  const bool pure = equals_ignore_case(row.text(Field::kMixedPrecision), "pure");
+  const std::string framework = model::fold_model_name(row.text(Field::kFramework));
+  const bool foundry = kind == TableKind::kFoundry || contains(framework, "foundry");
+  const bool bridge = kind == TableKind::kBridge || contains(framework, "bridge");
+  TrainingJob& job = run.job;
+  job.attention = read_attention(row, kind);
+  const bool unfused = job.attention == Attention::kUnfused;
+  job.causal_skips = !unfused;
+  job.dropout_passes = row.number(Field::kDropout, 0, 100).value_or(unfused ? 3 : 0);
+  job.fused_loss = !unfused;
+  // Products that add to the gradients came to Megatron with sequence parallelism (Korthikanti et al.).
+  const bool before =
+      is_old_megatron(kind) ? kind != TableKind::kMegatron22 : unfused && !run.plan.sequence_parallel;
+  job.fused_accumulation = row.flag(Field::kFusedAccumulation).value_or(!before && !foundry);
+  job.recompute_stops_early = foundry;
+  job.gradient_bytes = row.number(Field::kGradientBytes, 1, 8).value_or(pure || unfused ? 2 : 4);
+  job.optimizer_bytes = row.number(Field::kOptimizerBytes, 0, 32).value_or(pure ? 6 : 12);
+  job.captured_graphs =
+      row.flag(Field::kGraphs).value_or(bridge && run.model.dense() && is_blackwell(run.accelerator));
 }
 
 void read_switches(const MeasuredTable::Row& row, TableKind kind, MeasuredRun& run) {
@@ -279,17 +308,14 @@ void read_switches(const MeasuredTable::Row& row, TableKind kind, MeasuredRun& r
   p.sequence_parallel = p.tensor > 1 && row.flag(Field::kSequenceParallel).value_or(!old);
   p.recompute = read_recompute(row, kind, run.any_recompute);
   p.precision = read_precision(row, Field::kPrecision, old ? Precision::kFp16 : Precision::kBf16);
-  p.overlap_data = row.flag(Field::kOverlapData).value_or(!old || p.zero == 3);
-  p.overlap_tensor = p.tensor > 1 && row.flag(Field::kOverlapTensor).value_or(kind == TableKind::kBridge);
+  p.overlap_data = row.flag(Field::kOverlapData).value_or(!old);
+  p.overlap_tensor =
+      p.tensor > 1 &&
+      row.flag(Field::kOverlapTensor).value_or(kind == TableKind::kBridge && run.model.dense());
   p.overlap_expert = row.flag(Field::kOverlapExpert).value_or(false);
   p.offload_activations = row.flag(Field::kOffload).value_or(false);
-  TrainingJob& job = run.job;
-  job.attention = read_attention(row, kind);
-  job.dropout_passes = row.number(Field::kDropout, 0, 100).value_or(old ? 3 : 0);
-  const bool pure = equals_ignore_case(row.text(Field::kMixedPrecision), "pure");
-  job.gradient_bytes =
-      row.number(Field::kGradientBytes, 1, 8).value_or(pure || kind == TableKind::kBridge ? 2 : 4);
-  job.optimizer_bytes = row.number(Field::kOptimizerBytes, 0, 32).value_or(12);
+  p.overlap_pipeline = p.interleave > 1 && row.flag(Field::kOverlapPipeline).value_or(!old);
+  read_program(row, kind, run);
 }
 
 void read_batch(const MeasuredTable::Row& row, MeasuredRun& run) {

@@ -73,6 +73,7 @@ constexpr FieldNames kNames[] = {
     {Field::kOverlapData, "overlap_data", "overlapgradreduce"},
     {Field::kOverlapTensor, "overlap_tensor", "tpcommoverlap asynctp"},
     {Field::kOverlapExpert, "overlap_expert", "overlapa2a overlapmoe"},
+    {Field::kOverlapPipeline, "overlap_pipeline", "overlapp2p overlapp2pcomm"},
     {Field::kOffload, "offload_activations", "actcpuoffload activationoffload"},
     {Field::kMicroBatch, "micro_batch",
      "mbs microbatch microbatchsize localbatchsize perdevicebatch microbs lbs"},
@@ -91,6 +92,8 @@ constexpr FieldNames kNames[] = {
     {Field::kDropout, "dropout_passes", ""},
     {Field::kGradientBytes, "gradient_bytes", ""},
     {Field::kOptimizerBytes, "optimizer_bytes", ""},
+    {Field::kFusedAccumulation, "fused_accumulation", "gradientaccumulationfusion"},
+    {Field::kGraphs, "captured_graphs", "cudagraphs"},
     {Field::kStepSeconds, "step_s",
      "itertimes iters steptimes iterationtimes iterationtimesec steptime iterationtime secondsperstep "
      "timeperstep timeperiteration timeperiters iters steps timeseconds secperstep secsperstep sperstep "

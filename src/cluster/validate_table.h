@@ -59,6 +59,7 @@ enum class Field : uint8_t {
   kOverlapData,
   kOverlapTensor,
   kOverlapExpert,
+  kOverlapPipeline,
   kOffload,
   // One step.
   kMicroBatch,
@@ -73,6 +74,8 @@ enum class Field : uint8_t {
   kDropout,
   kGradientBytes,
   kOptimizerBytes,
+  kFusedAccumulation,
+  kGraphs,
   // What was measured.
   kStepSeconds,
   kStepMilliseconds,
