@@ -18,11 +18,33 @@ double stored_bytes(Precision precision) {
   }
 }
 
+Accelerator chip_that_serves(const Accelerator& chip, const ServingConstants& constants) {
+  Accelerator out;
+  out.peak_flops = chip.peak_flops;
+  out.memory_bytes = chip.memory_bytes;
+  out.memory_bytes_per_s = chip.memory_bytes_per_s;
+  ChipEfficiency& efficiency = out.efficiency;
+  efficiency.units = chip.efficiency.units;
+  efficiency.gemm_peak_fraction = constants.gemm_fraction;
+  efficiency.gemm_k_half = constants.gemm_k_half;
+  efficiency.memory_fraction = constants.memory_fraction;
+  efficiency.attention_forward_fraction = constants.attention_fraction;
+  efficiency.kernel_launch_s = constants.launch_s;
+  // gemm_fraction is that of 8 bits already.
+  efficiency.more = {{"gemm_low_precision", 1}, {"gemm_lowest_precision", constants.gemm_lowest}};
+  return out;
+}
+
 }  // namespace
 
 ServingConstants ServingConstants::of(const ChipEfficiency& efficiency) {
   ServingConstants out;
-  const std::array<std::pair<const char*, double*>, 9> named{{
+  const std::array<std::pair<const char*, double*>, 14> named{{
+      {"serving_gemm_fraction", &out.gemm_fraction},
+      {"serving_gemm_lowest", &out.gemm_lowest},
+      {"serving_gemm_k_half", &out.gemm_k_half},
+      {"serving_memory_fraction", &out.memory_fraction},
+      {"serving_attention_fraction", &out.attention_fraction},
       {"serving_step_s", &out.step_s},
       {"serving_sequence_s", &out.sequence_s},
       {"serving_launch_s", &out.launch_s},
@@ -57,7 +79,8 @@ ServingCost::ServingCost(const model::ModelConfig& model, const Machine& machine
       spec_(spec),
       layout_(layout),
       constants_(ServingConstants::of(machine.chip.efficiency)),
-      kernels_(machine.chip, true),
+      chip_(chip_that_serves(machine.chip, constants_)),
+      kernels_(chip_, true),
       groups_(layout.expert > layout.tensor ? layout.expert / layout.tensor : 1) {
   count_bytes();
 }
@@ -115,7 +138,7 @@ double ServingCost::kv_bytes(double tokens) const {
 }
 
 double ServingCost::kv_capacity() const {
-  const double free = machine_.chip.memory_bytes - weight_bytes_ - constants_.reserve_gb * 1e9;
+  const double free = chip_.memory_bytes - weight_bytes_ - constants_.reserve_gb * 1e9;
   return free > kLowMemory ? free * spec_.memory_share : 0;
 }
 
@@ -171,9 +194,8 @@ double ServingCost::attention(bool windowed, const Iteration& at, double groups)
     const double positions = at.sequences / groups * std::min(at.context, window);
     const double bytes = positions * layer_kv_bytes();
     const double flops = 2 * positions * heads * (key + value);
-    const double rate = machine_.chip.memory_bytes_per_s * constants_.kv_fraction;
-    const double arithmetic =
-        machine_.chip.peak(Precision::kBf16) * machine_.chip.efficiency.attention_forward_fraction;
+    const double rate = chip_.memory_bytes_per_s * constants_.kv_fraction;
+    const double arithmetic = chip_.peak(Precision::kBf16) * constants_.attention_fraction;
     total += std::max(bytes / rate, flops / arithmetic) + constants_.launch_s;
   }
   if (at.prompt_tokens > 0) {

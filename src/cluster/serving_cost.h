@@ -13,17 +13,24 @@
 
 namespace fathom::cluster {
 
-/// Constants of ChipEfficiency::more that serving reads, with what holds where an entry is missing.
+/// Constants of ChipEfficiency::more that serving reads (as serving_NAME), with what holds where an entry is missing. The
+/// kernels of a serving runtime are not those of a training framework, so that they have a set of their own; of the
+/// chip's other constants only the number of its units counts.
 struct ServingConstants {
-  double step_s = 1e-3;           // of the host program, for each iteration; hidden behind the chips' work
-  double sequence_s = 35e-6;      // and for each sequence of it: sampling, stop conditions, text
-  double launch_s = 1e-6;         // between two kernels of a captured graph
-  double kernels_a_layer = 12;    // that are not products or attention
-  double kv_fraction = 0.9;       // of the memory bandwidth, reading keys and values
-  double grouped_fraction = 0.4;  // of the rate of a plain product, by those of many experts in one kernel
-  double imbalance = 1.8;         // of the most loaded chip over the mean, where experts are spread whole
-  double reserve_gb = 8;          // that the runtime keeps of each chip: graphs, workspaces, activations
-  double max_batch = 4096;        // sequences that a server takes at most, for each group of attention
+  double gemm_fraction = 0.61;      // of the peak, by a large product in 8 bits
+  double gemm_lowest = 0.66;        // of that, by one in 4 bits
+  double gemm_k_half = 160;         // as ChipEfficiency::gemm_k_half
+  double memory_fraction = 0.85;    // of the memory bandwidth, by everything but attention
+  double attention_fraction = 0.5;  // of the peak, attention of prompts
+  double step_s = 1e-3;             // of the host program, for each iteration; hidden behind the chips' work
+  double sequence_s = 38e-6;        // and for each sequence of it: sampling, stop conditions, text
+  double launch_s = 1e-6;           // between two kernels of a captured graph
+  double kernels_a_layer = 12;      // that are not products or attention
+  double kv_fraction = 0.9;         // of the memory bandwidth, reading keys and values
+  double grouped_fraction = 0.4;    // of the rate of a plain product, by those of many experts in one kernel
+  double imbalance = 1.8;           // of the most loaded chip over the mean, where experts are spread whole
+  double reserve_gb = 8;            // that the runtime keeps of each chip: graphs, workspaces, activations
+  double max_batch = 4096;          // sequences that a server takes at most, for each group of attention
   static ServingConstants of(const ChipEfficiency& efficiency);
 };
 
@@ -32,6 +39,8 @@ class ServingCost {
   /// Keeps references: all must outlive it. REQUIRES: layout divides what it splits (serving_layout_fits).
   ServingCost(const model::ModelConfig& model, const Machine& machine, const ServingSpec& spec,
               const ServingLayout& layout);
+  ServingCost(const ServingCost&) = delete;
+  ServingCost& operator=(const ServingCost&) = delete;
 
   struct Iteration {
     double sequences = 0;       // decoding, of the whole replica
@@ -74,9 +83,10 @@ class ServingCost {
   const model::ModelConfig& model_;
   const Machine& machine_;
   const ServingSpec& spec_;
-  ServingLayout layout_;
-  ServingConstants constants_;
-  KernelModel kernels_;
+  const ServingLayout layout_;
+  const ServingConstants constants_;
+  const Accelerator chip_;     // with the constants of serving in place of training's
+  const KernelModel kernels_;  // refers to chip_
   double groups_ = 1;  // of attention, each with sequences of its own, where experts lie over more than one
   double weight_bytes_ = 0, kv_bytes_per_token_ = 0;
 };

@@ -170,7 +170,9 @@ void replay_training(const MeasuredRun& run, const Machine& machine, ValidationR
 void replay_serving(const MeasuredRun& run, const Machine& machine, ValidationRow& row) {
   row.label = fmt::format("{} served by {} {}, {} in, {} out", run.about, run.layout.chips(), run.accelerator,
                           run.serving.input_tokens, run.serving.output_tokens);
-  const ServingPoint point = serve_at(run.model, machine, run.serving, run.layout, run.serving_batch);
+  const ServingPoint point =
+      run.any_layout ? serve_on(run.model, machine, run.serving, run.layout.tensor, run.serving_batch)
+                     : serve_at(run.model, machine, run.serving, run.layout, run.serving_batch);
   row.fits = point.feasible;
   row.predicted = point.output_tokens_per_s_per_chip;
   if (!point.feasible || row.predicted <= 0)

@@ -387,8 +387,12 @@ void read_serving(const MeasuredTable::Row& row, MeasuredRun& run) {
   bool said = false;
   run.layout.tensor = degree(row, Field::kTensor, said);
   run.layout.pipeline = degree(row, Field::kPipeline, said);
-  run.layout.expert = degree(row, Field::kExpertParallel, said);
+  bool experts_said = false;
+  run.layout.expert = degree(row, Field::kExpertParallel, experts_said);
   if (run.model.dense()) run.layout.expert = 1;
+  // Tables of throughput name the chips alone; how a mixture lies on them is what tuning found best.
+  run.any_layout = !experts_said && !run.model.dense() && run.layout.pipeline == 1;
+  s.requests = row.count(Field::kServingRequests, 1, kMaxTokens).value_or(0);
   run.serving_batch = row.count(Field::kServingBatch, 1, kMaxTokens).value_or(0);
   // A replica is what is measured, however many chips the machine has.
   run.chips = std::max(run.chips, run.layout.chips());

@@ -124,6 +124,7 @@ constexpr FieldNames kNames[] = {
     {Field::kWeightsPrecision, "weights_precision", "weightprecision quantization"},
     {Field::kKvPrecision, "kv_precision", "kvcacheprecision kvdtype"},
     {Field::kServingBatch, "serving_batch", "concurrency maxbatchsize"},
+    {Field::kServingRequests, "n_requests", "requests numrequests numprompts"},
     {Field::kFramework, "framework", "library software codebase stack"},
     {Field::kPhase, "phase", "task"},
     {Field::kRelease, "release", "version container"},

@@ -95,6 +95,7 @@ enum class Field : uint8_t {
   kWeightsPrecision,
   kKvPrecision,
   kServingBatch,
+  kServingRequests,
   // About the row.
   kFramework,
   kPhase,

@@ -301,7 +301,8 @@ TEST(ServingPropertyTest, LatencyGrowsWithTheBatchAndNothingExceedsThePeaks) {
       const uint64_t batch = 1 + random.below(500);
       const ServingPoint point = serve_at(model, machine, spec, layout, batch);
       const ServingPoint more = serve_at(model, machine, spec, layout, batch + 1 + random.below(100));
-      EXPECT_GE(more.time_per_token_s, point.time_per_token_s * (1 - 0.02)) << preset << batch;
+      // Not to the letter: a few more rows may fill the tiles of a product better.
+      EXPECT_GE(more.time_per_token_s, point.time_per_token_s * (1 - 0.05)) << preset << batch;
       // Arithmetic of all tokens, prompts included, within the peak.
       const double tokens = point.output_tokens_per_s * (1 + static_cast<double>(spec.input_tokens) /
                                                                  static_cast<double>(spec.output_tokens));
