@@ -14,11 +14,11 @@
 namespace fathom::cluster {
 namespace {
 
-constexpr size_t kBlock = 64;          // samples that a thread takes at a time
-constexpr double kRounding = 1e-6;     // days; sums of whole days stay whole
-constexpr double kFarthest = 60'000;   // days, so that dates stay dates
-constexpr double kLateBudget = 1.5e7;  // tasks placed to see what a day's delay does
-constexpr double kBuyBudget = 1.5e7;   // and to see what each purchase brings
+constexpr size_t kBlock = 64;         // samples that a thread takes at a time
+constexpr double kRounding = 1e-6;    // days; sums of whole days stay whole
+constexpr double kFarthest = 60'000;  // days, so that dates stay dates
+constexpr double kLateBudget = 6e6;   // tasks placed to see what a day's delay does
+constexpr double kBuyBudget = 6e6;    // and to see what each purchase brings
 constexpr size_t kRampSamples = 2'000;
 constexpr size_t kMostWeeks = 1'040;
 constexpr size_t kDistributionPoints = 200;

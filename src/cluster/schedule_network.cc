@@ -66,9 +66,10 @@ TaskNetwork::TaskNetwork(const ScheduleSpec& spec, std::vector<TaskState> states
   crew_tasks_.resize(crews_.size());
   for (const Task& task : spec.tasks) {
     tasks_.push_back(compile(spec, task, ids));
-    if (tasks_.back().crew >= 0)
-      crew_tasks_[static_cast<size_t>(tasks_.back().crew)].push_back(
-          static_cast<uint32_t>(tasks_.size() - 1));
+    if (tasks_.back().crew < 0) continue;
+    const auto index = static_cast<uint32_t>(tasks_.size() - 1);
+    crew_tasks_[static_cast<size_t>(tasks_.back().crew)].push_back(index);
+    if (states_[index].kind == TaskState::kRunning) running_.push_back(index);
   }
   if (!spec.ready.empty()) ready_ = static_cast<int32_t>(ids.at(spec.ready));
   choose_order(spec);
@@ -274,10 +275,10 @@ double TaskNetwork::place(const Draws& draws, Placement& out) const {
   for (size_t c = 0; c < crews_.size(); ++c) {
     out.crews[c].clear();
     out.crews[c].push_back({-kNever, crews_[c]});
-    for (const uint32_t i : crew_tasks_[c])
-      if (states_[i].kind == TaskState::kRunning)
-        reserve(out.crews[c], today_, today_ + draws.work[i], tasks_[i].crew_size);
   }
+  for (const uint32_t i : running_)
+    reserve(out.crews[static_cast<size_t>(tasks_[i].crew)], today_, today_ + draws.work[i],
+            tasks_[i].crew_size);
   double end = 0;
   for (const uint32_t i : order_) {
     const Compiled& task = tasks_[i];

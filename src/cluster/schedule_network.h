@@ -108,6 +108,7 @@ class TaskNetwork {
   std::vector<uint32_t> links_;
   std::vector<double> crews_;  // people
   std::vector<std::vector<uint32_t>> crew_tasks_;
+  std::vector<uint32_t> running_;  // with a crew, which they hold already
   std::vector<uint32_t> order_;
   std::vector<TaskState> states_;
   double today_ = 0;
