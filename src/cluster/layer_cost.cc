@@ -304,8 +304,10 @@ void LayerCosts::add_experts(LayerKernels& list) const {
   const double width = static_cast<double>(experts.ffn) / plan_.expert_tensor;
   const double parts = model_.gated_ffn ? 2 : 1;
   list.add(grouped("experts up", expert_rows_, h, parts * width));
-  list.add(pass("experts activation", kElement * (parts + 1) * expert_rows_ * width,
-                kElement * (2 * parts + 1) * expert_rows_ * width));
+  // Unfused, each step of the gate is a pass: the halves apart, their product, bounds and biases.
+  const double passes = job_.fused_elementwise ? 1 : 3;
+  list.add(pass("experts activation", passes * kElement * (parts + 1) * expert_rows_ * width,
+                passes * kElement * (2 * parts + 1) * expert_rows_ * width));
   list.add(grouped("experts down", expert_rows_, width, h));
   LayerKernel unpermute = pass("unpermute", move + arrive, move + arrive);
   unpermute.launches_forward = unpermute.launches_backward = permute.launches_forward;

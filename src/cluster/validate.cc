@@ -20,6 +20,7 @@ namespace fathom::cluster {
 namespace {
 
 constexpr double kFar = 0.25;  // an error that needs a written reason
+constexpr double kNearlyFits = 1.4;
 
 // ---- machines
 
@@ -90,7 +91,10 @@ Replay replay_recompute(const StepModel& model, ParallelPlan plan, bool any) {
   for (const Recompute recompute : {Recompute::kNone, Recompute::kSelective, Recompute::kFull}) {
     plan.recompute = recompute;
     last = {plan, model.evaluate(plan)};
-    if (last.cost.fault != PlanFault::kMemory) break;
+    // Programs recompute and offload in finer steps than three: what misses by little did fit, with a few more of them.
+    const bool nearly = recompute == Recompute::kSelective &&
+                        last.cost.memory.total < kNearlyFits * last.cost.memory.capacity;
+    if (last.cost.fault != PlanFault::kMemory || nearly) break;
   }
   return last;
 }

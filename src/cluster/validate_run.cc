@@ -298,8 +298,20 @@ void read_program(const MeasuredTable::Row& row, TableKind kind, MeasuredRun& ru
   job.recompute_stops_early = foundry;
   job.gradient_bytes = row.number(Field::kGradientBytes, 1, 8).value_or(pure || unfused ? 2 : 4);
   job.optimizer_bytes = row.number(Field::kOptimizerBytes, 0, 32).value_or(pure ? 6 : 12);
-  job.captured_graphs =
-      row.flag(Field::kGraphs).value_or(bridge && run.model.dense() && is_blackwell(run.accelerator));
+  // Megatron-Bridge by release: kernels of dense models from captured graphs on Blackwell; those of mixtures, and their
+  // all-to-all behind computation, from 26.06; tokens that cross to each host once from 25.11.
+  const std::string_view release = row.text(Field::kRelease);
+  const bool late = bridge && !run.model.dense() && release >= "26.06";
+  job.captured_graphs = row.flag(Field::kGraphs)
+                            .value_or((bridge && run.model.dense() && is_blackwell(run.accelerator)) || late);
+  run.plan.overlap_expert = row.flag(Field::kOverlapExpert).value_or(late);
+  job.dispatch_by_domain = !(bridge && !release.empty() && release < "25.11");
+  // Scores with learned sinks are not in the chips' own kernels, nor are the clamped gate and the biases of the experts.
+  if (job.attention == Attention::kFused &&
+      contains(model::fold_model_name(row.text(Field::kModel)), "gptoss")) {
+    job.attention = Attention::kFlash2;
+    job.fused_elementwise = false;
+  }
 }
 
 void read_switches(const MeasuredTable::Row& row, TableKind kind, MeasuredRun& run) {
