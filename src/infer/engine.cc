@@ -24,6 +24,8 @@ namespace {
 
 constexpr size_t kDefaultContext = 8192;
 constexpr int kMostLogprobs = 20;
+/// Tokens of `logits` between two steps of the others: what these wait at most.
+constexpr size_t kLogitsPiece = 64;
 
 /// What can be described need not be something that this engine computes.
 model::ModelConfig runnable(model::ModelConfig config, const std::filesystem::path& path) {
@@ -91,7 +93,6 @@ class LocalEngine final : public Engine {
   model::ChatOptions chat_options() const;
   std::vector<int32_t> encode_chat(std::span<const model::Segment> segments) const;
   const GrammarVocabulary& grammar_vocabulary(bool special);
-  void compute_logits(const std::vector<int32_t>& tokens, size_t first, std::span<float> out);
 
   model::ModelConfig config_;
   size_t context_;
@@ -126,7 +127,8 @@ LocalEngine::LocalEngine(const std::filesystem::path& path, const model::GgufFil
       cache_dtype_(options.cache_q8 ? tensor::DType::kQ8_0 : weights_.cache_dtype()),
       transformer_(config_, weights_, context_, pool),
       kv_pool_(config_, cache_dtype_, cache_pages(config_, cache_dtype_, context_, options.cache_bytes)),
-      scheduler_(transformer_, kv_pool_, pool, config_.vocab, {options.sequences, options.waiting}) {
+      scheduler_(transformer_, kv_pool_, pool, config_.vocab,
+                 {options.sequences, options.waiting, options.choice}) {
   if (tokenizer_.size() > config_.vocab)
     throw Error(ErrorCode::kCorrupt,
                 fmt::format("{}: the tokenizer has {} tokens, but the embedding has {} rows; the file "
@@ -217,22 +219,6 @@ GenerateResult LocalEngine::generate(const GenerateRequest& request, const TextS
   return scheduler_.run(generation, request, sink, stop);
 }
 
-void LocalEngine::compute_logits(const std::vector<int32_t>& tokens, size_t first, std::span<float> out) {
-  KvPool pool(config_, cache_dtype_, KvPool::pages_of(tokens.size()));
-  KvSequence kv(pool);
-  FATHOM_CHECK(kv.reserve(tokens.size()));
-  for (size_t at = 0; at < tokens.size();) {
-    const size_t end = std::min(at + Transformer::kChunk, at < first ? first : tokens.size());
-    const auto chunk = std::span(tokens).subspan(at, end - at);
-    if (at < first)
-      transformer_.forward(kv, chunk, SequenceChunk::Logits::kNone, {});
-    else
-      transformer_.forward(kv, chunk, SequenceChunk::Logits::kAll,
-                           out.subspan((at - first) * config_.vocab, chunk.size() * config_.vocab));
-    at = end;
-  }
-}
-
 std::vector<float> LocalEngine::logits(const std::vector<int32_t>& tokens, size_t first) {
   check(tokens);
   if (first >= tokens.size())
@@ -240,7 +226,22 @@ std::vector<float> LocalEngine::logits(const std::vector<int32_t>& tokens, size_
                 fmt::format("logits from token {} on were asked for, but there are only {} tokens", first,
                             tokens.size()));
   std::vector<float> out((tokens.size() - first) * config_.vocab);
-  scheduler_.exclusively([&] { compute_logits(tokens, first, out); });
+  KvPool pool(config_, cache_dtype_, KvPool::pages_of(tokens.size()));
+  KvSequence kv(pool);
+  FATHOM_CHECK(kv.reserve(tokens.size()));
+  for (size_t at = 0; at < tokens.size();) {
+    const bool wanted = at >= first;
+    const size_t end = std::min(at + kLogitsPiece, wanted ? tokens.size() : first);
+    const auto piece = std::span(tokens).subspan(at, end - at);
+    const auto rows = wanted
+                          ? std::span(out).subspan((at - first) * config_.vocab, piece.size() * config_.vocab)
+                          : std::span<float>();
+    scheduler_.exclusively([&] {
+      transformer_.forward(kv, piece, wanted ? SequenceChunk::Logits::kAll : SequenceChunk::Logits::kNone,
+                           rows);
+    });
+    at = end;
+  }
   return out;
 }
 

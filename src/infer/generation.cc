@@ -62,27 +62,43 @@ std::span<const int32_t> Generation::guess(size_t most) {
 }
 
 void Generation::preempt() {
+  if (choosing()) {
+    // What was chosen stays; what has not been chosen yet will be, after the same logits.
+    kv_.truncate(std::min(kv_.tokens().size(), history_.size()));
+    held_.clear();
+    sampler_.start_over();
+  }
   guess_.clear();
   reached_ = std::max(reached_, kv_.tokens().size());
   kv_.publish();
   kv_.discard();
 }
 
-void Generation::advance(std::span<float> logits, size_t vocabulary) {
+void Generation::advance(std::span<float> logits, size_t vocabulary, Clock::time_point until) {
+  if (answering_ == Clock::time_point{}) {
+    result_.prefill_seconds = seconds_since(begun_);
+    answering_ = Clock::now();
+    outbox_.note(result_);
+  }
+  accepted_ = 0;
+  choose_all(logits, vocabulary, until);
+}
+
+void Generation::go_on(size_t vocabulary, Clock::time_point until) {
+  std::vector<float> logits = std::exchange(held_, {});
+  choose_all(logits, vocabulary, until);
+}
+
+/// `logits`: from the token after the accepted ones on.
+void Generation::choose_all(std::span<float> logits, size_t vocabulary, Clock::time_point until) {
   try {
-    if (answering_ == Clock::time_point{}) {
-      result_.prefill_seconds = seconds_since(begun_);
-      answering_ = Clock::now();
-      outbox_.note(result_);
-    }
-    size_t accepted = 0;
-    choose(logits.first(vocabulary));
-    while (!over_ && accepted < guess_.size() && history_.back() == guess_[accepted]) {
-      ++accepted;
+    for (;; logits = logits.subspan(vocabulary)) {
+      if (!choose(logits.first(vocabulary), until)) return hold(logits);
+      if (over_ || accepted_ == guess_.size() || history_.back() != guess_[accepted_]) break;
+      ++accepted_;
       ++result_.guessed_tokens;
-      choose(logits.subspan(accepted * vocabulary, vocabulary));
     }
-    if (!guess_.empty() && (!over_ || accepted == guess_.size())) lookup_.learn(guess_.size(), accepted);
+    if (!guess_.empty() && (!over_ || accepted_ == guess_.size())) lookup_.learn(guess_.size(), accepted_);
     // The last token is not computed yet; what was guessed wrongly never was.
     kv_.truncate(std::min(kv_.tokens().size(), history_.size() - (over_ ? 0 : 1)));
   } catch (...) {
@@ -92,25 +108,37 @@ void Generation::advance(std::span<float> logits, size_t vocabulary) {
   guess_.clear();
 }
 
+void Generation::hold(std::span<const float> logits) { held_.assign(logits.begin(), logits.end()); }
+
 bool Generation::ends(int32_t token) const {
   return context_.tokenizer.is_end(token) && (matcher_ || !ignore_end_);
 }
 
-void Generation::choose(std::span<float> logits) {
-  if (!tensor::all_finite(logits.data(), logits.size()))
+/// False: it is `until`, and nothing is chosen yet.
+bool Generation::choose(std::span<float> logits, Clock::time_point until) {
+  const bool fresh = !sampler_.underway();
+  if (fresh && !tensor::all_finite(logits.data(), logits.size()))
     throw Error(
         ErrorCode::kCorrupt,
         fmt::format("{}: the model computed numbers that are not finite; its weights are damaged, get the "
                     "file again",
                     context_.model));
-  if (result_.completion_tokens >= most_) return finish(FinishReason::kLength);
-  if (logprobs_) own_logits_.assign(logits.begin(), logits.end());
-  const int32_t token =
-      sampler_.sample(logits, history_, result_.prompt_tokens, matcher_ ? &*matcher_ : nullptr);
-  if (ends(token)) return finish(FinishReason::kStop);
+  if (result_.completion_tokens >= most_) {
+    finish(FinishReason::kLength);
+    return true;
+  }
+  if (fresh && logprobs_) own_logits_.assign(logits.begin(), logits.end());
+  const auto token =
+      sampler_.sample(logits, history_, result_.prompt_tokens, matcher_ ? &*matcher_ : nullptr, until);
+  if (!token) return false;
+  if (ends(*token)) {
+    finish(FinishReason::kStop);
+    return true;
+  }
   std::optional<TokenChoice> choice;
-  if (logprobs_) choice = describe(own_logits_, token, *logprobs_);
-  say(token, std::move(choice));
+  if (logprobs_) choice = describe(own_logits_, *token, *logprobs_);
+  say(*token, std::move(choice));
+  return true;
 }
 
 void Generation::say(int32_t token, std::optional<TokenChoice> choice) {

@@ -1,5 +1,7 @@
 // One generation under way: the tokens so far, its keys and values, and how the next token is chosen from logits.
 //
+// A choice that takes long, because a grammar is slow, is made in pieces (`choosing`): others go on meanwhile.
+//
 // Belongs to the scheduler's thread but for the outbox, which its reader shares. What it says depends on its request alone:
 // not on when its steps come, with what else, or how often it has to begin again.
 #pragma once
@@ -40,7 +42,8 @@ class Generation {
 
   /// Prompt and answer so far. Keys and values are computed for a beginning of them.
   std::span<const int32_t> history() const { return history_; }
-  /// Tokens whose keys and values are still to be computed: at least one, and one when the answer goes on.
+  /// Tokens whose keys and values are still to be computed: at least one, and one when the answer goes on. REQUIRES:
+  /// !choosing().
   size_t pending() const { return history_.size() - kv_.tokens().size(); }
   KvSequence& kv() { return kv_; }
   const KvSequence& kv() const { return kv_; }
@@ -56,8 +59,13 @@ class Generation {
   void preempt();
 
   /// The logits after its last token and after each of its guesses, [1 + guesses, vocabulary], which are changed: chooses
-  /// tokens until one differs from the guess. REQUIRES: the step computed all pending tokens and the guesses.
-  void advance(std::span<float> logits, size_t vocabulary);
+  /// tokens until one differs from the guess. At `until` it leaves off, perhaps in the middle: then it is `choosing`, has
+  /// kept the logits that it needs and takes part in no step until `go_on` is through. REQUIRES: the step computed all
+  /// pending tokens and the guesses.
+  void advance(std::span<float> logits, size_t vocabulary, std::chrono::steady_clock::time_point until);
+  bool choosing() const { return !held_.empty(); }
+  /// REQUIRES: choosing().
+  void go_on(size_t vocabulary, std::chrono::steady_clock::time_point until);
   /// It is over, by itself or by an error.
   bool over() const { return over_; }
   bool failed() const { return error_ != nullptr; }
@@ -69,7 +77,9 @@ class Generation {
   const GenerateResult& result() const { return result_; }
 
  private:
-  void choose(std::span<float> logits);
+  void choose_all(std::span<float> logits, size_t vocabulary, std::chrono::steady_clock::time_point until);
+  bool choose(std::span<float> logits, std::chrono::steady_clock::time_point until);
+  void hold(std::span<const float> logits);
   void say(int32_t token, std::optional<TokenChoice> choice);
   void finish(FinishReason reason);
   bool ends(int32_t token) const;
@@ -88,6 +98,8 @@ class Generation {
   size_t reached_ = 0;  // tokens whose keys and values it had when they were given up
   PromptLookup lookup_;
   std::vector<int32_t> guess_;
+  size_t accepted_ = 0;            // of them, in the choice that is made
+  std::vector<float> held_;        // logits from the token after those on, while it is choosing
   std::vector<float> own_logits_;  // of the model itself, where log-probabilities are wanted
   GenerateResult result_;
   std::chrono::steady_clock::time_point begun_, answering_;

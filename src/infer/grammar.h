@@ -15,6 +15,7 @@
 // A Grammar and a GrammarVocabulary are immutable and thread-safe; a matcher belongs to one generation.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -81,6 +82,9 @@ class GrammarMatcher {
   /// Sets the logits of tokens that may not come next to -infinity. One at least stays finite: the ends do where the
   /// vocabulary has no token that goes on, because it lacks a byte.
   void mask(std::span<float> logits);
+  /// Does what `mask` takes long for: some of it, and more until `until`. True when all is done; what was not is gone on
+  /// with by the next call. A mask of a hostile grammar takes seconds.
+  bool prepare(std::chrono::steady_clock::time_point until);
   /// Whether this token may come next; cheaper than `mask` for one.
   bool allows(int32_t token) const;
   /// The token that came. REQUIRES: allows(token).

@@ -232,16 +232,6 @@ void Sampler::penalise(std::span<float> logits, std::span<const int32_t> history
   }
 }
 
-int32_t Sampler::greedy(std::span<float> logits, GrammarMatcher* matcher) const {
-  const auto best = static_cast<int32_t>(tensor::argmax(logits.data(), logits.size()));
-  // Mostly the model wants what it may: then no mask is needed.
-  if (matcher == nullptr || matcher->allows(best)) return best;
-  matcher->mask(logits);
-  const size_t allowed = tensor::argmax(logits.data(), logits.size());
-  require_choice(logits[allowed]);
-  return static_cast<int32_t>(allowed);
-}
-
 /// Candidates: the top_k likeliest, in order.
 void Sampler::keep_top_k(std::span<const float> logits) {
   select_top(logits, static_cast<size_t>(sampling_.top_k), scratch_, candidates_);
@@ -363,12 +353,32 @@ int32_t Sampler::draw_any(std::span<const float> logits) {
 
 int32_t Sampler::sample(std::span<float> logits, std::span<const int32_t> history, size_t prompt_tokens,
                         GrammarMatcher* matcher) {
-  penalise(logits, history, prompt_tokens);
-  if (sampling_.temperature == 0) return greedy(logits, matcher);
+  return *sample(logits, history, prompt_tokens, matcher, std::chrono::steady_clock::time_point::max());
+}
+
+std::optional<int32_t> Sampler::sample(std::span<float> logits, std::span<const int32_t> history,
+                                       size_t prompt_tokens, GrammarMatcher* matcher,
+                                       std::chrono::steady_clock::time_point until) {
+  if (!underway_) penalise(logits, history, prompt_tokens);
+  underway_ = false;
+  if (sampling_.temperature == 0) {
+    // Mostly the model wants what it may: then no mask is needed.
+    const auto best = static_cast<int32_t>(tensor::argmax(logits.data(), logits.size()));
+    if (matcher == nullptr || matcher->allows(best)) return best;
+  }
+  if (matcher != nullptr && !matcher->prepare(until)) {
+    underway_ = true;
+    return std::nullopt;
+  }
+  return choose(logits, matcher);
+}
+
+int32_t Sampler::choose(std::span<float> logits, GrammarMatcher* matcher) {
   if (matcher != nullptr) {
     matcher->mask(logits);
     require_choice(max_of(logits.data(), logits.size()));
   }
+  if (sampling_.temperature == 0) return static_cast<int32_t>(tensor::argmax(logits.data(), logits.size()));
   candidates_.clear();
   const auto k = static_cast<size_t>(sampling_.top_k);
   if (k > 0 && k < logits.size()) keep_top_k(logits);

@@ -7,8 +7,10 @@
 // the same tokens on every machine of one architecture (the arithmetic is plain float, without dispatch).
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -38,6 +40,15 @@ class Sampler {
   /// logits are finite, not empty; tokens of history are in range.
   int32_t sample(std::span<float> logits, std::span<const int32_t> history, size_t prompt_tokens = 0,
                  GrammarMatcher* matcher = nullptr);
+  /// The same, but gives up at `until` where the matcher's mask takes so long. Empty: the next call, with all arguments as
+  /// they are now, goes on with it.
+  std::optional<int32_t> sample(std::span<float> logits, std::span<const int32_t> history,
+                                size_t prompt_tokens, GrammarMatcher* matcher,
+                                std::chrono::steady_clock::time_point until);
+  /// A choice is under way that the next call goes on with.
+  bool underway() const { return underway_; }
+  /// It will not: the logits are gone and come again as they were at first.
+  void start_over() { underway_ = false; }
 
  private:
   struct Candidate {
@@ -48,7 +59,7 @@ class Sampler {
   void count(std::span<const int32_t> tokens, size_t vocabulary);
   void forget_counts();
   void penalise(std::span<float> logits, std::span<const int32_t> history, size_t prompt_tokens);
-  int32_t greedy(std::span<float> logits, GrammarMatcher* matcher) const;
+  int32_t choose(std::span<float> logits, GrammarMatcher* matcher);
   void keep_top_k(std::span<const float> logits);
   void keep_top_p(std::span<const float> logits);
   void keep_min_p();
@@ -62,6 +73,7 @@ class Sampler {
   std::vector<float> scratch_;    // block maxima, or weights of all tokens
   std::vector<uint32_t> counts_;  // [vocabulary], zero between calls
   std::vector<int32_t> counted_;  // the tokens whose counts are not zero
+  bool underway_ = false;         // the logits have their penalties
 };
 
 }  // namespace fathom::infer

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <exception>
 #include <future>
+#include <numeric>
 #include <utility>
 
 #include "base/error.h"
@@ -19,8 +20,8 @@ using Clock = std::chrono::steady_clock;
 constexpr double kPromptSeconds = 0.15;
 /// The least that prompts get then: less would not use the weights that are read anyway.
 constexpr size_t kLeastPromptRoom = 32;
-/// Tokens of a prompt that are shared out at a time.
-constexpr size_t kShare = 32;
+/// The prompt that came first gets this part of what prompts get, however long it is.
+constexpr size_t kFirstsShare = 4;
 /// Rows of logits beyond one for each generation, for guesses.
 constexpr size_t kGuessRows = 16;
 
@@ -32,7 +33,8 @@ Scheduler::Scheduler(Transformer& transformer, KvPool& pages, ThreadPool& pool, 
       pages_(pages),
       pool_(pool),
       vocabulary_(vocabulary),
-      limits_{std::clamp<size_t>(limits.sequences, 1, Transformer::kChunk / 2), limits.waiting},
+      limits_{std::clamp<size_t>(limits.sequences, 1, Transformer::kChunk / 2), limits.waiting,
+              limits.choice},
       most_rows_(limits_.sequences + kGuessRows),
       logits_(most_rows_ * vocabulary * sizeof(float)) {
   running_.reserve(limits_.sequences);
@@ -202,10 +204,11 @@ bool Scheduler::step() {
   drop_abandoned();
   admit();
   part_count_ = step_tokens_ = step_rows_ = 0;
+  find_choosing();
   add_answers();
   add_prompts();
-  if (part_count_ == 0) return false;
-  compute();
+  if (part_count_ == 0 && choosing_.empty()) return false;
+  if (part_count_ > 0) compute();
   choose_tokens();
   remove_finished();
   return true;
@@ -264,11 +267,21 @@ size_t Scheduler::pages_promised() const {
 
 void Scheduler::admit() {
   std::unique_lock lock(mutex_);
-  while (!waiting_.empty() && running_.size() < limits_.sequences) {
-    const size_t wanted = KvPool::pages_of(waiting_.front().generation->history().size() + 1) + 1;
-    if (!running_.empty() && pages_.available() < pages_promised() + wanted) break;
-    Entry entry = std::move(waiting_.front());
-    waiting_.pop_front();
+  for (;;) {
+    const auto next = std::find_if(waiting_.begin(), waiting_.end(),
+                                   [](const Entry& e) { return !e.generation->outbox().full(); });
+    if (next == waiting_.end()) break;
+    const size_t wanted = KvPool::pages_of(next->generation->history().size() + 1) + 1;
+    const bool pages = running_.empty() || pages_.available() >= pages_promised() + wanted;
+    if (running_.size() >= limits_.sequences || !pages) {
+      lock.unlock();
+      const bool room = set_slow_reader_aside();
+      lock.lock();
+      if (!room) break;
+      continue;
+    }
+    Entry entry = std::move(*next);
+    waiting_.erase(next);
     lock.unlock();
     const Shared generation = entry.generation;
     const auto at = std::find_if(running_.begin(), running_.end(),
@@ -279,6 +292,24 @@ void Scheduler::admit() {
   }
   waiting_count_.store(waiting_.size(), std::memory_order_relaxed);
   running_count_.store(running_.size(), std::memory_order_relaxed);
+}
+
+/// The last of those who wait for their reader gives its place up: it is let in again when the reader has caught up. False:
+/// there is none.
+bool Scheduler::set_slow_reader_aside() {
+  for (size_t i = running_.size(); i-- > 0;) {
+    const Generation& g = *running_[i].generation;
+    if (g.over() || !running_[i].generation->outbox().full()) continue;
+    preempt(i);
+    return true;
+  }
+  return false;
+}
+
+void Scheduler::find_choosing() {
+  choosing_.clear();
+  for (const Entry& e : running_)
+    if (e.generation->choosing()) choosing_.push_back(e.generation.get());
 }
 
 bool Scheduler::in_step(const Generation& generation) const {
@@ -293,7 +324,7 @@ size_t Scheduler::victim(size_t index) const {
   for (size_t i = 0; i < running_.size(); ++i) {
     const Generation& g = *running_[i].generation;
     if (i == index || g.kv().capacity() == 0 || in_step(g)) continue;
-    if (g.over()) continue;
+    if (g.over() || g.choosing()) continue;
     if (running_[i].generation->outbox().full()) return i;
     if (i > index) out = i;
   }
@@ -341,7 +372,7 @@ void Scheduler::add_answers() {
   size_t spare = kGuessRows;
   for (size_t i = 0; i < running_.size(); ++i) {
     const Shared generation = running_[i].generation;
-    if (generation->pending() != 1 || generation->outbox().full()) continue;
+    if (generation->choosing() || generation->pending() != 1 || generation->outbox().full()) continue;
     auto guesses = generation->guess(spare);
     if (!guesses.empty() && !generation->kv().reserve(generation->kv().tokens().size() + 1 + guesses.size()))
       guesses = generation->guess(0);
@@ -364,7 +395,7 @@ std::vector<Scheduler::Shared> Scheduler::prompts_to_read() {
   std::vector<Shared> out;
   for (const Entry& e : running_) {
     Generation& g = *e.generation;
-    if (g.pending() == 1 || g.outbox().full()) continue;
+    if (g.choosing() || g.pending() == 1 || g.outbox().full()) continue;
     g.adopt();
     const auto rest = [](const Generation& of) { return of.history().subspan(of.kv().tokens().size()); };
     const bool again =
@@ -378,19 +409,20 @@ std::vector<Scheduler::Shared> Scheduler::prompts_to_read() {
   return out;
 }
 
-/// Shares `room` tokens out among prompts of these lengths, evenly.
-void Scheduler::share_room(std::span<const size_t> prompts, size_t room, std::vector<size_t>& tokens) const {
+/// Shares `room` tokens out among prompts of these lengths, by arrival: the shortest first, so that as many as can be are
+/// answered soon, but the one that came first is never left out.
+void Scheduler::share_room(std::span<const size_t> prompts, size_t room, std::vector<size_t>& tokens) {
   tokens.assign(prompts.size(), 0);
-  for (bool more = true; more && room > 0;) {
-    more = false;
-    for (size_t n = 0; n < prompts.size(); ++n) {
-      const size_t i = (next_share_ + n) % prompts.size();
-      const size_t share = std::min({kShare, prompts[i] - tokens[i], room});
-      tokens[i] += share;
-      room -= share;
-      more |= share > 0;
-    }
-  }
+  std::vector<size_t> order(prompts.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return prompts[a] < prompts[b]; });
+  const auto give = [&](size_t i, size_t most) {
+    const size_t share = std::min({most, prompts[i] - tokens[i], room});
+    tokens[i] += share;
+    room -= share;
+  };
+  give(0, std::max<size_t>(1, room / kFirstsShare));
+  for (const size_t i : order) give(i, room);
 }
 
 void Scheduler::add_prompts() {
@@ -399,7 +431,6 @@ void Scheduler::add_prompts() {
   std::vector<size_t> lengths, tokens;
   for (const Shared& g : prompts) lengths.push_back(g->pending());
   share_room(lengths, prompt_room(), tokens);
-  ++next_share_;
   for (size_t p = 0; p < prompts.size(); ++p) {
     const auto at = std::find_if(running_.begin(), running_.end(),
                                  [&](const Entry& e) { return e.generation == prompts[p]; });
@@ -431,17 +462,23 @@ void Scheduler::compute() {
   tokens_per_second_ = tokens_per_second_ == 0 ? rate : 0.7 * tokens_per_second_ + 0.3 * rate;
 }
 
-void Scheduler::choose(const Part& part) {
+/// Item i: those who have been choosing, then the parts of the step.
+void Scheduler::choose(size_t item) {
+  const auto until = Clock::now() + limits_.choice;
+  if (item < choosing_.size()) return choosing_[item]->go_on(vocabulary_, until);
+  const Part& part = parts_[item - choosing_.size()];
   if (part.rows == 0) return;
   part.generation->advance(
-      std::span(logits_.as<float>() + part.logits_at * vocabulary_, part.rows * vocabulary_), vocabulary_);
+      std::span(logits_.as<float>() + part.logits_at * vocabulary_, part.rows * vocabulary_), vocabulary_,
+      until);
 }
 
 void Scheduler::choose_tokens() {
-  if (part_count_ == 1) return choose(parts_[0]);
+  const size_t items = choosing_.size() + part_count_;
+  if (items == 1) return choose(0);
   std::atomic<size_t> next{0};
   pool_.run([&](size_t) {
-    for (size_t i = next.fetch_add(1); i < part_count_; i = next.fetch_add(1)) choose(parts_[i]);
+    for (size_t i = next.fetch_add(1); i < items; i = next.fetch_add(1)) choose(i);
   });
 }
 

@@ -1,20 +1,21 @@
 // Continuous batching: generations that run at the same time share each step of the model.
 //
 // A thread of the scheduler's own makes steps as long as there is something to compute, and sleeps otherwise. A step takes
-// the next token of every generation that is answering, and with what room is left pieces of prompts: prompts share that
-// room evenly, so that a short one is not held up behind a long one, and while somebody is being answered prompts get only
+// the next token of every generation that is answering, and with what room is left pieces of prompts: the shortest first, so
+// that a short one is not held up behind a long one, and a part for the one that came first; while somebody is being answered prompts get only
 // as much as keeps a step short. Steps are as large as the model takes, so that prompts that come together are read
 // together.
 //
 // Generations are let in in the order in which they came. When pages run out, the one that came last gives up its own and
 // is let in again later; what it says is the same. One whose reader lags behind is passed over until the reader has caught
-// up. Prompts that begin with the same tokens are computed once (infer/kv_cache.h).
+// up, and makes room for others that wait. One whose grammar is slow chooses its token over several steps. Prompts that begin with the same tokens are computed once (infer/kv_cache.h).
 //
 // Thread-safe. The transformer and the pages belong to the scheduler's thread from construction to destruction, and so does
 // the thread pool while a step is made.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -41,6 +42,8 @@ class Scheduler {
   struct Limits {
     size_t sequences = 16;  // that share a step
     size_t waiting = 256;   // more are refused
+    std::chrono::microseconds choice{
+        4000};  // of a step for one token; what is left of it waits for the next step
   };
 
   /// All are the caller's and outlive the scheduler. REQUIRES: pages for one sequence of the transformer's context, and one
@@ -87,10 +90,12 @@ class Scheduler {
   void drop_abandoned();
   void end(std::span<const Entry> entries);
   void admit();
+  bool set_slow_reader_aside();
+  void find_choosing();
   size_t pages_promised() const;
   void add_answers();
   void add_prompts();
-  void share_room(std::span<const size_t> prompts, size_t room, std::vector<size_t>& tokens) const;
+  static void share_room(std::span<const size_t> prompts, size_t room, std::vector<size_t>& tokens);
   size_t prompt_room() const;
   std::vector<Shared> prompts_to_read();
   bool make_room(size_t& index, size_t tokens);
@@ -99,7 +104,7 @@ class Scheduler {
   bool in_step(const Generation& generation) const;
   void add(Generation& generation, size_t pending, std::span<const int32_t> guesses);
   void compute();
-  void choose(const Part& part);
+  void choose(size_t item);
   void choose_tokens();
   void fail_all(const std::exception_ptr& error);
   void remove_finished();
@@ -125,10 +130,10 @@ class Scheduler {
   std::vector<Entry> running_;  // by arrival
   std::vector<Part> parts_;     // of the step, the first `part_count_`
   size_t part_count_ = 0;
+  std::vector<Generation*> choosing_;  // since an earlier step
   size_t step_tokens_ = 0;
   size_t step_rows_ = 0;  // of logits
   size_t most_rows_;
-  size_t next_share_ = 0;         // prompt that the next odd tokens go to
   double tokens_per_second_ = 0;  // of prompts lately
   tensor::Buffer logits_;         // [most_rows_, vocabulary_]
   std::vector<SequenceChunk> chunks_;

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -146,9 +147,10 @@ std::string refusal(std::string_view schema) {
 
 // Walks -----------------------------------------------------------------------------------------------
 
-/// Every token of the mask against `allows`.
-std::vector<int32_t> allowed_by_both(GrammarMatcher& matcher) {
+/// Every token of the mask against `allows`. The mask may be made in pieces, between which somebody asks.
+std::vector<int32_t> allowed_by_both(GrammarMatcher& matcher, bool in_pieces = false) {
   std::vector<float> logits(pieces().size(), 0.0f);
+  while (in_pieces && !matcher.prepare(std::chrono::steady_clock::time_point::min())) matcher.allows('a');
   matcher.mask(logits);
   std::vector<int32_t> out;
   for (size_t t = 0; t < logits.size(); ++t) {
@@ -168,7 +170,7 @@ std::optional<std::string> walk(const GrammarPtr& grammar, uint64_t seed, bool c
     if (matcher.must_end()) return text;
     int32_t token = -1;
     if (check_masks) {
-      const auto allowed = allowed_by_both(matcher);
+      const auto allowed = allowed_by_both(matcher, step % 2 == 1);
       EXPECT_FALSE(allowed.empty()) << text;
       if (allowed.empty()) return std::nullopt;
       token = allowed[random.below(allowed.size())];
@@ -668,7 +670,7 @@ TEST(GrammarMatcherTest, ForgettingWhatItKnewChangesNothing) {
   for (int i = 0; i < 10; ++i) matcher.accept('c');
   EXPECT_FALSE(matcher.allows('c'));
   EXPECT_TRUE(matcher.allows('"'));
-  allowed_by_both(matcher);
+  allowed_by_both(matcher, true);
   // The same with something on the stack.
   const auto nested =
       of(R"({"type": "array", "items": {"type": "array", "items": {"type": "string", "maxLength": 20000}}})");
@@ -683,6 +685,18 @@ TEST(GrammarMatcherTest, ForgettingWhatItKnewChangesNothing) {
     inner.accept(static_cast<uint8_t>(c));
   }
   EXPECT_TRUE(inner.must_end());
+}
+
+TEST(GrammarMatcherTest, WorkThatWasBegunIsFinishedOrForgotten) {
+  const auto grammar = of(R"({"type": "string"})");
+  GrammarMatcher matcher(grammar, vocabulary());
+  EXPECT_FALSE(matcher.prepare(std::chrono::steady_clock::time_point::min()));  // more than one piece
+  matcher.accept('"');  // from here on it is another mask
+  allowed_by_both(matcher);
+  matcher.accept('x');
+  EXPECT_TRUE(matcher.prepare(std::chrono::steady_clock::time_point::max()));
+  EXPECT_TRUE(matcher.prepare(std::chrono::steady_clock::time_point::min()));  // it is known
+  allowed_by_both(matcher);
 }
 
 TEST(GrammarMatcherTest, EndsAndOddTokens) {

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <latch>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
 #include <utility>
@@ -234,6 +235,53 @@ TEST(SchedulerTest, ASlowReaderHoldsUpNobody) {
   go.count_down();
   slow.join();
   EXPECT_EQ(text, expected.text);
+}
+
+/// Nor does it keep a place that somebody else could have.
+TEST(SchedulerTest, ASlowReaderGivesItsPlaceUp) {
+  const auto slow_request = request_of({5, 6, 7}, 200);
+  const auto expected = alone({slow_request}).front();
+  Loaded model({.sequences = 1});
+  std::latch reading(2), go(1);
+  std::vector<std::string> texts(2);
+  std::vector<std::jthread> slow;
+  for (std::string& text : texts)
+    slow.emplace_back([&] {
+      text = model.engine
+                 ->generate(slow_request,
+                            [&, begun = false](std::string_view) mutable {
+                              if (!std::exchange(begun, true)) reading.count_down();
+                              go.wait();
+                              return true;
+                            },
+                            {})
+                 .text;
+    });
+  reading.wait();  // both have begun, and neither goes on
+  for (int i = 0; i < 4; ++i)
+    EXPECT_EQ(model.engine->generate(request_of({8, 9, 10 + i}, 100), nullptr, {}).completion_tokens, 100u);
+  go.count_down();
+  slow.clear();
+  for (const std::string& text : texts) EXPECT_EQ(text, expected.text);
+}
+
+/// A choice that is made in as many pieces as can be gives what it gives at once.
+TEST(SchedulerTest, ChoicesInPiecesChangeNothing) {
+  const auto grammar = Grammar::json_schema(nlohmann::ordered_json::parse(
+      R"({"type": "object", "properties": {"a": {"type": "string", "maxLength": 12}, "b": {"type": "integer"},
+          "c": {"type": "array", "items": {"enum": ["red", "green", 7]}, "maxItems": 4}}, "required": ["a", "c"]})"));
+  auto requests = mixed_requests(12);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (i % 3 != 0) requests[i].grammar = grammar;
+    requests[i].ignore_end = false;
+    if (i % 2 == 1) requests[i].sampling.frequency_penalty = 0.5f;
+  }
+  const auto expected = alone(requests);
+  Loaded model({.sequences = 5, .choice = std::chrono::microseconds(0)});
+  expect_each_gets_its_own(*model.engine, requests, expected, 6, 2);
+  // With few pages some are set aside in the middle of a choice.
+  Loaded tight({.sequences = 5, .cache_bytes = page_bytes(9), .choice = std::chrono::microseconds(0)});
+  expect_each_gets_its_own(*tight.engine, requests, expected, 6, 2);
 }
 
 TEST(SchedulerTest, DeadlinesEndWhatIsLate) {

@@ -6,7 +6,9 @@
 // again (as in XGrammar; Dong et al., 2024).
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <limits>
+#include <optional>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -23,7 +25,10 @@ using grammar::Stacks;
 using Trie = GrammarVocabulary::Trie;
 using Bits = std::vector<uint64_t>;  // one a token
 
-constexpr size_t kMostMasks = 64;  // kept of each kind: 2 MiB of 262,144 tokens
+using Clock = std::chrono::steady_clock;
+
+constexpr size_t kNodesAtOnce = 64;  // of a walk, between two looks at the clock
+constexpr size_t kMostMasks = 64;    // kept of each kind: 2 MiB of 262,144 tokens
 
 void set_bit(Bits& bits, uint32_t i) { bits[i / 64] |= uint64_t{1} << (i % 64); }
 
@@ -42,10 +47,27 @@ struct GrammarMatcher::State {
     std::vector<uint32_t> open;  // nodes at which the rule may have ended, with tokens behind them
   };
 
-  void walk(const std::vector<Trie::Node>& nodes, size_t begin, size_t end, SetId from, Bits& bits,
-            std::vector<uint32_t>* open);
-  const Inner& inner_of(SetId set);
-  const Bits& bits_of(SetId set);
+  /// The tokens of nodes[at, end), a subtree or all, that may come where `from` stands in front of the first.
+  struct Walk {
+    const std::vector<Trie::Node>* nodes;
+    size_t at, end;
+  };
+  Walk begin_walk(const std::vector<Trie::Node>& nodes, size_t begin, size_t end, SetId from);
+  bool go_on(Walk& walk, Bits& bits, std::vector<uint32_t>* open, Clock::time_point until);
+
+  /// A mask under way: first the inner part, then what follows where the inner rule may end, then the rare tokens.
+  struct Task {
+    SetId set;
+    std::optional<Stacks::Split> split;
+    Inner inner;  // of the split, or where there is none of the whole set
+    bool inner_done = false;
+    size_t opened = 0;  // of inner.open
+    std::optional<Walk> walk;
+  };
+  bool begin_inner(Task& t);
+  bool finish_inner(Task& t, Clock::time_point until);
+  bool prepare(Clock::time_point until);
+  const Bits& bits_of_here();
   SetId run(std::string_view bytes);
   void make_room();
 
@@ -58,53 +80,91 @@ struct GrammarMatcher::State {
   std::unordered_map<SetId, Bits> masks;
   std::unordered_map<SetId, Inner> inners;
   std::vector<SetId> levels;  // the set in front of each byte of the path that is walked
+  std::optional<Task> task;
 };
 
-/// The tokens of nodes[begin, end), a subtree or all, that may come where `from` stands in front of the first.
-void GrammarMatcher::State::walk(const std::vector<Trie::Node>& nodes, size_t begin, size_t end, SetId from,
-                                 Bits& bits, std::vector<uint32_t>* open) {
-  if (begin >= end) return;
-  levels[nodes[begin].depth] = from;
-  for (size_t i = begin; i < end;) {
+GrammarMatcher::State::Walk GrammarMatcher::State::begin_walk(const std::vector<Trie::Node>& nodes,
+                                                              size_t begin, size_t end, SetId from) {
+  if (begin < end) levels[nodes[begin].depth] = from;
+  return {&nodes, begin, end};
+}
+
+/// False: it is `until`, and there is more. `levels` are the walk's own as long as it lasts.
+bool GrammarMatcher::State::go_on(Walk& walk, Bits& bits, std::vector<uint32_t>* open,
+                                  Clock::time_point until) {
+  const std::vector<Trie::Node>& nodes = *walk.nodes;
+  size_t i = walk.at;
+  for (size_t visited = 1; i < walk.end; ++visited) {
     const Trie::Node& node = nodes[i];
     const SetId to = stacks.step(levels[node.depth], node.byte);
     if (to == Stacks::kDead) {
       i = node.skip;
-      continue;
+    } else {
+      levels[node.depth + 1u] = to;
+      if (node.token != Trie::kNone)
+        for (uint32_t t = node.token; t != Trie::kNone; t = trie.same[t]) set_bit(bits, t);
+      if (open != nullptr && node.skip > i + 1 && stacks.may_leave(to))
+        open->push_back(static_cast<uint32_t>(i));
+      ++i;
     }
-    levels[node.depth + 1u] = to;
-    if (node.token != Trie::kNone)
-      for (uint32_t t = node.token; t != Trie::kNone; t = trie.same[t]) set_bit(bits, t);
-    if (open != nullptr && node.skip > i + 1 && stacks.may_leave(to))
-      open->push_back(static_cast<uint32_t>(i));
-    ++i;
+    if (visited % kNodesAtOnce == 0 && i < walk.end && Clock::now() >= until) {
+      walk.at = i;
+      return false;
+    }
   }
+  walk.at = i;
+  return true;
 }
 
-const GrammarMatcher::State::Inner& GrammarMatcher::State::inner_of(SetId set) {
-  if (const auto it = inners.find(set); it != inners.end()) return it->second;
+/// True: the inner part is known already.
+bool GrammarMatcher::State::begin_inner(Task& t) {
+  if (t.split) {
+    if (const auto it = inners.find(t.split->inner); it != inners.end()) {
+      t.inner = it->second;
+      return true;
+    }
+  }
+  t.inner.bits.resize((trie.tokens + 63) / 64);
+  t.walk = begin_walk(trie.plain, 0, trie.plain.size(), t.split ? t.split->inner : t.set);
+  return false;
+}
+
+bool GrammarMatcher::State::finish_inner(Task& t, Clock::time_point until) {
+  if (!t.walk && begin_inner(t)) return true;
+  if (!go_on(*t.walk, t.inner.bits, t.split ? &t.inner.open : nullptr, until)) return false;
+  t.walk.reset();
+  if (!t.split) return true;
   if (inners.size() >= kMostMasks) inners.clear();
-  Inner& out = inners[set];
-  out.bits.resize((trie.tokens + 63) / 64);
-  walk(trie.plain, 0, trie.plain.size(), set, out.bits, &out.open);
-  return out;
+  inners[t.split->inner] = t.inner;
+  return true;
 }
 
-const Bits& GrammarMatcher::State::bits_of(SetId set) {
-  if (const auto it = masks.find(set); it != masks.end()) return it->second;
-  if (masks.size() >= kMostMasks) masks.clear();
-  Bits bits;
-  if (const auto split = stacks.split(set)) {
-    const Inner& inner = inner_of(split->inner);
-    bits = inner.bits;
-    for (const uint32_t i : inner.open)
-      walk(trie.plain, i + 1, trie.plain[i].skip, split->outer, bits, nullptr);
-  } else {
-    bits.resize((trie.tokens + 63) / 64);
-    walk(trie.plain, 0, trie.plain.size(), set, bits, nullptr);
+bool GrammarMatcher::State::prepare(Clock::time_point until) {
+  if (masks.contains(at)) return true;
+  if (task && task->set != at) task.reset();
+  if (!task) {
+    make_room();
+    task = Task{at, stacks.split(at), {}, false, 0, {}};
   }
-  walk(trie.rare, 0, trie.rare.size(), set, bits, nullptr);
-  return masks[set] = std::move(bits);
+  Task& t = *task;
+  if (!t.inner_done && !(t.inner_done = finish_inner(t, until))) return false;
+  Bits& bits = t.inner.bits;
+  for (; t.opened < t.inner.open.size(); ++t.opened, t.walk.reset()) {
+    const uint32_t node = t.inner.open[t.opened];
+    if (!t.walk) t.walk = begin_walk(trie.plain, node + 1, trie.plain[node].skip, t.split->outer);
+    if (!go_on(*t.walk, bits, nullptr, until)) return false;
+  }
+  if (!t.walk) t.walk = begin_walk(trie.rare, 0, trie.rare.size(), at);
+  if (!go_on(*t.walk, bits, nullptr, until)) return false;
+  if (masks.size() >= kMostMasks) masks.clear();
+  masks[at] = std::move(bits);
+  task.reset();
+  return true;
+}
+
+const Bits& GrammarMatcher::State::bits_of_here() {
+  prepare(Clock::time_point::max());
+  return masks.at(at);
 }
 
 SetId GrammarMatcher::State::run(std::string_view bytes) {
@@ -116,8 +176,9 @@ SetId GrammarMatcher::State::run(std::string_view bytes) {
   return set;
 }
 
+/// Not while a mask is under way, which counts on the numbers of the sets.
 void GrammarMatcher::State::make_room() {
-  if (!stacks.crowded()) return;
+  if (task || !stacks.crowded()) return;
   at = stacks.keep_only(at);
   masks.clear();
   inners.clear();
@@ -131,7 +192,6 @@ GrammarMatcher::~GrammarMatcher() = default;
 void GrammarMatcher::mask(std::span<float> logits) {
   constexpr float kNever = -std::numeric_limits<float>::infinity();
   auto& s = *state_;
-  s.make_room();
   const size_t tokens = std::min(logits.size(), s.trie.tokens);
   bool any = false;
   std::vector<std::pair<size_t, float>> ends;
@@ -140,7 +200,7 @@ void GrammarMatcher::mask(std::span<float> logits) {
       ends.emplace_back(static_cast<size_t>(end), logits[static_cast<size_t>(end)]);
   size_t i = 0;
   if (!must_end()) {
-    const Bits& bits = s.bits_of(s.at);
+    const Bits& bits = s.bits_of_here();
     for (; i < tokens; i += 64) {
       const uint64_t word = bits[i / 64];
       const size_t size = std::min<size_t>(64, tokens - i);
@@ -178,6 +238,10 @@ void GrammarMatcher::accept(int32_t token) {
   FATHOM_CHECK(token >= 0 && static_cast<size_t>(token) < s.trie.tokens && !s.ended);
   s.at = s.run(s.trie.bytes(static_cast<uint32_t>(token)));
   FATHOM_CHECK(s.at != Stacks::kDead, "a token that the grammar does not allow");
+}
+
+bool GrammarMatcher::prepare(std::chrono::steady_clock::time_point until) {
+  return must_end() || state_->prepare(until);
 }
 
 bool GrammarMatcher::may_end() const { return state_->ended || state_->stacks.may_end(state_->at); }
