@@ -35,10 +35,22 @@ struct Options {
 
 std::filesystem::path own_tables() { return models_folder().parent_path() / "validation"; }
 
+/// The runs of vTrain, where the data for tests lies beside the checkout; too many to be carried along.
+std::vector<std::filesystem::path> vtrain_tables() {
+  const auto folder = models_folder().parent_path().parent_path() / ".." / "shared" / "data" / "validation";
+  std::vector<std::filesystem::path> out;
+  if (!std::filesystem::is_directory(folder)) return out;
+  for (auto& file : cluster::validation_files(folder))
+    if (file.filename().string().starts_with("vtrain_")) out.push_back(std::move(file));
+  return out;
+}
+
 std::vector<std::filesystem::path> files_of(const Options& options) {
   std::vector<std::filesystem::path> places = options.files;
   places.insert(places.end(), options.folders.begin(), options.folders.end());
   if (options.files.empty()) places.insert(places.begin(), own_tables());
+  if (options.files.empty() && options.folders.empty())
+    for (auto& table : vtrain_tables()) places.push_back(std::move(table));
   std::vector<std::filesystem::path> out;
   for (const auto& place : places)
     for (auto& file : cluster::validation_files(place)) out.push_back(std::move(file));

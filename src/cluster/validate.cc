@@ -84,11 +84,12 @@ struct Replay {
   bool possible() const { return cost.fault == PlanFault::kNone || cost.fault == PlanFault::kMemory; }
 };
 
-/// With the recomputation that the row says, else the least that fits.
-Replay replay_recompute(const StepModel& model, ParallelPlan plan, bool any) {
+/// With the recomputation that the row says, else the least that fits, at most that of `most`.
+Replay replay_recompute(const StepModel& model, ParallelPlan plan, bool any, Recompute most) {
   if (!any) return {plan, model.evaluate(plan)};
   Replay last;
   for (const Recompute recompute : {Recompute::kNone, Recompute::kSelective, Recompute::kFull}) {
+    if (recompute > most) break;
     plan.recompute = recompute;
     last = {plan, model.evaluate(plan)};
     // Programs recompute and offload in finer steps than three: what misses by little did fit, with a few more of them.
@@ -132,7 +133,7 @@ Replay replay(const StepModel& model, const MeasuredRun& run) {
   for (ParallelPlan plan : layouts(run))
     for (const uint32_t micro : {1U, 2U, 4U, 8U, 16U}) {
       if (run.any_micro_batch) plan.micro_batch = micro;
-      const Replay candidate = replay_recompute(model, plan, run.any_recompute);
+      const Replay candidate = replay_recompute(model, plan, run.any_recompute, run.most_recompute);
       if (first || better(candidate, best)) best = candidate;
       first = false;
       if (!run.any_micro_batch) break;

@@ -302,6 +302,8 @@ void read_program(const MeasuredTable::Row& row, TableKind kind, MeasuredRun& ru
   // all-to-all behind computation, from 26.06; tokens that cross to each host once from 25.11.
   const std::string_view release = row.text(Field::kRelease);
   const bool late = bridge && !run.model.dense() && release >= "26.06";
+  // Its recipes repeat modules, never whole layers.
+  if (bridge) run.most_recompute = Recompute::kSelective;
   job.captured_graphs = row.flag(Field::kGraphs)
                             .value_or((bridge && run.model.dense() && is_blackwell(run.accelerator)) || late);
   run.plan.overlap_expert = row.flag(Field::kOverlapExpert).value_or(late);

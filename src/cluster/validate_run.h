@@ -70,6 +70,7 @@ struct MeasuredRun {
   TrainingJob job;
   ParallelPlan plan;
   bool any_recompute = false, any_micro_batch = false, any_layout = false;  // to be found by rule
+  Recompute most_recompute = Recompute::kFull;                              // of any_recompute
   bool serves = false;
   ServingSpec serving;
   ServingLayout layout;
