@@ -309,7 +309,8 @@ void to_json(json& out, const Network& network) {
                      {"switches", tier.switches},
                      {"bytes_per_s", tier.bytes_per_s},
                      {"latency_s", tier.latency_s}});
-  out = {{"topology", to_string(network.spec().topology)},
+  out = {{"topology", key_of(network.spec().topology)},
+         {"topology_name", to_string(network.spec().topology)},
          {"chips", network.chips()},
          {"domain", network.domain()},
          {"tiers", std::move(tiers)},

@@ -30,6 +30,10 @@ uint64_t quotient(uint64_t a, uint64_t b) {
 
 }  // namespace
 
+namespace {
+constexpr std::initializer_list<std::string_view> kTopologyKeys = {"rail", "fat-tree", "dragonfly", "torus"};
+}
+
 std::string_view to_string(Topology topology) {
   switch (topology) {
     case Topology::kRailFatTree: return "rail-optimised fat tree";
@@ -40,13 +44,14 @@ std::string_view to_string(Topology topology) {
   return "?";
 }
 
+std::string_view key_of(Topology topology) { return kTopologyKeys.begin()[static_cast<size_t>(topology)]; }
+
 NetworkSpec NetworkSpec::read(const TomlTable& table) {
   table.allow({"topology", "switch", "tier_switches", "cable", "copper", "nic", "tiers", "oversubscription",
                "nics_per_chip", "planes", "pod_chips", "in_network_reduction", "torus",
                "gbit_per_s_per_chip"});
   NetworkSpec out;
-  out.topology =
-      static_cast<Topology>(table.choice_or("topology", 0, {"rail", "fat-tree", "dragonfly", "torus"}));
+  out.topology = static_cast<Topology>(table.choice_or("topology", 0, kTopologyKeys));
   out.network_switch = table.text_or("switch", out.network_switch);
   out.tier_switches = table.texts("tier_switches");
   if (out.tier_switches.size() > 3) table.error("tier_switches", "names at most three switches");

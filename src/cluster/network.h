@@ -26,6 +26,7 @@ namespace fathom::cluster {
 
 enum class Topology : uint8_t { kRailFatTree, kFatTree, kDragonfly, kTorus3d };
 std::string_view to_string(Topology topology);
+std::string_view key_of(Topology topology);  // as a scenario has it
 
 /// Section [network] of a scenario.
 struct NetworkSpec {

@@ -69,7 +69,7 @@ json Planner::choices() const {
   for (const auto& file : toml_files(models_)) models.push_back(file.stem().string());
   for (const auto topology :
        {Topology::kRailFatTree, Topology::kFatTree, Topology::kDragonfly, Topology::kTorus3d})
-    topologies.push_back(to_string(topology));
+    topologies.push_back({{"id", key_of(topology)}, {"name", to_string(topology)}});
   return {{"scenarios", std::move(scenarios)},
           {"accelerators", std::move(accelerators)},
           {"models", std::move(models)},

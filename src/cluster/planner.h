@@ -25,7 +25,7 @@ class Planner {
   Planner(const std::filesystem::path& data, const std::vector<std::filesystem::path>& catalogues,
           ThreadPool& pool);
 
-  /// {"scenarios": [{name, title, about}], "accelerators": [{id, name, host, year}], "models": [...], "topologies": [...]}.
+  /// {"scenarios": [{name, title, about}], "accelerators": [{id, name, host, year}], "models": [...], "topologies": [{id, name}]}.
   nlohmann::json choices() const;
 
   /// The quick report of the scenario with these changes ("machine.chips", "50000"), as to_json(Report) gives it, and

@@ -51,6 +51,10 @@ function chipsOf(slider) {
   return Math.max(host, Math.round(rough / host) * host);
 }
 
+/// Of the highest tier that has one above it: leaves of a network of two, spines of one of three.
+const oversubscription = (times) => (base.scenario.machine.network.tiers.length > 3 ? [1, times] : [times]);
+const oversubscribed = (network) => network.oversubscription.at(-1) ?? 1;
+
 function dateOf(slider) {
   const start = Date.parse(base.scenario.schedule.start);
   return new Date(start + (90 + (slider / 1000) * 1200) * DAY_MS).toISOString().slice(0, 10);
@@ -70,7 +74,7 @@ function changes() {
   }
   if (touched.has('chips')) out['machine.chips'] = chipsOf(elements.chips.value);
   if (touched.has('topology')) out['network.topology'] = elements.topology.value;
-  if (touched.has('oversubscription')) out['network.oversubscription'] = [1, Number(elements.oversubscription.value)];
+  if (touched.has('oversubscription')) out['network.oversubscription'] = oversubscription(Number(elements.oversubscription.value));
   if (touched.has('model')) out['model.preset'] = elements.model.value;
   if (touched.has('tokens')) out['job.tokens'] = Number(fromSlider(elements.tokens.value, TOKENS).toPrecision(3));
   if (touched.has('batch')) out['job.global_batch'] = 2 ** Number(elements.batch.value);
@@ -85,7 +89,7 @@ function showValues() {
     byId(`${id}-value`).textContent = touched.has(id) ? moved() : still();
   };
   value('chips', () => count(chipsOf(elements.chips.value)), () => count(machine.chips));
-  value('oversubscription', () => `${elements.oversubscription.value} : 1`, () => `${machine.network.oversubscription[1] ?? 1} : 1`);
+  value('oversubscription', () => `${elements.oversubscription.value} : 1`, () => `${oversubscribed(machine.network)} : 1`);
   value('tokens', () => tokens(fromSlider(elements.tokens.value, TOKENS)), () => (job.tokens ? tokens(job.tokens) : 'not said'));
   value('batch', () => count(2 ** elements.batch.value), () => count(job.global_batch));
   if (schedule) value('target', () => dateOf(elements.target.value), () => schedule.target);
@@ -98,7 +102,7 @@ function showScenario() {
   elements.accelerator.value = machine.accelerator;
   elements.chips.value = toSlider(machine.chips, CHIPS);
   elements.topology.value = machine.network.topology;
-  elements.oversubscription.value = machine.network.oversubscription[1] ?? 1;
+  elements.oversubscription.value = oversubscribed(machine.network);
   elements.tokens.value = toSlider(job.tokens || TOKENS.low, TOKENS);
   elements.batch.value = Math.round(Math.log2(job.global_batch));
   elements.model.value = '';
@@ -205,7 +209,7 @@ async function start() {
   }
   options(elements.scenario, choices.scenarios.map((one) => [one.name, one.title]));
   options(elements.accelerator, choices.accelerators.map((one) => [one.id, one.name]));
-  options(elements.topology, choices.topologies.map((one) => [one, one.replaceAll('-', ' ')]));
+  options(elements.topology, choices.topologies.map((one) => [one.id, one.name]));
   options(elements.model, [['', 'as in the scenario'], ...choices.models.map((one) => [one, one])]);
   const wanted = decodeURIComponent(location.hash.slice(1));
   const first = [wanted, 'autumn-2025'].find((name) => choices.scenarios.some((one) => one.name === name));
