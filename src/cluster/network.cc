@@ -28,11 +28,9 @@ uint64_t quotient(uint64_t a, uint64_t b) {
   return a / b;
 }
 
-}  // namespace
+constexpr std::array<std::string_view, 4> kTopologyKeys{"rail", "fat-tree", "dragonfly", "torus"};
 
-namespace {
-constexpr std::initializer_list<std::string_view> kTopologyKeys = {"rail", "fat-tree", "dragonfly", "torus"};
-}
+}  // namespace
 
 std::string_view to_string(Topology topology) {
   switch (topology) {
@@ -44,14 +42,15 @@ std::string_view to_string(Topology topology) {
   return "?";
 }
 
-std::string_view key_of(Topology topology) { return kTopologyKeys.begin()[static_cast<size_t>(topology)]; }
+std::string_view key_of(Topology topology) { return kTopologyKeys[static_cast<size_t>(topology)]; }
 
 NetworkSpec NetworkSpec::read(const TomlTable& table) {
   table.allow({"topology", "switch", "tier_switches", "cable", "copper", "nic", "tiers", "oversubscription",
                "nics_per_chip", "planes", "pod_chips", "in_network_reduction", "torus",
                "gbit_per_s_per_chip"});
   NetworkSpec out;
-  out.topology = static_cast<Topology>(table.choice_or("topology", 0, kTopologyKeys));
+  out.topology = static_cast<Topology>(table.choice_or(
+      "topology", 0, {kTopologyKeys[0], kTopologyKeys[1], kTopologyKeys[2], kTopologyKeys[3]}));
   out.network_switch = table.text_or("switch", out.network_switch);
   out.tier_switches = table.texts("tier_switches");
   if (out.tier_switches.size() > 3) table.error("tier_switches", "names at most three switches");
