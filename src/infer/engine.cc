@@ -1,6 +1,7 @@
 #include "infer/engine.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <array>
@@ -259,7 +260,11 @@ std::string Engine::token_text(int32_t token) const { return detokenize({token})
 
 std::unique_ptr<Engine> Engine::load(const std::filesystem::path& gguf, const EngineOptions& options,
                                      ThreadPool& pool) {
-  return std::make_unique<LocalEngine>(gguf, options, pool);
+  auto engine = std::make_unique<LocalEngine>(gguf, options, pool);
+#ifdef __GLIBC__
+  malloc_trim(0);  // what reading the file's tables took
+#endif
+  return engine;
 }
 
 }  // namespace fathom::infer

@@ -103,6 +103,7 @@ BytePairEncoder::BytePairEncoder(const Vocabulary& vocabulary, std::span<const s
     const std::string left(merge.substr(0, space)), right(merge.substr(space + 1));
     add_merge(intern(left), intern(right), rank++, intern(left + right));
   }
+  symbols_ = {};
 }
 
 int32_t BytePairEncoder::intern(const std::string& text) {

@@ -63,7 +63,7 @@ class BytePairEncoder {
   bool whole_words_;
   size_t bad_merges_ = 0;
   // Symbols are token ids and, from vocabulary_size_ on, texts that only merges know.
-  std::unordered_map<std::string, int32_t> symbols_;  // in GPT-2's alphabet
+  std::unordered_map<std::string, int32_t> symbols_;  // in GPT-2's alphabet; empty once made
   std::vector<std::string> extra_;
   int32_t byte_symbol_[256];
   std::unordered_map<std::string, int32_t> words_;  // bytes to id, where whole_words_

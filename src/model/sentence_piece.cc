@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <unordered_map>
 #include <utility>
 
 #include "base/error.h"
@@ -131,15 +132,14 @@ struct SentencePieceEncoder::Session {
 };
 
 SentencePieceEncoder::SentencePieceEncoder(const Vocabulary& vocabulary, std::optional<int32_t> unknown)
-    : vocabulary_(vocabulary), unknown_(unknown) {
+    : vocabulary_(vocabulary), unknown_(unknown), pieces_(vocabulary.texts) {
   std::fill(std::begin(byte_ids_), std::end(byte_ids_), -1);
-  pieces_.reserve(vocabulary.size());
   for (size_t id = 0; id < vocabulary.size(); ++id) {
     const std::string& text = vocabulary.texts[id];
     if (vocabulary.types[id] == TokenType::kByte) {
       if (const auto byte = byte_of_token(text)) byte_ids_[*byte] = static_cast<int32_t>(id);
     } else if (can_be_merged_to(vocabulary.types[id])) {
-      pieces_.insert_or_assign(text, static_cast<int32_t>(id));
+      pieces_.add(id, true);
       longest_ = std::max(longest_, text.size());
     }
   }
@@ -147,9 +147,7 @@ SentencePieceEncoder::SentencePieceEncoder(const Vocabulary& vocabulary, std::op
 
 std::optional<int32_t> SentencePieceEncoder::find(std::string_view piece) const {
   if (piece.size() > longest_) return std::nullopt;
-  const auto found = pieces_.find(piece);
-  if (found == pieces_.end()) return std::nullopt;
-  return found->second;
+  return pieces_.find(piece);
 }
 
 bool SentencePieceEncoder::emit_bytes(std::string_view character, std::vector<int32_t>& ids) const {

@@ -9,9 +9,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
+#include "model/text_index.h"
 #include "model/vocabulary.h"
 
 namespace fathom::model {
@@ -40,7 +40,7 @@ class SentencePieceEncoder {
 
   const Vocabulary& vocabulary_;
   std::optional<int32_t> unknown_;
-  std::unordered_map<std::string_view, int32_t> pieces_;
+  TextIndex pieces_;
   size_t longest_ = 0;  // bytes of the longest piece
   int32_t byte_ids_[256];
 };

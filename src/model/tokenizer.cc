@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <unordered_map>
 #include <utility>
 
 #include "base/error.h"
@@ -14,6 +13,7 @@
 #include "model/pretokenizer.h"
 #include "model/sentence_piece.h"
 #include "model/special_tokens.h"
+#include "model/text_index.h"
 #include "model/unigram.h"
 #include "model/vocabulary.h"
 #include "model/word_piece.h"
@@ -164,7 +164,7 @@ void scan(const SpecialTokens& specials, std::string_view text, Permitted permit
 struct Tokenizer::Impl {
   Vocabulary vocabulary;
   std::vector<std::string> pieces;
-  std::unordered_map<std::string_view, int32_t> ids;
+  std::optional<TextIndex> ids;
   std::optional<SpecialTokens> specials;
 
   Family family = Family::kBytePair;
@@ -229,8 +229,8 @@ Family family_of(const GgufFile& file) {
 void Tokenizer::Impl::read(const GgufFile& file) {
   family = family_of(file);
   vocabulary = read_vocabulary(file);
-  for (size_t id = 0; id < vocabulary.size(); ++id)
-    ids.emplace(vocabulary.texts[id], static_cast<int32_t>(id));
+  ids.emplace(vocabulary.texts);
+  for (size_t id = 0; id < vocabulary.size(); ++id) ids->add(id, false);
   read_special_ids(file);
   switch (family) {
     case Family::kBytePair: read_byte_pair(file); break;
@@ -351,11 +351,11 @@ std::string Tokenizer::Impl::piece_of(size_t id) const {
 }
 
 std::optional<int32_t> Tokenizer::Impl::find_special(std::string_view text) const {
-  const auto found = ids.find(text);
-  if (found == ids.end()) return std::nullopt;
-  const TokenType type = vocabulary.types[static_cast<size_t>(found->second)];
+  const auto found = ids->find(text);
+  if (!found) return std::nullopt;
+  const TokenType type = vocabulary.types[static_cast<size_t>(*found)];
   if (type != TokenType::kControl && type != TokenType::kUserDefined) return std::nullopt;
-  return found->second;
+  return found;
 }
 
 bool Tokenizer::Impl::is_control(int32_t id) const {
@@ -378,7 +378,7 @@ std::string Tokenizer::Impl::spelled(std::string_view text) const {
 /// plain spaces beside a piece of the same text with U+2581, as in Grok-1's vocabulary.
 std::string Tokenizer::Impl::searchable(const std::string& token) const {
   std::string text = spelled(token);
-  return text != token && ids.contains(text) ? std::string() : text;
+  return text != token && ids->find(text) ? std::string() : text;
 }
 
 /// `permitted(token, begin)`: may the token that stands at `begin` be taken for itself?
@@ -541,11 +541,7 @@ std::string_view Tokenizer::text(int32_t id) const {
   return impl_->vocabulary.texts[static_cast<size_t>(id)];
 }
 
-std::optional<int32_t> Tokenizer::find(std::string_view text) const {
-  const auto found = impl_->ids.find(text);
-  if (found == impl_->ids.end()) return std::nullopt;
-  return found->second;
-}
+std::optional<int32_t> Tokenizer::find(std::string_view text) const { return impl_->ids->find(text); }
 
 bool Tokenizer::is_control(int32_t id) const { return impl_->is_control(id); }
 
