@@ -130,17 +130,18 @@ double best_rate(ThreadPool& pool, double seconds, Work work) {
   return 1.0 / best;
 }
 
-// Short passes, the best of which fall between what other programs do.
-constexpr size_t kRounds = 5000;
-constexpr size_t kPieceWords = size_t{1} << 17;  // 1 MiB, which a thread reads in a pass
-constexpr size_t kPieces = 256;                  // together more than any cache holds
-constexpr size_t kTailBytes = 64 << 10;          // what reading ahead touches
+constexpr size_t kRounds = 5000;  // short passes, the best of which fall between what other programs do
+// What a pass reads, many times what a cache holds: a shorter one would find a moment in which memory gives more than it
+// keeps up, or what the pass before it left behind.
+constexpr size_t kReadBytes = size_t{256} << 20;
+constexpr size_t kPieceWords = size_t{1} << 16;
+constexpr size_t kTailBytes = 64 << 10;  // what reading ahead touches
 
 }  // namespace
 
 MachineLimits::MachineLimits(ThreadPool& pool)
     : pool_(pool),
-      pieces_(std::max<size_t>(1, kPieces / pool.size())),
+      pieces_(std::max<size_t>(1, kReadBytes / sizeof(uint64_t) / kPieceWords / pool.size())),
       memory_(pieces_ * pool.size() * kPieceWords * sizeof(uint64_t) + kTailBytes, true) {
   auto* words = memory_.as<uint64_t>();
   pool_.parallel_for(memory_.bytes() / sizeof(uint64_t), 4096,
@@ -150,13 +151,11 @@ MachineLimits::MachineLimits(ThreadPool& pool)
 double MachineLimits::read_bandwidth(double seconds) {
   const auto* words = memory_.as<const uint64_t>();
   std::atomic<uint64_t> total{0};
-  std::atomic<size_t> runs{0};
+  const size_t share = pieces_ * kPieceWords;
   const double rate = best_rate(pool_, seconds, [&](size_t thread) {
-    const size_t pass = runs.fetch_add(1, std::memory_order_relaxed) / pool_.size();
-    const uint64_t* piece = words + (thread * pieces_ + pass % pieces_) * kPieceWords;
-    total += HWY_DYNAMIC_DISPATCH(ReadWords)(piece, kPieceWords);
+    total += HWY_DYNAMIC_DISPATCH(ReadWords)(words + thread * share, share);
   });
-  return rate * static_cast<double>(kPieceWords * pool_.size() * sizeof(uint64_t));
+  return rate * static_cast<double>(share * pool_.size() * sizeof(uint64_t));
 }
 
 double MachineLimits::integer_peak(double seconds) {
