@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <utility>
 
 #include "base/error.h"
 #include "tensor/ops.h"
@@ -16,6 +17,12 @@ namespace {
 /// Tasks for each thread, so that threads finish together although experts have different numbers of tokens.
 constexpr size_t kTasksPerThread = 8;
 
+/// Groups of gate and up that are multiplied before they meet.
+constexpr size_t kUpGroups = 16;
+
+/// What up gives for them, of one expert: of a token once at most.
+constexpr size_t up_floats(size_t max_tokens) { return max_tokens * kUpGroups * kGroupRows; }
+
 size_t round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 }  // namespace
@@ -25,7 +32,10 @@ GateFunction gate_function(model::Activation activation) {
 }
 
 Mixture::Mixture(const model::ModelConfig& config, size_t max_tokens, ThreadPool& pool)
-    : config_(config), pool_(pool), gate_function_(gate_function(config.activation)) {
+    : config_(config),
+      max_tokens_(max_tokens),
+      pool_(pool),
+      gate_function_(gate_function(config.activation)) {
   if (config.dense()) return;
   const model::ExpertsConfig& e = config.experts;
   const size_t rows = max_tokens * e.used;
@@ -39,15 +49,18 @@ Mixture::Mixture(const model::ModelConfig& config, size_t max_tokens, ThreadPool
   for (size_t t = 0; t < pool.size(); ++t) own_.push_back(std::make_unique<Activations>(e.used, widest));
   in_ = std::make_unique<Activations>(rows, config.d_model);
   mid_ = std::make_unique<Activations>(rows, e.ffn);
-  float** const parts[] = {&logits_, &gate_, &up_, &out_};
-  const size_t sizes[] = {max_tokens * e.count, rows * e.ffn, rows * e.ffn, rows * config.d_model};
+  // Of many tokens, what down gives has the place of what it was given; of one, whose threads do not wait for each other
+  // there, the place of up.
+  const size_t up = std::max(pool.size() * up_floats(max_tokens), e.used * config.d_model);
+  const std::pair<float**, size_t> parts[] = {
+      {&logits_, max_tokens * e.count}, {&gate_, rows * widest}, {&up_, up}};
   size_t total = 0;
-  for (const size_t size : sizes) total += round_up(size, kGroupRows);
+  for (const auto& [part, size] : parts) total += round_up(size, kGroupRows);
   memory_ = tensor::Buffer(total * sizeof(float));
   float* next = memory_.as<float>();
-  for (size_t i = 0; i < std::size(sizes); ++i) {
-    *parts[i] = next;
-    next += round_up(sizes[i], kGroupRows);
+  for (const auto& [part, size] : parts) {
+    *part = next;
+    next += round_up(size, kGroupRows);
   }
 }
 
@@ -115,17 +128,21 @@ void Mixture::drain(Body body) {
   });
 }
 
-void Mixture::expand(const GatedWeights& w, const Activations& in, Activations::Range from,
+void Mixture::expand(size_t thread, const GatedWeights& w, const Activations& in, Activations::Range from,
                      const Task& task) {
   const size_t ffn = config_.experts.ffn;
-  const size_t first = first_[task.expert] * ffn;
-  in.multiply(from, w.gate.matrix, task.group_begin, task.group_end, {gate_ + first, ffn, false});
-  in.multiply(from, w.up.matrix, task.group_begin, task.group_end, {up_ + first, ffn, false});
-  const size_t begin = task.group_begin * kGroupRows;
-  const size_t n = std::min(task.group_end * kGroupRows, ffn) - begin;
-  for (size_t r = 0; r < from.count; ++r) {
-    float* gate = gate_ + first + r * ffn + begin;
-    gate_function_(gate, up_ + first + r * ffn + begin, gate, n);
+  float* out = gate_ + first_[task.expert] * ffn;
+  float* up = up_ + thread * up_floats(max_tokens_);
+  for (size_t g = task.group_begin; g < task.group_end; g += kUpGroups) {
+    const size_t end = std::min(g + kUpGroups, task.group_end);
+    const size_t begin = g * kGroupRows;
+    const size_t n = std::min(end * kGroupRows, ffn) - begin;
+    in.multiply(from, w.gate.matrix, g, end, {out, ffn, false});
+    in.multiply(from, w.up.matrix.from_group(g), 0, end - g, {up, n, false});
+    for (size_t r = 0; r < from.count; ++r) {
+      float* gate = out + r * ffn + begin;
+      gate_function_(gate, up + r * n, gate, n);
+    }
   }
 }
 
@@ -170,7 +187,7 @@ void Mixture::compute_one(const LayerWeights& w, const float* h) {
                own_[thread]->set_row({0, 1}, 0, h);
              },
              [&](size_t thread, const Task& task) {
-               expand(w.experts[task.expert], *own_[thread], {0, 1}, task);
+               expand(thread, w.experts[task.expert], *own_[thread], {0, 1}, task);
              }});
   split(w.experts[0].down.matrix.groups());
   const Forms down = forms_of(w, true);
@@ -197,8 +214,8 @@ void Mixture::compute_many(const LayerWeights& w, size_t tokens, const float* h)
   const auto nothing = [](size_t) {};
   fill(*in_, config_.d_model, forms_of(w, false), [&](size_t r) { return h + token_[r] * config_.d_model; });
   split(w.experts[0].gate.matrix.groups());
-  drain(Work{nothing, [&](size_t, const Task& task) {
-               expand(w.experts[task.expert], *in_, range(task.expert), task);
+  drain(Work{nothing, [&](size_t thread, const Task& task) {
+               expand(thread, w.experts[task.expert], *in_, range(task.expert), task);
              }});
   fill(*mid_, ffn, forms_of(w, true), [&](size_t r) { return gate_ + r * ffn; });
   split(w.experts[0].down.matrix.groups());
@@ -216,6 +233,7 @@ void Mixture::compute(const LayerWeights& w, size_t tokens, const float* h) {
       for (size_t t = begin; t < end; ++t) route(t);
     });
   group(tokens);
+  out_ = tokens == 1 ? up_ : gate_;
   if (tokens == 1)
     compute_one(w, h);
   else

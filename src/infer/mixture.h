@@ -52,11 +52,13 @@ class Mixture {
   void drain(Body body);
   void compute_one(const LayerWeights& w, const float* h);
   void compute_many(const LayerWeights& w, size_t tokens, const float* h);
-  void expand(const GatedWeights& w, const Activations& in, Activations::Range from, const Task& task);
+  void expand(size_t thread, const GatedWeights& w, const Activations& in, Activations::Range from,
+              const Task& task);
   void contract(const GatedWeights& w, const Activations& in, Activations::Range from, const Task& task);
   Activations::Range range(uint32_t expert) const { return {first_[expert], count_[expert]}; }
 
   const model::ModelConfig& config_;
+  size_t max_tokens_;
   ThreadPool& pool_;
   GateFunction gate_function_;
   std::vector<uint32_t> chosen_;       // [tokens, used], experts by falling weight
@@ -70,9 +72,9 @@ class Mixture {
   std::unique_ptr<Activations> in_, mid_;          // of many tokens, a range for each expert
   tensor::Buffer memory_;
   float* logits_ = nullptr;  // [max_tokens, experts]
-  float* gate_ = nullptr;    // [rows, ffn]
-  float* up_ = nullptr;      // [rows, ffn]
-  float* out_ = nullptr;     // [rows, d_model]
+  float* gate_ = nullptr;    // [rows, ffn], or wider
+  float* up_ = nullptr;      // of each thread, for some groups of one expert at a time
+  float* out_ = nullptr;     // [rows, d_model], in gate_ or up_
 };
 
 }  // namespace fathom::infer

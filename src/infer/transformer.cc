@@ -19,6 +19,14 @@ namespace {
 /// Rows of the embedding, with their angles, that are worth another wait of the threads for each other.
 constexpr size_t kRowsWorthAWait = 16;
 
+/// Weights of a piece of work: few enough for threads to finish together, enough for what a piece costs not to count.
+constexpr size_t kPieceBytes = size_t{256} << 10;
+constexpr size_t kLeastPieceBytes = size_t{16} << 10;
+/// Of many tokens, a piece has about as many groups as a panel of the kernel (tensor/panels-inl.h), and at least so many
+/// that the activations are not read too often.
+constexpr size_t kMostGroups = 16;
+constexpr size_t kLeastGroups = 4;
+
 constexpr auto same_row = [](size_t t) { return t; };
 
 float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
@@ -27,23 +35,27 @@ float dot(const float* a, const float* b, size_t n) { return std::inner_product(
 
 size_t round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-/// Adds a bias to the rows of groups [begin, end).
+/// Adds a bias to the rows of groups [begin, end), the first of which is y[0].
 void add_bias(const Linear& linear, float* y, size_t stride, size_t tokens, size_t begin, size_t end) {
   if (linear.bias == nullptr) return;
   const size_t first = begin * kGroupRows;
   const size_t last = std::min(end * kGroupRows, linear.matrix.rows);
-  for (size_t t = 0; t < tokens; ++t) tensor::add(y + t * stride + first, linear.bias + first, last - first);
+  for (size_t t = 0; t < tokens; ++t) tensor::add(y + t * stride, linear.bias + first, last - first);
 }
 
 }  // namespace
 
 struct Transformer::Team {
-  explicit Team(size_t widest)
-      : activations(1, widest), memory(widest * sizeof(float)), row(memory.as<float>()) {}
+  Team(size_t widest, size_t piece)
+      : activations(1, widest),
+        memory((widest + piece) * sizeof(float)),
+        row(memory.as<float>()),
+        up(row + widest) {}
 
   Activations activations;  // of a single token, which each thread prepares for itself: cheaper than waiting
   tensor::Buffer memory;
   float* row;  // one row of the widest matrix
+  float* up;   // what a piece of work gives before it is multiplied with act(gate)
 };
 
 Transformer::Transformer(const model::ModelConfig& config, const Weights& weights, size_t context,
@@ -51,6 +63,7 @@ Transformer::Transformer(const model::ModelConfig& config, const Weights& weight
     : config_(config),
       weights_(weights),
       pool_(pool),
+      shares_(pool.size()),
       shared_(kChunk, std::max({config.d_model, config.q_dim(), config.ffn})),
       attention_({config.heads, config.kv_heads, config.head_dim}, context, kChunk, pool),
       rope_(config, weights.rope_factors(), context),
@@ -58,36 +71,52 @@ Transformer::Transformer(const model::ModelConfig& config, const Weights& weight
       gate_function_(gate_function(config.activation)) {
   const auto& c = config_;
   const size_t widest = round_up(std::max({c.d_model, c.q_dim(), c.ffn}), kGroupRows);
-  for (size_t t = 0; t < pool_.size(); ++t) team_.push_back(std::make_unique<Team>(widest));
+  const size_t piece = c.has_dense_ffn() ? std::max(kChunk * kMostGroups * kGroupRows, widest) : 0;
+  for (size_t t = 0; t < pool_.size(); ++t) team_.push_back(std::make_unique<Team>(widest, piece));
   tokens_.reserve(kChunk);
   wanted_.reserve(kChunk);
 
+  // What attention uses is done with when the feed-forward begins, and the other way round: they have the same memory.
   const size_t branch = c.post_norms || !c.dense() ? c.d_model : 0;
-  float** const parts[] = {&x_, &branch_, &normed_, &q_, &k_, &v_, &mixed_, &gate_, &up_, &angles_};
-  const size_t widths[] = {c.d_model,     branch,     c.dense() ? 0 : c.d_model,
-                           c.q_dim(),     c.kv_dim(), c.kv_dim(),
-                           c.q_dim(),     c.ffn,      c.ffn,
-                           rope_.floats()};
+  const size_t attention = c.q_dim() * 2 + c.kv_dim() * 2;
+  const std::pair<float**, size_t> parts[] = {{&x_, c.d_model},
+                                              {&branch_, branch},
+                                              {&normed_, c.dense() ? 0 : c.d_model},
+                                              {&angles_, rope_.floats()},
+                                              {&gate_, std::max(attention, c.ffn)}};
   size_t total = 0;
-  for (const size_t width : widths) total += round_up(kChunk * width, kGroupRows);
+  for (const auto& [part, width] : parts) total += round_up(kChunk * width, kGroupRows);
   memory_ = tensor::Buffer(total * sizeof(float));
   float* next = memory_.as<float>();
-  for (size_t i = 0; i < std::size(widths); ++i) {
-    *parts[i] = next;
-    next += round_up(kChunk * widths[i], kGroupRows);
+  for (const auto& [part, width] : parts) {
+    *part = next;
+    next += round_up(kChunk * width, kGroupRows);
   }
+  q_ = gate_;
+  mixed_ = q_ + kChunk * c.q_dim();
+  k_ = mixed_ + kChunk * c.q_dim();
+  v_ = k_ + kChunk * c.kv_dim();
 }
 
 Transformer::~Transformer() = default;
 
 template <class Row, class Body>
-void Transformer::share(size_t tokens, size_t cols, Forms forms, Row row, size_t total, Body body) {
+void Transformer::share(size_t tokens, Work work, Forms forms, Row row, Body body) {
+  const size_t cols = work.first->cols;
+  const auto groups_of = [&](size_t bytes) { return std::max<size_t>(1, bytes / work.first->group_bytes); };
+  const size_t most = tokens == 1 ? groups_of(kPieceBytes) : std::min(groups_of(kPieceBytes), kMostGroups);
+  const size_t least = std::min(most, tokens == 1 ? groups_of(kLeastPieceBytes) : kLeastGroups);
+  shares_.begin(work.groups);
+  const auto drain = [&](const Activations& a, size_t thread) {
+    for (auto p = shares_.take(thread, least, most); !p.empty(); p = shares_.take(thread, least, most))
+      body(a, *team_[thread], p.begin, p.end);
+  };
   if (tokens == 1) {
     pool_.run([&](size_t thread) {
       Team& own = *team_[thread];
       own.activations.begin(1, cols, forms);
       own.activations.set_row(0, row(0, own.row));
-      body(own.activations, total * thread / pool_.size(), total * (thread + 1) / pool_.size());
+      drain(own.activations, thread);
     });
     return;
   }
@@ -97,17 +126,14 @@ void Transformer::share(size_t tokens, size_t cols, Forms forms, Row row, size_t
     for (size_t t = tokens * thread / pool_.size(); t < end; ++t)
       shared_.set_row(t, row(t, team_[thread]->row));
   });
-  pool_.run([&](size_t thread) {
-    body(shared_, total * thread / pool_.size(), total * (thread + 1) / pool_.size());
-  });
+  pool_.run([&](size_t thread) { drain(shared_, thread); });
 }
 
 template <class Row>
-void Transformer::project(size_t tokens, size_t cols, Forms forms, Row row,
-                          std::span<const Product> products) {
-  size_t total = 0;
-  for (const Product& p : products) total += p.linear->matrix.groups();
-  share(tokens, cols, forms, row, total, [&](const Activations& a, size_t begin, size_t end) {
+void Transformer::project(size_t tokens, Forms forms, Row row, std::span<const Product> products) {
+  Work work{&products[0].linear->matrix, 0};
+  for (const Product& p : products) work.groups += p.linear->matrix.groups();
+  share(tokens, work, forms, row, [&](const Activations& a, Team&, size_t begin, size_t end) {
     size_t offset = 0;
     for (const Product& p : products) {
       const size_t groups = p.linear->matrix.groups();
@@ -116,7 +142,7 @@ void Transformer::project(size_t tokens, size_t cols, Forms forms, Row row,
       offset += groups;
       if (first == last) continue;
       a.multiply(p.linear->matrix, first, last, {p.y, p.stride, p.add});
-      add_bias(*p.linear, p.y, p.stride, tokens, first, last);
+      add_bias(*p.linear, p.y + first * kGroupRows, p.stride, tokens, first, last);
     }
   });
 }
@@ -124,18 +150,17 @@ void Transformer::project(size_t tokens, size_t cols, Forms forms, Row row,
 template <class Row>
 void Transformer::project_gated(size_t tokens, const GatedWeights& w, Row row) {
   const size_t ffn = config_.ffn;
-  share(tokens, config_.d_model, Forms{&w.gate, &w.up}, row, w.gate.matrix.groups(),
-        [&](const Activations& a, size_t begin, size_t end) {
-          if (begin == end) return;
-          a.multiply(w.gate.matrix, begin, end, {gate_, ffn, false});
-          a.multiply(w.up.matrix, begin, end, {up_, ffn, false});
-          add_bias(w.gate, gate_, ffn, tokens, begin, end);
-          add_bias(w.up, up_, ffn, tokens, begin, end);
+  share(tokens, {&w.gate.matrix, w.gate.matrix.groups()}, Forms{&w.gate, &w.up}, row,
+        [&](const Activations& a, Team& own, size_t begin, size_t end) {
           const size_t first = begin * kGroupRows;
           const size_t count = std::min(end * kGroupRows, ffn) - first;
+          a.multiply(w.gate.matrix, begin, end, {gate_, ffn, false});
+          a.multiply(w.up.matrix.from_group(begin), 0, end - begin, {own.up, count, false});
+          add_bias(w.gate, gate_ + first, ffn, tokens, begin, end);
+          add_bias(w.up, own.up, count, tokens, begin, end);
           for (size_t t = 0; t < tokens; ++t) {
             float* gate = gate_ + t * ffn + first;
-            gate_function_(gate, up_ + t * ffn + first, gate, count);
+            gate_function_(gate, own.up + t * count, gate, count);
           }
         });
 }
@@ -176,7 +201,7 @@ void Transformer::with_normed(size_t tokens, const float* weight, At at, Body bo
 template <class Row>
 void Transformer::project_branch(size_t tokens, const Linear& linear, const float* norm, Row row) {
   const Product out[] = {{&linear, norm != nullptr ? branch_ : x_, config_.d_model, norm == nullptr}};
-  project(tokens, linear.matrix.cols, Forms{&linear}, row, out);
+  project(tokens, Forms{&linear}, row, out);
   pending_.norm = norm;
 }
 
@@ -231,7 +256,7 @@ void Transformer::attention(size_t layer, size_t tokens) {
   const Product in[] = {
       {&w.q, q_, c.q_dim(), false}, {&w.k, k_, c.kv_dim(), false}, {&w.v, v_, c.kv_dim(), false}};
   with_normed(tokens, w.attention_norm, same_row, [&](auto row) {
-    project(tokens, c.d_model, Forms{&w.q, &w.k, &w.v}, row, in);
+    project(tokens, Forms{&w.q, &w.k, &w.v}, row, in);
   });
   turn_and_store(layer, tokens);
   attention_.attend(layer, {c.score_scale(), c.attention_softcap, c.window(layer)}, q_, mixed_);
@@ -254,7 +279,7 @@ void Transformer::mixture(const LayerWeights& w, size_t tokens) {
     const auto keep = [&](size_t t) { row(t, normed_ + t * c.d_model); };
     if (tokens == 1) keep(0);
     project(
-        tokens, c.d_model, Forms{&w.router},
+        tokens, Forms{&w.router},
         [&](size_t t, float*) -> const float* {
           if (tokens > 1) keep(t);
           return normed_ + t * c.d_model;
@@ -266,7 +291,7 @@ void Transformer::mixture(const LayerWeights& w, size_t tokens) {
     project_gated(tokens, w.ffn, kept);
     const Product out[] = {{&w.ffn.down, branch_, c.d_model, false}};
     project(
-        tokens, c.ffn, Forms{&w.ffn.down}, [&](size_t t, float*) { return gate_ + t * c.ffn; }, out);
+        tokens, Forms{&w.ffn.down}, [&](size_t t, float*) { return gate_ + t * c.ffn; }, out);
   }
   pending_ = {w.ffn_post_norm, &w};
 }
@@ -282,8 +307,7 @@ void Transformer::output(std::span<const SequenceChunk> chunks, std::span<float>
   FATHOM_CHECK(logits.size() == wanted_.size() * c.vocab);
   if (wanted_.empty()) return;
   const tensor::PackedMatrix& head = weights_.output();
-  const auto finish = [&](const Activations& a, size_t begin, size_t end) {
-    if (begin == end) return;
+  const auto finish = [&](const Activations& a, Team&, size_t begin, size_t end) {
     a.multiply(head, begin, end, {logits.data(), c.vocab, false});
     if (c.logit_scale == 1.0f && c.final_softcap == 0.0f) return;
     const size_t first = begin * kGroupRows;
@@ -296,7 +320,9 @@ void Transformer::output(std::span<const SequenceChunk> chunks, std::span<float>
   };
   with_normed(
       wanted_.size(), weights_.output_norm(), [&](size_t t) { return wanted_[t]; },
-      [&](auto normed) { share(wanted_.size(), c.d_model, Forms(head), normed, head.groups(), finish); });
+      [&](auto normed) {
+        share(wanted_.size(), {&head, head.groups()}, Forms(head), normed, finish);
+      });
 }
 
 void Transformer::forward(std::span<const SequenceChunk> chunks, std::span<float> logits) {

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "base/work_shares.h"
 #include "infer/activations.h"
 #include "infer/attention_step.h"
 #include "infer/kv_cache.h"
@@ -61,15 +62,21 @@ class Transformer {
     bool any() const { return norm != nullptr || mixture != nullptr; }
   };
 
-  /// Fills activations with rows row(token, scratch) and gives each thread a share of the groups of `products`.
+  /// Groups of one matrix, or of several of its width, one after another.
+  struct Work {
+    const tensor::PackedMatrix* first;
+    size_t groups;
+  };
+
+  /// Fills activations with rows row(token, scratch) and shares the groups of `products` out.
   template <class Row>
-  void project(size_t tokens, size_t cols, Forms forms, Row row, std::span<const Product> products);
+  void project(size_t tokens, Forms forms, Row row, std::span<const Product> products);
   /// The same for gate and up, followed by act(gate) * up into gate.
   template <class Row>
   void project_gated(size_t tokens, const GatedWeights& w, Row row);
-  /// Shares the groups [0, total) out: body(activations, begin, end).
+  /// Shares the groups of `work` out in pieces: body(activations, scratch, begin, end).
   template <class Row, class Body>
-  void share(size_t tokens, size_t cols, Forms forms, Row row, size_t total, Body body);
+  void share(size_t tokens, Work work, Forms forms, Row row, Body body);
   /// Calls body(row), where row(token, scratch) is the residual stream at row `at(token)` with what was pending, normed.
   template <class At, class Body>
   void with_normed(size_t tokens, const float* weight, At at, Body body);
@@ -91,6 +98,7 @@ class Transformer {
   const model::ModelConfig& config_;
   const Weights& weights_;
   ThreadPool& pool_;
+  WorkShares shares_;
   std::vector<std::unique_ptr<Team>> team_;
   Activations shared_;
   AttentionStep attention_;
@@ -108,8 +116,7 @@ class Transformer {
   float* k_;       // [kChunk, kv_dim]
   float* v_;       // [kChunk, kv_dim]
   float* mixed_;   // [kChunk, q_dim], attention's output
-  float* gate_;    // [kChunk, ffn]
-  float* up_;      // [kChunk, ffn]
+  float* gate_;    // [kChunk, ffn], where q_, mixed_, k_ and v_ are too
   float* angles_;  // [kChunk, rope_.floats()]
 };
 

@@ -32,6 +32,11 @@ struct PackedMatrix {
   const std::byte* data = nullptr;
 
   size_t groups() const { return (rows + kGroupRows - 1) / kGroupRows; }
+  /// The rows of groups from `group` on. REQUIRES: group <= groups().
+  PackedMatrix from_group(size_t group) const {
+    const size_t before = group * kGroupRows;
+    return {dtype, before < rows ? rows - before : 0, cols, group_bytes, data + group * group_bytes};
+  }
 };
 
 /// Bytes of one group of `cols` columns. REQUIRES: cols is a multiple of block_size(dtype).

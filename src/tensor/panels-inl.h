@@ -119,8 +119,9 @@ void multiply_panels(const PackedMatrix& w, const typename Kernel::Rows& x, size
     const size_t end = std::min(begin + panel, group_end);
     for (size_t first = 0; first < x.tokens; first += Kernel::Rows::kTile) {
       const auto tile = x.tile(first / Kernel::Rows::kTile);
+      // What follows these groups is likely to be asked for next.
       const uintptr_t limit =
-          first == 0 ? reinterpret_cast<uintptr_t>(w.data + group_end * w.group_bytes) : 0;
+          first == 0 ? reinterpret_cast<uintptr_t>(w.data + w.groups() * w.group_bytes) : 0;
       for (size_t g = begin; g < end; ++g)
         multiply_group<Kernel>(w.data + g * w.group_bytes, tile, out.y + first * out.stride + g * kGroupRows,
                                out.stride, std::min(kGroupRows, w.rows - g * kGroupRows), out.add, limit);
