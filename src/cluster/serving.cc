@@ -1,5 +1,7 @@
 #include "cluster/serving.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -118,6 +120,40 @@ double dollars_per_million(const ServingPoint& point, double usd_per_chip_hour) 
   return usd_per_chip_hour / (point.output_tokens_per_s_per_chip * 3600) * 1e6;
 }
 
+/// Weights and one sequence, over all chips of the layout that spreads them furthest.
+std::string memory_remedy(const model::ModelConfig& model, const Machine& machine, const ServingSpec& spec,
+                          double chips) {
+  const double room = machine.chip.memory_bytes;
+  double least = HUGE_VAL;
+  for (const ServingLayout& layout : layouts_of(model, machine, chips))
+    least = std::min(least, ServingCost(model, machine, spec, layout).weight_bytes());
+  const double whole = ServingCost(model, machine, spec, {1, 1, 1}).weight_bytes();
+  std::string out = fmt::format(
+      "{} in {} has {:.4g} GB of weights, {:.3g} GB a chip in the widest layout of {:.0f} chips, and {} has "
+      "{:.3g} GB "
+      "for them, what the server itself needs ({:.3g} GB) and the keys and values of {} tokens",
+      model.name.empty() ? "the model" : model.name, to_string(spec.weights), whole / 1e9, least / 1e9, chips,
+      machine.chip.name, room / 1e9, ServingConstants::of(machine.chip.efficiency).reserve_gb,
+      spec.input_tokens + spec.output_tokens);
+  out += spec.weights == Precision::kBf16 || spec.weights == Precision::kFp16
+             ? "; weights = \"fp8\" halves them"
+         : spec.weights == Precision::kFp8 ? "; weights = \"fp4\" halves them"
+                                           : "";
+  return out + "; more chips, chips with more memory or shorter requests would do";
+}
+
+std::string bounds_remedy(const ServingResult& result, const ServingSpec& spec) {
+  const ServingPoint& fastest = result.fastest;
+  return fmt::format(
+      "no layout keeps {:.3g} s to the first token and {:.3g} ms for each after it: the fastest, tp {} pp {} "
+      "ep {} with one "
+      "request at a time, takes {:.3g} s and {:.3g} ms; set max_first_token_s and max_time_per_token_s above "
+      "these, or "
+      "take fewer bits, shorter prompts or faster chips",
+      spec.max_first_token_s, spec.max_time_per_token_s * 1e3, fastest.layout.tensor, fastest.layout.pipeline,
+      fastest.layout.expert, fastest.first_token_s, fastest.time_per_token_s * 1e3);
+}
+
 }  // namespace
 
 ServingSpec ServingSpec::read(const TomlTable& table) {
@@ -193,8 +229,10 @@ ServingResult plan_serving(const model::ModelConfig& model, const Machine& machi
   }
   out.best.usd_per_million_output = dollars_per_million(out.best, usd_per_chip_hour);
   out.fastest.usd_per_million_output = dollars_per_million(out.fastest, usd_per_chip_hour);
-  if (!fits) return out;
-
+  if (!fits) {
+    out.remedy = memory_remedy(model, machine, spec, chips);
+    return out;
+  }
   const ServingCost cost(model, machine, spec, out.best.layout);
   const uint64_t most = cost.most_sequences();
   for (double batch = 1; batch < static_cast<double>(most) * 1.4; batch *= std::sqrt(2.0)) {
@@ -203,8 +241,10 @@ ServingResult plan_serving(const model::ModelConfig& model, const Machine& machi
     out.curve.push_back(point_at(cost, spec, out.best.layout, whole));
     out.curve.back().usd_per_million_output = dollars_per_million(out.curve.back(), usd_per_chip_hour);
   }
-  if (!out.best.feasible) return out;
-
+  if (!out.best.feasible) {
+    out.remedy = bounds_remedy(out, spec);
+    return out;
+  }
   out.replicas = std::floor(chips / static_cast<double>(out.best.layout.chips()));
   const double of_user = static_cast<double>(spec.output_tokens) / spec.seconds_between_requests;
   out.users_served = out.replicas * out.best.output_tokens_per_s * kBusy / of_user;

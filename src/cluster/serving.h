@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "cluster/step_cost.h"
@@ -58,9 +59,11 @@ struct ServingResult {
     double serving_chips = 0, training_chips = 0;
   };
   std::vector<Hour> day;  // the mix
+  std::string remedy;     // where `best` is not feasible: why, and what would make it so; else empty
 };
 
-/// `chips`: how many may serve; `usd_per_chip_hour`: what one costs. Errors: none; infeasible where no layout fits.
+/// `chips`: how many may serve; `usd_per_chip_hour`: what one costs. Errors: none; infeasible, with a remedy, where
+/// no layout fits into memory or none keeps the bounds.
 ServingResult plan_serving(const model::ModelConfig& model, const Machine& machine, const ServingSpec& spec,
                            double chips, double usd_per_chip_hour);
 /// One layout at one batch: for validation. batch 0: as large as memory allows.

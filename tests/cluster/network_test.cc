@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <string>
 #include <vector>
@@ -456,6 +457,41 @@ TEST(CollectivesPropertyTest, NoLinkCarriesMoreThanItsRate) {
       }
     }
   }
+}
+
+TEST(CollectivesPropertyTest, AnySpecificationIsBuiltOrRefusedInASentence) {
+  Random random(8);
+  const std::vector<std::string> devices = catalogue().ids("switch"), hosts = catalogue().ids("host");
+  size_t built = 0, refused = 0;
+  for (int round = 0; round < 3000; ++round) {
+    NetworkSpec spec;
+    spec.topology = static_cast<Topology>(random.below(4));
+    spec.network_switch = devices[random.below(devices.size())];
+    if (random.chance(0.2)) spec.tier_switches = {devices[random.below(devices.size())]};
+    spec.tiers = static_cast<uint32_t>(random.below(4));
+    if (random.chance(0.3)) spec.oversubscription = {1 + random.uniform() * 63, 1 + random.uniform() * 7};
+    if (random.chance(0.2)) spec.planes = 1 + static_cast<uint32_t>(random.below(8));
+    if (random.chance(0.2)) spec.pod_chips = random.below(10000);
+    if (random.chance(0.2)) spec.nics_per_chip = random.uniform() * 4;
+    if (random.chance(0.2)) spec.copper.clear();
+    spec.in_network_reduction = random.chance(0.3);
+    const uint64_t chips = 1 + random.below(uint64_t{1} << (1 + random.below(20)));
+    try {
+      const Network network = build(spec, hosts[random.below(hosts.size())], chips);
+      ++built;
+      EXPECT_TRUE(std::isfinite(network.bill().price_usd) && std::isfinite(network.bill().power_w));
+      EXPECT_TRUE(std::isfinite(network.bisection_bytes_per_s()));
+      for (const double seconds : all_times(network, 1e8, {chips, 1, 1})) {
+        EXPECT_TRUE(std::isfinite(seconds) && (seconds > 0) == (chips > 1)) << seconds;
+      }
+      EXPECT_EQ(network.tiers().front().reach, network.domain());
+    } catch (const Error& error) {
+      ++refused;
+      EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument) << error.what();
+    }
+  }
+  EXPECT_GT(built, 1000u);
+  EXPECT_GT(refused, 100u);
 }
 
 TEST(CollectivesPropertyTest, BillsAddUpAndGrowWithTheMachine) {

@@ -157,6 +157,8 @@ TEST(ServingTest, WhatDoesNotFitIsNotFeasible) {
   EXPECT_FALSE(none.best.feasible);
   EXPECT_EQ(none.users_served, 0);
   EXPECT_TRUE(none.day.empty());
+  EXPECT_THAT(none.remedy, HasSubstr("GB of weights"));
+  EXPECT_THAT(none.remedy, HasSubstr("weights = \"fp8\" halves them"));
 }
 
 TEST(ServingTest, BoundsThatCannotBeKeptGiveNoPlan) {
@@ -167,6 +169,7 @@ TEST(ServingTest, BoundsThatCannotBeKeptGiveNoPlan) {
   EXPECT_TRUE(result.fastest.feasible);  // tells how near it comes
   EXPECT_GT(result.fastest.time_per_token_s, spec.max_time_per_token_s);
   EXPECT_FALSE(result.curve.empty());
+  EXPECT_THAT(result.remedy, HasSubstr("set max_first_token_s and max_time_per_token_s above"));
 }
 
 TEST(ServingTest, APlanKeepsItsBoundsAndItsSums) {
@@ -177,6 +180,7 @@ TEST(ServingTest, APlanKeepsItsBoundsAndItsSums) {
   for (const char* preset : {"llama3-70b", "mixtral-8x7b", "deepseek-v3", "grok-2"}) {
     const ServingResult result = plan_serving(model_of(preset), machine, spec, 1024, 2.5);
     ASSERT_TRUE(result.best.feasible) << preset;
+    EXPECT_EQ(result.remedy, "");
     EXPECT_LE(result.best.time_per_token_s, spec.max_time_per_token_s);
     EXPECT_LE(result.best.first_token_s, spec.max_first_token_s);
     EXPECT_LE(result.best.weight_bytes + result.best.kv_bytes, machine.chip.memory_bytes);
