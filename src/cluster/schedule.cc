@@ -100,6 +100,7 @@ class Study {
   double base_chance(size_t samples) const;
   size_t affordable(double budget, size_t placements, size_t least) const;
   double horizon() const;
+  double pieces_there(size_t task, double time, const Worker& worker) const;
 
   const ScheduleSpec& spec_;
   const TaskNetwork& network_;
@@ -349,6 +350,14 @@ void Study::bundle() {
   result_.bundle_probability = std::min(result_.bundle_probability, 1.0);
 }
 
+/// Share of a power task that works: whole turbines of a task in units, else all at its end.
+double Study::pieces_there(size_t task, double time, const Worker& worker) const {
+  if (time >= worker.base.finish[task]) return 1;
+  const double units = spec_.tasks[task].days ? 0 : std::floor(spec_.tasks[task].units);
+  if (units < 1) return 0;
+  return std::floor(units * network_.progress(task, time, worker.draws, worker.base)) / units;
+}
+
 /// Until nearly every sample is ready, and whatever brings racks or power is there.
 double Study::horizon() const {
   std::vector<double> ends = ends_;
@@ -385,9 +394,9 @@ void Study::ramp() {
           share += units / all_racks * network_.progress(task, time, worker.draws, worker.base);
         double mw = 0, generator = 0;
         for (const auto& [task, brings] : power) {
-          if (time < worker.base.finish[task]) continue;
-          mw += brings;
-          if (spec_.tasks[task].energises == "generators") generator += brings;
+          const double there = brings * pieces_there(task, time, worker);
+          mw += there;
+          if (spec_.tasks[task].energises == "generators") generator += there;
         }
         energised[w * samples + s] = static_cast<float>(std::min(share, 1.0));
         megawatts[w * samples + s] = static_cast<float>(mw);

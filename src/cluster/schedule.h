@@ -43,7 +43,7 @@ struct Task {
   std::optional<std::chrono::sys_days> not_before;
   std::string
       energises;        // "racks": its progress is the ramp of the machine; "grid", "generators", ...: power
-  double power_mw = 0;  // that a power task makes available when finished
+  double power_mw = 0;  // that a power task makes available when finished; one in units piece by piece
   std::vector<std::string> risks;  // ids of [[risk]]
   double usd_per_week_sooner = 0;  // what crashing costs; 0: cannot be bought
   double weeks_sooner_max = 0;

@@ -597,8 +597,8 @@ std::string network_drawing(const NetworkDrawing& plot) {
   const auto y_at = [&](size_t t) { return 8 + kTier * static_cast<double>(tiers - 1 - t) + 16; };
   for (size_t t = 0; t + 1 < tiers; ++t)
     for (size_t from = 0; from < shown(t); ++from) {
-      // Each joins the boxes above its own group; a few lines stand for many.
-      const size_t above = shown(t + 1), links = std::min<size_t>(above, 3);
+      // Chips join the domain above them; each box of a tier joins many above it, of which a few lines are drawn.
+      const size_t above = shown(t + 1), links = t == 0 ? 1 : std::min<size_t>(above, 3);
       const size_t first = from * above / shown(t);
       for (size_t k = 0; k < links; ++k)
         canvas.line(x_at(t, from), y_at(t),

@@ -327,6 +327,22 @@ TEST(Schedule, PowerComesWhenItsTasksEnd) {
   EXPECT_EQ(result.ramp[4].energised_p50, 0);
 }
 
+TEST(Schedule, TurbinesBringPowerOneByOne) {
+  Task turbines;
+  turbines.id = "turbines";
+  turbines.units = 10;
+  turbines.units_per_week = Range{2.5, 2.5, 2.5};
+  turbines.lead_days = Range{7, 7, 7};
+  turbines.energises = "generators";
+  turbines.power_mw = 25;
+  const ScheduleResult result = plan(spec_of({turbines}, 60));
+  ASSERT_EQ(result.ramp.size(), 6u);
+  EXPECT_EQ(result.ramp[1].generator_mw_p50, 0);
+  EXPECT_EQ(result.ramp[2].generator_mw_p50, 5);  // two and a half have come
+  EXPECT_EQ(result.ramp[3].generator_mw_p50, 12.5);
+  EXPECT_EQ(result.ramp[5].generator_mw_p50, 25);
+}
+
 TEST(Schedule, IsTheSameForAnyNumberOfThreads) {
   std::vector<Task> tasks;
   for (int i = 0; i < 12; ++i) {
