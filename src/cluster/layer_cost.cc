@@ -418,8 +418,13 @@ LayerCosts::Comm LayerCosts::context_comm(double attention_forward, double atten
   const double hop = machine_.network.send_s(bytes, stride);
   const double back_hop = machine_.network.send_s(2 * bytes, stride);
   const double share = kernels_.constants().overlap_share;
-  comm.forward = steps * std::max(hop - share * attention_forward / plan_.context, 0.0);
-  comm.backward = steps * std::max(back_hop - share * attention_backward / plan_.context, 0.0);
+  const auto hidden = [&](double seconds, double attention) {
+    return steps * std::min(seconds, share * attention / plan_.context);
+  };
+  comm.hidden_forward = hidden(hop, attention_forward);
+  comm.hidden_backward = hidden(back_hop, attention_backward);
+  comm.forward = steps * hop - comm.hidden_forward;
+  comm.backward = steps * back_hop - comm.hidden_backward;
   comm.calls_forward = steps;
   comm.calls_backward = 2 * steps;
   return comm;
@@ -479,20 +484,25 @@ void LayerCosts::add_comm(LayerCost& cost, size_t kind, const LayerKernels& list
   Comm context = context_comm(attention_forward, attention_backward);
   Comm expert = kind_has_experts(kind) ? expert_comm() : Comm{};
   const double share = kernels_.constants().overlap_share;
-  const double backward = cost.backward_input + cost.backward_weight;
-  const auto hide = [](double seconds, double behind, double pieces) {
-    return std::max(seconds - behind, seconds / pieces);
+  // Collectives hide behind the same kernels, one after the other; some of each is always seen.
+  double behind_forward = share * cost.forward - context.hidden_forward;
+  double behind_backward = share * (cost.backward_input + cost.backward_weight) - context.hidden_backward;
+  const auto hide = [](double& seconds, double& behind, double seen) {
+    const double hidden = std::min(seconds * (1 - seen), std::max(0.0, behind));
+    seconds -= hidden;
+    behind -= hidden;
   };
-  if (plan_.overlap_tensor && tensor.forward > 0) {
-    tensor.forward = hide(tensor.forward, share * cost.forward, kPieces);
-    tensor.backward = hide(tensor.backward, share * backward, kPieces);
+  if (plan_.overlap_tensor) {
+    hide(tensor.forward, behind_forward, 1 / kPieces);
+    hide(tensor.backward, behind_backward, 1 / kPieces);
   }
-  if (plan_.overlap_expert && expert.forward > 0) {
-    // Behind the computation of another micro-batch.
+  if (plan_.overlap_expert) {  // behind the computation of another micro-batch
     const double slowed = kernels_.constants().overlap_slowdown;
-    expert.forward = hide(expert.forward, share * cost.forward, 1 / slowed);
-    expert.backward = hide(expert.backward, share * backward, 1 / slowed);
+    hide(expert.forward, behind_forward, slowed);
+    hide(expert.backward, behind_backward, slowed);
   }
+  cost.behind_forward = std::max(0.0, behind_forward);
+  cost.behind_backward = std::max(0.0, behind_backward);
   if (plan_.recompute == Recompute::kFull) {
     tensor.backward += tensor.forward;
     context.backward += context.forward;
@@ -538,6 +548,11 @@ double LayerCosts::attention_weights() const {
          kv_rank * heads_ * (static_cast<double>(latent.nope_dim) + value_dim_) + heads_ * value_dim_ * h;
 }
 
+double LayerCosts::norm_weights() const {
+  return 2.0 * static_cast<double>(model_.d_model) * (model_.layer_norm ? 2 : 1) *
+         (model_.post_norms ? 2 : 1);
+}
+
 double LayerCosts::feed_forward_weights(double width) const {
   return static_cast<double>(model_.d_model) * width * (model_.gated_ffn ? 3 : 2);
 }
@@ -545,7 +560,7 @@ double LayerCosts::feed_forward_weights(double width) const {
 void LayerCosts::add_weights(LayerCost& cost, size_t kind) const {
   const auto h = static_cast<double>(model_.d_model);
   const auto& experts = model_.experts;
-  cost.weights = attention_weights() + 2 * h * (model_.layer_norm ? 2 : 1) * (model_.post_norms ? 2 : 1);
+  cost.weights = attention_weights() + norm_weights();
   if (!kind_has_experts(kind)) {
     cost.weights += feed_forward_weights(static_cast<double>(model_.ffn) / tensor_);
     return;
@@ -611,7 +626,7 @@ double LayerCosts::model_flops(size_t kind) const {
   LayerCost weights;
   add_weights(weights, kind);
   const auto h = static_cast<double>(model_.d_model);
-  double products = weights.weights - 2 * h;
+  double products = weights.weights - norm_weights();
   if (model_.latent.kv_rank != 0 && plan_.sequence_parallel) {
     // Projections down are whole on every rank, for a share of the tokens.
     const auto whole =

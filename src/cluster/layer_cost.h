@@ -65,6 +65,7 @@ class LayerCosts {
   struct Comm {
     double forward = 0, backward = 0;
     double calls_forward = 0, calls_backward = 0;
+    double hidden_forward = 0, hidden_backward = 0;
   };
   LayerKernel linear(const char* name, double tokens, double in, double out, bool bias) const;
   double weight_gradient(const GemmShape& shape, Precision precision) const;
@@ -91,6 +92,7 @@ class LayerCosts {
   void add_comm(LayerCost& cost, size_t kind, const LayerKernels& list) const;
   void add_host(LayerCost& cost, const LayerKernels& list, double calls_forward, double calls_backward) const;
   double attention_weights() const;
+  double norm_weights() const;
   double feed_forward_weights(double width) const;
   void add_weights(LayerCost& cost, size_t kind) const;
   void add_activations(LayerCost& cost, size_t kind) const;

@@ -20,10 +20,34 @@ struct StepModel::Slot {
   double forward = 0, backward_input = 0, backward_weight = 0, recompute = 0;
   double tensor = 0, context = 0, expert = 0;
   double gap_forward = 0, gap_backward = 0;  // in which the chip waits for the host program
-  double comm_forward = 0;
+  double comm_forward = 0, comm_backward = 0;
+  double behind_forward = 0, behind_backward = 0;
 
   double backward() const { return backward_input + backward_weight + recompute; }
   double all() const { return forward + backward() + tensor + context + expert + gap_forward + gap_backward; }
+};
+
+// What the stages of a pipeline wait for each other.
+struct StepModel::Waits {
+  double through = 0;  // one micro-batch through all stages, forward and backward
+  double filled = 0;   // of the waiting, by gradients of weights
+  double chunks = 1;
+  bool pipeline = false;
+
+  double bubble(double slot) const {
+    return pipeline ? std::max(0.0, std::max(0.0, through - slot) / chunks - filled) : 0;
+  }
+};
+
+// Collectives over data-parallel ranks, in seconds where nothing hides them.
+struct StepModel::Exchange {
+  double forward = 0, backward = 0;  // beside one forward and one backward pass
+  double times = 1;                  // passes of a step that have them
+  double pieces = 1;                 // the first has nothing to hide behind
+  double jitter = 0;                 // of a pass
+  double micro_batches = 1;
+  double always = 0;  // seconds that nothing can hide
+  bool overlap = true;
 };
 
 StepModel::StepModel(const model::ModelConfig& model, const Machine& machine, const TrainingJob& job)
@@ -102,7 +126,6 @@ StepModel::Slot StepModel::slot(const LayerTable& layers, const StageLayers& sta
   Slot slot;
   double host_forward = 0;
   double host_backward = 0;
-  double comm_backward = 0;
   const auto add = [&](const LayerCost& cost, double times) {
     slot.forward += times * cost.forward;
     slot.backward_input += times * cost.backward_input;
@@ -113,8 +136,10 @@ StepModel::Slot StepModel::slot(const LayerTable& layers, const StageLayers& sta
     slot.expert += times * (cost.expert_comm_forward + cost.expert_comm_backward);
     slot.comm_forward +=
         times * (cost.tensor_comm_forward + cost.context_comm_forward + cost.expert_comm_forward);
-    comm_backward +=
+    slot.comm_backward +=
         times * (cost.tensor_comm_backward + cost.context_comm_backward + cost.expert_comm_backward);
+    slot.behind_forward += times * cost.behind_forward;
+    slot.behind_backward += times * cost.behind_backward;
     host_forward += times * cost.host_forward;
     host_backward += times * cost.host_backward;
   };
@@ -125,22 +150,26 @@ StepModel::Slot StepModel::slot(const LayerTable& layers, const StageLayers& sta
   if (!job_.captured_graphs) {
     const double each = kernels_.constants().host_micro_batch_s / 2;
     slot.gap_forward = std::max(0.0, host_forward + each - slot.forward - slot.comm_forward);
-    slot.gap_backward = std::max(0.0, host_backward + each - slot.backward() - comm_backward);
+    slot.gap_backward = std::max(0.0, host_backward + each - slot.backward() - slot.comm_backward);
   }
   return slot;
 }
 
-StepModel::Slot StepModel::busiest(const ParallelPlan& plan, const LayerTable& layers,
-                                   StageLayers& stage) const {
-  stage = stage_layers(plan, 0);
-  Slot most = slot(layers, stage);
+// The stage that the step waits for, with all that hangs on it.
+StepModel::Slot StepModel::busiest(const ParallelPlan& plan, const LayerTable& layers, const Waits& waits,
+                                   const Exchange& exchange) const {
+  const double micro_batches = static_cast<double>(job_.global_batch) / plan.data / plan.micro_batch;
+  Slot most;
+  double longest = -1;
   const auto consider = [&](uint32_t index) {
-    const StageLayers other = stage_layers(plan, index);
-    const Slot candidate = slot(layers, other);
-    if (candidate.all() <= most.all()) return;
+    const Slot candidate = slot(layers, stage_layers(plan, index));
+    const double seconds =
+        micro_batches * candidate.all() + waits.bubble(candidate.all()) + exposed(exchange, candidate);
+    if (seconds <= longest) return;
+    longest = seconds;
     most = candidate;
-    stage = other;
   };
+  consider(0);
   if (uniform_) {
     // The second stage has as many layers as any other between the ends.
     if (plan.pipeline > 2) consider(1);
@@ -177,97 +206,134 @@ double StepModel::send_s(const ParallelPlan& plan, const LayerTable& layers) con
          machine_.network.all_gather_s(layers.boundary, {plan.tensor, 1, 1});
 }
 
-void StepModel::add_pipeline(const ParallelPlan& plan, const LayerTable& layers, const Slot& slot,
-                             StepTime& time) const {
+StepModel::Waits StepModel::waits(const ParallelPlan& plan, const LayerTable& layers) const {
+  Waits waits;
+  if (plan.pipeline == 1) return waits;
+  const double micro_batches = static_cast<double>(job_.global_batch) / plan.data / plan.micro_batch;
+  // All stages' work on one micro-batch, which the first waits for to fill and then to drain: of the chips, or of the host
+  // programs where those take longer.
+  double forward = 0;
+  double backward = 0;
+  double weight_work = 0;
+  const double each = job_.captured_graphs ? 0 : plan.pipeline * kernels_.constants().host_micro_batch_s / 2;
+  double host_forward = each;
+  double host_backward = each;
+  const auto add = [&](const LayerCost& cost, double count) {
+    forward += count * (cost.forward + cost.tensor_comm_forward + cost.context_comm_forward +
+                        cost.expert_comm_forward);
+    backward += count * (cost.backward_input + cost.backward_weight + cost.recompute +
+                         cost.tensor_comm_backward + cost.context_comm_backward + cost.expert_comm_backward);
+    host_forward += count * cost.host_forward;
+    host_backward += count * cost.host_backward;
+    weight_work += count * cost.backward_weight;
+  };
+  for (size_t kind = 0; kind < kLayerKinds; ++kind)
+    if (before_.back()[kind] != 0) add(layers.kind[kind], before_.back()[kind]);
+  add(layers.embedding, 1);
+  add(layers.head, 1);
+  const double drained = std::max(backward, host_backward);
+  waits.pipeline = true;
+  waits.chunks = plan.interleave;
+  waits.through = std::max(forward, host_forward) + drained;
+  if (plan.schedule == Schedule::kZeroBubble) {
+    // Gradients of weights fill the waits: (p - 1)(F + B - W) in place of (p - 1)(F + B + W); with fewer micro-batches than
+    // stages there are too few of them to fill all. What waits for the host program may wait then as well.
+    const double others = plan.pipeline - 1.0;
+    const double filling = std::min(weight_work + drained - backward, drained / 2);
+    waits.filled = (others + std::min(micro_batches - 1, others)) / plan.pipeline * filling / plan.interleave;
+  }
+  return waits;
+}
+
+void StepModel::add_sends(const ParallelPlan& plan, const LayerTable& layers, StepTime& time) const {
   if (plan.pipeline == 1) return;
   const double micro_batches = static_cast<double>(job_.global_batch) / plan.data / plan.micro_batch;
-  // All stages' work on one micro-batch: the first waits for the others to fill, and then to drain.
-  double through = -slot.all();
-  double weight_work = 0;
-  for (uint32_t kind = 0; kind < kLayerKinds; ++kind) {
-    const LayerCost& cost = layers.kind[kind];
-    const double count = before_.back()[kind];
-    if (count == 0) continue;
-    through += count * (cost.forward + cost.backward_input + cost.backward_weight + cost.recompute +
-                        cost.tensor_comm_forward + cost.tensor_comm_backward + cost.context_comm_forward +
-                        cost.context_comm_backward + cost.expert_comm_forward + cost.expert_comm_backward);
-    weight_work += count * cost.backward_weight;
-  }
-  for (const LayerCost* cost : {&layers.embedding, &layers.head})
-    through += cost->forward + cost->backward_input + cost->backward_weight + cost->tensor_comm_forward +
-               cost->tensor_comm_backward;
-  through += (slot.gap_forward + slot.gap_backward) * plan.pipeline;
-  const double others = plan.pipeline - 1.0;
-  time.bubble = std::max(0.0, through) / plan.interleave;
-  if (plan.schedule == Schedule::kZeroBubble)
-    // Gradients of weights fill the waits: (p - 1)(F + B - W) in place of (p - 1)(F + B + W).
-    time.bubble = std::max(0.0, time.bubble - 2 * others / plan.pipeline * weight_work / plan.interleave);
   const double send = send_s(plan, layers);
-  time.bubble += 2 * others * send;
+  time.bubble += 2 * (plan.pipeline - 1.0) * send;
   if (plan.overlap_pipeline)
     time.pipeline_comm = 2 * send;
   else
     time.pipeline_comm = 2 * micro_batches * plan.interleave * send;
 }
 
-void StepModel::add_data(const ParallelPlan& plan, const LayerTable& layers, const StageLayers& stage,
-                         const Slot& slot, StepTime& time) const {
-  const ChipConstants& constants = kernels_.constants();
-  const Network& network = machine_.network;
-  const double micro_batches = static_cast<double>(job_.global_batch) / plan.data / plan.micro_batch;
-  double weights = 0;
-  double expert_weights = 0;
-  double count = 0;
-  for (size_t kind = 0; kind < kLayerKinds; ++kind) {
-    weights += stage.count[kind] * layers.kind[kind].weights;
-    expert_weights += stage.count[kind] * layers.kind[kind].expert_weights;
-    count += stage.count[kind];
-  }
-  if (stage.embedding) weights += layers.embedding.weights;
-  if (stage.head && !(model_.tied_output && stage.embedding)) weights += layers.head.weights;
-  add_optimizer(plan, weights, expert_weights, time);
+// Of the stage that has most of them.
+StepModel::Held StepModel::fullest(const ParallelPlan& plan, const LayerTable& layers) const {
+  Held most;
+  const auto consider = [&](uint32_t index) {
+    const StageLayers stage = stage_layers(plan, index);
+    Held held;
+    for (size_t kind = 0; kind < kLayerKinds; ++kind) {
+      held.weights += stage.count[kind] * layers.kind[kind].weights;
+      held.expert_weights += stage.count[kind] * layers.kind[kind].expert_weights;
+      held.activations += stage.count[kind] * layers.kind[kind].activations;
+      held.layers += stage.count[kind];
+    }
+    if (stage.embedding) held.weights += layers.embedding.weights;
+    if (stage.head && !(model_.tied_output && stage.embedding)) held.weights += layers.head.weights;
+    if (held.weights + held.expert_weights > most.weights + most.expert_weights) most = held;
+  };
+  consider(0);
+  if (plan.pipeline > 2) consider(1);
+  if (plan.pipeline > 1) consider(plan.pipeline - 1);
+  return most;
+}
 
+StepModel::Exchange StepModel::exchange(const ParallelPlan& plan, const LayerTable& layers,
+                                        const Held& held) const {
+  const Network& network = machine_.network;
+  const double weights = held.weights;
+  const double expert_weights = held.expert_weights;
   const Group group{uint64_t{plan.data} * plan.context, plan.tensor, 1};
   const uint64_t expert_ranks = uint64_t{plan.expert} * plan.expert_tensor;
   const Group expert_group{uint64_t{plan.data} * plan.context * plan.tensor / expert_ranks, expert_ranks, 1};
-  const auto gather = [&](double share) {
-    return network.all_gather_s(share * weights * job_.weight_bytes, group) +
-           network.all_gather_s(share * expert_weights * job_.weight_bytes, expert_group);
+  const auto gather = [&](double part) {
+    return network.all_gather_s(part * weights * job_.weight_bytes, group) +
+           network.all_gather_s(part * expert_weights * job_.weight_bytes, expert_group);
   };
-  const auto scatter = [&](double share) {
-    return network.reduce_scatter_s(share * weights * job_.gradient_bytes, group) +
-           network.reduce_scatter_s(share * expert_weights * job_.gradient_bytes, expert_group);
+  const auto scatter = [&](double part) {
+    return network.reduce_scatter_s(part * weights * job_.gradient_bytes, group) +
+           network.reduce_scatter_s(part * expert_weights * job_.gradient_bytes, expert_group);
   };
-  const double pieces = std::max(1.0, count);
-  // What is left of `seconds` of collectives beside `work` seconds of kernels: the first piece has nothing to hide behind, and
-  // the kernels are slowed.
-  const auto exposed = [&](double seconds, double work) {
-    if (seconds <= 0) return 0.0;
-    if (!plan.overlap_data) return seconds;
-    const double hidden = std::min(seconds * (1 - 1 / pieces), constants.overlap_share * work);
-    return seconds - hidden + hidden * constants.overlap_slowdown;
-  };
-  const double forward = slot.forward + slot.comm_forward;
-  const double backward = slot.backward();
+  Exchange out;
+  out.pieces = std::max(1.0, held.layers);
+  out.overlap = plan.overlap_data;
+  out.micro_batches = static_cast<double>(job_.global_batch) / plan.data / plan.micro_batch;
   if (plan.zero >= 3) {
     // Layer by layer, in each of them the latencies of two collectives.
-    const double one = pieces * gather(1 / pieces);
-    time.data_comm =
-        micro_batches * (exposed(one, forward) + exposed(one + pieces * scatter(1 / pieces), backward));
+    out.times = out.micro_batches;
+    out.forward = out.pieces * gather(1 / out.pieces);
+    out.backward = out.forward + out.pieces * scatter(1 / out.pieces);
   } else if (plan.zero == 0) {
-    time.data_comm = exposed(network.all_reduce_s(weights * job_.gradient_bytes, group) +
-                                 network.all_reduce_s(expert_weights * job_.gradient_bytes, expert_group),
-                             backward);
+    out.backward = network.all_reduce_s(weights * job_.gradient_bytes, group) +
+                   network.all_reduce_s(expert_weights * job_.gradient_bytes, expert_group);
   } else {
-    time.data_comm = exposed(scatter(1), backward) + exposed(gather(1), forward);
+    out.forward = gather(1);
+    out.backward = scatter(1);
   }
   // Collectives at every layer make all wait for the slowest at every layer.
   const double domains = static_cast<double>(group.size * group.stride) / network.domain();
-  if (plan.zero >= 2 && domains > 1)
-    time.data_comm += micro_batches * constants.layer_jitter * std::log10(domains) * (forward + backward);
+  if (plan.zero >= 2 && domains > 1) out.jitter = kernels_.constants().layer_jitter * std::log10(domains);
   if (model_.tied_output && plan.pipeline > 1)
-    time.data_comm += 2 * network.send_s(layers.embedding.weights * job_.gradient_bytes,
-                                         uint64_t{plan.tensor} * plan.context * plan.data);
+    out.always = 2 * network.send_s(layers.embedding.weights * job_.gradient_bytes,
+                                    uint64_t{plan.tensor} * plan.context * plan.data);
+  return out;
+}
+
+// What is left of the collectives beside the kernels of a stage, which they slow.
+double StepModel::exposed(const Exchange& exchange, const Slot& slot) const {
+  const ChipConstants& constants = kernels_.constants();
+  const auto left = [&](double seconds, double behind) {
+    if (!exchange.overlap) return seconds;
+    const double hidden = std::min(seconds * (1 - 1 / exchange.pieces), behind);
+    return seconds - hidden + hidden * constants.overlap_slowdown;
+  };
+  // The links between domains are free while those within them are busy, and while the chip waits for the host program.
+  const double share = constants.overlap_share;
+  const double forward = slot.behind_forward + share * (slot.comm_forward + slot.gap_forward);
+  const double backward =
+      slot.behind_backward + share * (slot.comm_backward + slot.recompute + slot.gap_backward);
+  return exchange.times * (left(exchange.forward, forward) + left(exchange.backward, backward)) +
+         exchange.micro_batches * exchange.jitter * slot.all() + exchange.always;
 }
 
 void StepModel::add_optimizer(const ParallelPlan& plan, double weights, double expert_weights,
@@ -367,8 +433,10 @@ StepCost StepModel::evaluate(const ParallelPlan& plan, const LayerTable& layers)
   cost.fault = fault(plan, layers);
   if (cost.fault != PlanFault::kNone) return cost;
   const double micro_batches = static_cast<double>(job_.global_batch) / plan.data / plan.micro_batch;
-  StageLayers stage;
-  const Slot slot = busiest(plan, layers, stage);
+  const Held held = fullest(plan, layers);
+  const Waits waiting = waits(plan, layers);
+  const Exchange collectives = exchange(plan, layers, held);
+  const Slot slot = busiest(plan, layers, waiting, collectives);
   StepTime& time = cost.time;
   time.forward = micro_batches * slot.forward;
   time.backward = micro_batches * (slot.backward_input + slot.backward_weight);
@@ -377,16 +445,15 @@ StepCost StepModel::evaluate(const ParallelPlan& plan, const LayerTable& layers)
   time.context_comm = micro_batches * slot.context;
   time.expert_comm = micro_batches * slot.expert;
   time.overhead = micro_batches * (slot.gap_forward + slot.gap_backward) + kernels_.constants().host_step_s;
-  add_pipeline(plan, layers, slot, time);
-  add_data(plan, layers, stage, slot, time);
+  time.bubble = waiting.bubble(slot.all());
+  time.data_comm = exposed(collectives, slot);
+  add_sends(plan, layers, time);
+  add_optimizer(plan, held.weights, held.expert_weights, time);
   cost.memory = memory(plan, layers);
   if (plan.offload_activations) {
-    double bytes = 0;
-    for (size_t kind = 0; kind < kLayerKinds; ++kind)
-      bytes += stage.count[kind] * layers.kind[kind].activations;
-    const double moved = bytes / std::max(machine_.host.host_link_bytes_per_s, 1e9);
-    time.offload +=
-        micro_batches * (std::max(0.0, moved - slot.forward) + std::max(0.0, moved - slot.backward()));
+    const double moved = held.activations / std::max(machine_.host.host_link_bytes_per_s, 1e9);
+    // Out in the forward pass and back in the backward pass, behind everything else.
+    time.offload += std::max(0.0, micro_batches * (2 * moved - slot.all()) - time.data_comm - time.bubble);
   }
   const double sum = time.forward + time.backward + time.recompute + time.optimizer + time.tensor_comm +
                      time.context_comm + time.expert_comm + time.pipeline_comm + time.data_comm +
@@ -463,7 +530,8 @@ double training_flops(const model::ModelConfig& model, const TrainingJob& job) {
   single.expert_imbalance = 1;
   single.sequence = 1;
   const KernelModel kernels(one.chip, false);
-  const LayerCosts costs(model, one, single, kernels, ParallelPlan{});
+  const ParallelPlan whole;
+  const LayerCosts costs(model, one, single, kernels, whole);
   double token = costs.head().model_flops;
   for (size_t layer = 0; layer < model.layers; ++layer) {
     const size_t kind = layer_kind(model, layer);

@@ -149,7 +149,8 @@ struct LayerCost {
          tensor_comm_backward = 0;  // exposed; that of recomputation counts as backward
   double context_comm_forward = 0, context_comm_backward = 0;
   double expert_comm_forward = 0, expert_comm_backward = 0;
-  double host_forward = 0, host_backward = 0;  // of the host program that launches all this
+  double behind_forward = 0, behind_backward = 0;  // kernels that nothing hides behind yet
+  double host_forward = 0, host_backward = 0;      // of the host program that launches all this
   double weights = 0;         // parameters on the chip that data-parallel ranks replicate or shard
   double expert_weights = 0;  // parameters of experts on the chip
   double activations = 0;     // bytes kept for the backward pass
@@ -210,16 +211,24 @@ class StepModel {
 
  private:
   struct Slot;
+  struct Waits;
+  struct Exchange;
   uint32_t chunk_start(uint32_t chunk, uint32_t chunks) const;
   StageLayers stage_layers(const ParallelPlan& plan, uint32_t index) const;
   Slot slot(const LayerTable& layers, const StageLayers& stage) const;
-  Slot busiest(const ParallelPlan& plan, const LayerTable& layers, StageLayers& stage) const;
+  Slot busiest(const ParallelPlan& plan, const LayerTable& layers, const Waits& waits,
+               const Exchange& exchange) const;
   PlanFault fault(const ParallelPlan& plan, const LayerTable& layers) const;
-  void add_data(const ParallelPlan& plan, const LayerTable& layers, const StageLayers& stage,
-                const Slot& slot, StepTime& time) const;
+  /// Parameters and layers of a stage.
+  struct Held {
+    double weights = 0, expert_weights = 0, activations = 0, layers = 0;
+  };
+  Held fullest(const ParallelPlan& plan, const LayerTable& layers) const;
+  Waits waits(const ParallelPlan& plan, const LayerTable& layers) const;
+  Exchange exchange(const ParallelPlan& plan, const LayerTable& layers, const Held& held) const;
+  double exposed(const Exchange& exchange, const Slot& slot) const;
   void add_optimizer(const ParallelPlan& plan, double weights, double expert_weights, StepTime& time) const;
-  void add_pipeline(const ParallelPlan& plan, const LayerTable& layers, const Slot& slot,
-                    StepTime& time) const;
+  void add_sends(const ParallelPlan& plan, const LayerTable& layers, StepTime& time) const;
   double send_s(const ParallelPlan& plan, const LayerTable& layers) const;
   StepMemory stage_memory(const ParallelPlan& plan, const LayerTable& layers, uint32_t index) const;
   StepMemory memory(const ParallelPlan& plan, const LayerTable& layers) const;
