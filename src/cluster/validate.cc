@@ -127,10 +127,23 @@ std::vector<ParallelPlan> layouts(const MeasuredRun& run) {
   return out;
 }
 
+/// With every interleaving that the stages' layers can be cut into, where the row does not say which.
+std::vector<ParallelPlan> interleavings(const MeasuredRun& run) {
+  const std::vector<ParallelPlan> cut = layouts(run);
+  if (!run.any_interleave) return cut;
+  std::vector<ParallelPlan> out;
+  for (ParallelPlan plan : cut)
+    for (uint32_t chunks = 1; chunks * plan.pipeline <= run.model.layers; ++chunks) {
+      plan.interleave = chunks;
+      out.push_back(plan);
+    }
+  return out;
+}
+
 Replay replay(const StepModel& model, const MeasuredRun& run) {
   Replay best;
   bool first = true;
-  for (ParallelPlan plan : layouts(run))
+  for (ParallelPlan plan : interleavings(run))
     for (const uint32_t micro : {1U, 2U, 4U, 8U, 16U}) {
       if (run.any_micro_batch) plan.micro_batch = micro;
       const Replay candidate = replay_recompute(model, plan, run.any_recompute, run.most_recompute);

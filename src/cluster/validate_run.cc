@@ -47,12 +47,12 @@ bool is_old_megatron(TableKind kind) {
   return is_vtrain(kind) || kind == TableKind::kMegatron21 || kind == TableKind::kMegatron22;
 }
 
-bool is_blackwell(std::string_view accelerator) {
-  return accelerator.starts_with("b200") || accelerator.starts_with("b300") || accelerator.starts_with("gb");
-}
-
 bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
+}
+
+bool is_blackwell(std::string_view accelerator) {
+  return accelerator.starts_with("b200") || accelerator.starts_with("b300") || accelerator.starts_with("gb");
 }
 
 /// Thrown within this file where a row cannot be replayed; becomes MeasuredRun::skipped.
@@ -139,7 +139,15 @@ model::ModelConfig model_of(const MeasuredTable::Row& row, const ModelLibrary& m
 
 // ---- on what
 
-/// The largest number directly before "Gb" of a note: "1600 Gb/s RoCE per node".
+/// What the row says of the program and the method, folded, whichever column it says it in.
+std::string program_of(const MeasuredTable& table, const MeasuredTable::Row& row) {
+  std::string out = model::fold_model_name(table.set());
+  for (const Field field : {Field::kFramework, Field::kScheme, Field::kAccelerator})
+    out += " " + model::fold_model_name(row.text(field));
+  return out;
+}
+
+/// The number directly before "Gb" of a note: "1600 Gb/s RoCE per node".
 double gigabits_in(std::string_view note) {
   const std::string text = to_lower_ascii(note);
   const size_t unit = text.find("gb");
@@ -155,7 +163,8 @@ double gigabits_in(std::string_view note) {
 
 std::string accelerator_name(const MeasuredTable& table, const MeasuredTable::Row& row) {
   const std::string_view said = row.text(Field::kAccelerator);
-  if (!said.empty()) return std::string(said);
+  // A column "system" may hold the program instead; every chip's name has a digit.
+  if (said.find_first_of("0123456789") != std::string_view::npos) return std::string(said);
   const std::string set = to_lower_ascii(table.set());
   for (const std::string_view family : {"h100", "h200", "h800", "gb200", "b200", "mi300x", "v5p"})
     if (contains(set, family)) return std::string(family);
@@ -191,7 +200,7 @@ uint32_t degree(const MeasuredTable::Row& row, Field field, bool& said) {
   return static_cast<uint32_t>(std::max<uint64_t>(value.value_or(1), 1));
 }
 
-uint8_t zero_of(const MeasuredTable::Row& row, TableKind kind) {
+uint8_t zero_of(const MeasuredTable::Row& row, bool old) {
   if (const auto stage = row.count(Field::kZero, 0, 3)) return static_cast<uint8_t>(*stage);
   const std::string sharding = model::fold_model_name(row.text(Field::kSharding));
   if (sharding == "shardgradop") return 2;
@@ -205,7 +214,7 @@ uint8_t zero_of(const MeasuredTable::Row& row, TableKind kind) {
   const bool words = equals_ignore_case(fsdp, "true") || equals_ignore_case(fsdp, "yes");
   const bool none = equals_ignore_case(fsdp, "false") || equals_ignore_case(fsdp, "no");
   if (words || (!fsdp.empty() && !none && row.count(Field::kFsdp, 0, kMaxChips).value_or(0) > 1)) return 3;
-  return is_old_megatron(kind) ? 0 : 1;
+  return old ? 0 : 1;
 }
 
 /// What is left of the chips after the other degrees. Errors: Unreplayable.
@@ -225,7 +234,9 @@ void complete_layout(const MeasuredTable::Row& row, MeasuredRun& run, bool data_
   p.data = static_cast<uint32_t>(data);
 }
 
-void read_layout(const MeasuredTable::Row& row, TableKind kind, MeasuredRun& run) {
+void read_layout(const MeasuredTable& table, const MeasuredTable::Row& row, TableKind kind,
+                 MeasuredRun& run) {
+  const bool other = kind_of(table) == TableKind::kOther;
   ParallelPlan& p = run.plan;
   bool tensor_said = false, pipeline_said = false, data_said = false, said = false;
   p.tensor = degree(row, Field::kTensor, tensor_said);
@@ -234,14 +245,16 @@ void read_layout(const MeasuredTable::Row& row, TableKind kind, MeasuredRun& run
   p.expert = degree(row, Field::kExpertParallel, said);
   p.expert_tensor = degree(row, Field::kExpertTensor, said);
   p.interleave = degree(row, Field::kInterleave, said);
+  const bool interleave_said = said;
   p.data = degree(row, Field::kData, data_said);
-  p.zero = zero_of(row, kind);
+  p.zero = zero_of(row, is_old_megatron(kind));
   const auto both = row.count(Field::kModelParallel, 1, 1 << 20);
   if (both && !tensor_said && !pipeline_said) {
     p.tensor = static_cast<uint32_t>(std::min<uint64_t>(*both, 8));
     p.pipeline = static_cast<uint32_t>(std::max<uint64_t>(*both / p.tensor, 1));
   }
-  run.any_layout = !tensor_said && !pipeline_said && !both && p.zero < 2 && kind == TableKind::kOther;
+  run.any_layout = !tensor_said && !pipeline_said && !both && p.zero < 2 && other;
+  run.any_interleave = other && table.has(Field::kInterleave) && !interleave_said && p.pipeline > 1;
   if (p.pipeline == 1) p.interleave = 1;
   if (run.model.dense()) p.expert = p.expert_tensor = 1;
   complete_layout(row, run, data_said && !run.any_layout);
@@ -280,13 +293,17 @@ Attention read_attention(const MeasuredTable::Row& row, TableKind kind) {
 }
 
 /// How the program of its day computes; what a row may not say.
-void read_program(const MeasuredTable::Row& row, TableKind kind, MeasuredRun& run) {
+void read_program(const MeasuredTable& table, const MeasuredTable::Row& row, TableKind kind,
+                  MeasuredRun& run) {
   const bool pure = equals_ignore_case(row.text(Field::kMixedPrecision), "pure");
-  const std::string framework = model::fold_model_name(row.text(Field::kFramework));
+  const std::string framework = program_of(table, row);
   const bool foundry = kind == TableKind::kFoundry || contains(framework, "foundry");
   const bool bridge = kind == TableKind::kBridge || contains(framework, "bridge");
   TrainingJob& job = run.job;
   job.attention = read_attention(row, kind);
+  // PyTorch's own attention on chips that came after it.
+  const bool eager = contains(framework, "torchtitan") || contains(framework, "nanotron");
+  if (eager && row.text(Field::kAttention).empty()) job.attention = Attention::kFlash2;
   const bool unfused = job.attention == Attention::kUnfused;
   job.causal_skips = !unfused;
   job.dropout_passes = row.number(Field::kDropout, 0, 100).value_or(unfused ? 3 : 0);
@@ -316,20 +333,27 @@ void read_program(const MeasuredTable::Row& row, TableKind kind, MeasuredRun& ru
   }
 }
 
-void read_switches(const MeasuredTable::Row& row, TableKind kind, MeasuredRun& run) {
+void read_switches(const MeasuredTable& table, const MeasuredTable::Row& row, TableKind kind,
+                   MeasuredRun& run) {
   ParallelPlan& p = run.plan;
   const bool old = is_old_megatron(kind);
   p.sequence_parallel = p.tensor > 1 && row.flag(Field::kSequenceParallel).value_or(!old);
   p.recompute = read_recompute(row, kind, run.any_recompute);
-  p.precision = read_precision(row, Field::kPrecision, old ? Precision::kFp16 : Precision::kBf16);
+  const bool eight_bits =
+      contains(program_of(table, row), "fp8") || contains(program_of(table, row), "float8");
+  p.precision = read_precision(row, Field::kPrecision,
+                               old          ? Precision::kFp16
+                               : eight_bits ? Precision::kFp8
+                                            : Precision::kBf16);
   p.overlap_data = row.flag(Field::kOverlapData).value_or(!old);
   p.overlap_tensor =
       p.tensor > 1 &&
       row.flag(Field::kOverlapTensor).value_or(kind == TableKind::kBridge && run.model.dense());
   p.overlap_expert = row.flag(Field::kOverlapExpert).value_or(false);
   p.offload_activations = row.flag(Field::kOffload).value_or(false);
-  p.overlap_pipeline = p.interleave > 1 && row.flag(Field::kOverlapPipeline).value_or(!old);
-  read_program(row, kind, run);
+  p.overlap_pipeline =
+      (p.interleave > 1 || run.any_interleave) && row.flag(Field::kOverlapPipeline).value_or(!old);
+  read_program(table, row, kind, run);
 }
 
 void read_batch(const MeasuredTable::Row& row, MeasuredRun& run) {
@@ -377,8 +401,9 @@ void read_training_figure(const MeasuredTable::Row& row, TableKind kind, Measure
     return;
   }
   const bool full = !run.any_recompute && run.plan.recompute == Recompute::kFull;
-  run.counted_flops =
-      counted_flops(run, full && (kind == TableKind::kMegatron21 || kind == TableKind::kOther));
+  const bool says_executed =
+      kind == TableKind::kMegatron21 || kind == TableKind::kMegatron22 || kind == TableKind::kOther;
+  run.counted_flops = counted_flops(run, full && says_executed);
   if (take(Quantity::kHardwareTflops, positive(Field::kHardwareTflops), 1)) return;
   run.counted_flops = counted_flops(run, false);
   if (take(Quantity::kModelTflops, positive(Field::kModelTflops), 1)) return;
@@ -419,6 +444,20 @@ void read_serving(const MeasuredTable::Row& row, MeasuredRun& run) {
     throw Unreplayable("the row has no tokens a second");
 }
 
+/// "8192" or "8K".
+uint64_t read_sequence(const MeasuredTable::Row& row) {
+  const std::string_view said = row.text(Field::kSequence);
+  const bool kilo = said.size() > 1 && said.size() < 8 && (said.ends_with('k') || said.ends_with('K'));
+  if (!kilo) return row.count(Field::kSequence, 1, kMaxTokens).value_or(2048);
+  uint64_t thousands = 0;
+  for (const char digit : said.substr(0, said.size() - 1)) {
+    if (digit < '0' || digit > '9') row.error(Field::kSequence, "not a number of tokens, such as 8192 or 8K");
+    thousands = thousands * 10 + static_cast<uint64_t>(digit - '0');
+  }
+  if (thousands == 0) row.error(Field::kSequence, "a sequence has at least one token");
+  return std::min(thousands * 1024, kMaxTokens);
+}
+
 void refuse_what_is_not_planned(const MeasuredTable::Row& row) {
   const std::string phase = model::fold_model_name(row.text(Field::kPhase));
   if (contains(phase, "lora") || contains(phase, "peft"))
@@ -429,20 +468,32 @@ void refuse_what_is_not_planned(const MeasuredTable::Row& row) {
           "MegaScale changes the model (parallel blocks, windows), and its sizes are not published");
 }
 
-void read_row(const MeasuredTable& table, const MeasuredTable::Row& row, TableKind kind,
-              const Catalogue& catalogue, const ModelLibrary& models, MeasuredRun& run) {
+/// Of a row of another table, by the program that it names: Megatron-LM on A100 was that of 2021 or 2022.
+TableKind kind_of_row(const MeasuredTable& table, const MeasuredTable::Row& row, const MeasuredRun& run) {
+  const TableKind kind = kind_of(table);
+  const std::string program = program_of(table, row);
+  if (kind != TableKind::kOther || !run.accelerator.starts_with("a100") || !contains(program, "megatron"))
+    return kind;
+  const bool full = model::fold_model_name(row.text(Field::kRecompute)) == "full";
+  return full && !row.flag(Field::kSequenceParallel).value_or(false) ? TableKind::kMegatron21
+                                                                     : TableKind::kMegatron22;
+}
+
+void read_row(const MeasuredTable& table, const MeasuredTable::Row& row, const Catalogue& catalogue,
+              const ModelLibrary& models, MeasuredRun& run) {
   run.about = sanitize_utf8(row.text(Field::kModel));
   run.note = sanitize_utf8(row.text(Field::kNote));
   refuse_what_is_not_planned(row);
-  run.job.sequence = row.count(Field::kSequence, 1, kMaxTokens).value_or(2048);
+  run.job.sequence = read_sequence(row);
   run.model = model_of(row, models, run.job.sequence);
   if (run.about.empty())
     run.about = fmt::format("{:.3g} B", static_cast<double>(run.model.parameters()) / 1e9);
-  read_machine(table, row, kind, catalogue, run);
+  read_machine(table, row, kind_of(table), catalogue, run);
+  const TableKind kind = kind_of_row(table, row, run);
   if (kind == TableKind::kServing) return read_serving(row, run);
-  read_layout(row, kind, run);
+  read_layout(table, row, kind, run);
   read_batch(row, run);
-  read_switches(row, kind, run);
+  read_switches(table, row, kind, run);
   read_training_figure(row, kind, run);
 }
 
@@ -506,13 +557,12 @@ const Accelerator* find_accelerator(const Catalogue& catalogue, std::string_view
 
 std::vector<MeasuredRun> read_runs(const MeasuredTable& table, const Catalogue& catalogue,
                                    const ModelLibrary& models) {
-  const TableKind kind = kind_of(table);
   std::vector<MeasuredRun> runs(table.rows());
   for (size_t i = 0; i < runs.size(); ++i) {
     const MeasuredTable::Row row = table.row(i);
     runs[i].line = row.line();
     try {
-      read_row(table, row, kind, catalogue, models, runs[i]);
+      read_row(table, row, catalogue, models, runs[i]);
     } catch (const Unreplayable& reason) {
       runs[i].skipped = reason.what();
     }

@@ -14,8 +14,8 @@
 //   serving       isl and osl                           keys and values in 8 bits, batch as large as memory allows
 //   other                                               the columns that data/validation/README.md documents
 //
-// All training tables: where recomputation is not said, the least that fits; where the micro-batch or the layout is not, the
-// fastest that fits. Values; thread-safe.
+// All training tables: where recomputation is not said, the least that fits; where the micro-batch, the layout or (in a
+// table that has a column for it) the interleaving is not, the fastest that fits. Values; thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -69,8 +69,9 @@ struct MeasuredRun {
   model::ModelConfig model;
   TrainingJob job;
   ParallelPlan plan;
-  bool any_recompute = false, any_micro_batch = false, any_layout = false;  // to be found by rule
-  Recompute most_recompute = Recompute::kFull;                              // of any_recompute
+  bool any_recompute = false, any_micro_batch = false, any_layout = false,
+       any_interleave = false;                  // to be found by rule
+  Recompute most_recompute = Recompute::kFull;  // of any_recompute
   bool serves = false;
   ServingSpec serving;
   ServingLayout layout;
