@@ -24,6 +24,9 @@ void add_inspect(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);
 void add_quantize(CLI::App& app, Run& run);
 void add_pull(CLI::App& app, Run& run);
+void add_plan(CLI::App& app, Run& run);
+void add_simulate(CLI::App& app, Run& run);
+void add_calibrate(CLI::App& app, Run& run);
 
 /// Where posts, models and settings live: $FATHOM_STATE, else .fathom here if it exists, else the user's data folder.
 std::filesystem::path default_state_folder();

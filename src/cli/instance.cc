@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/client.h"
+#include "cluster/planner.h"
 #include "live/file_source.h"
 #include "live/hackernews.h"
 #include "live/source.h"
@@ -162,6 +163,16 @@ std::unique_ptr<infer::Embedder> load_embedder(const InstanceOptions& options, T
                   [&](const fs::path& path) { return infer::Embedder::load(path, pool); });
 }
 
+/// Null, with a line in the log, where its files cannot be read: people may still ask.
+std::unique_ptr<cluster::Planner> load_planner(ThreadPool& pool) {
+  try {
+    return std::make_unique<cluster::Planner>(FATHOM_DATA_DIR, std::vector<fs::path>{}, pool);
+  } catch (const Error& error) {
+    log().warn("the page /plan is left out: {}", error.what());
+    return nullptr;
+  }
+}
+
 json to_json(const live::SourceStatus& status) {
   json out = {{"name", status.name},
               {"state", live::to_string(status.state)},
@@ -188,6 +199,8 @@ struct Instance::Parts {
   std::unique_ptr<infer::Engine> engine;
   std::unique_ptr<infer::Embedder> embedder;
   std::unique_ptr<answer::Assistant> assistant;
+  std::optional<ThreadPool> planning_pool;
+  std::unique_ptr<cluster::Planner> planner;
   std::optional<live::SourceRunner> runner;
   std::unique_ptr<server::Server> server;
   std::jthread serving;
@@ -233,6 +246,8 @@ void Instance::start() {
   parts.embedder = load_embedder(options_, *parts.pool);
   parts.assistant = answer::Assistant::create(*parts.store, parts.engine.get(), parts.clock);
   parts.runner.emplace(*parts.store, *parts.cursors, parts.clock);
+  parts.planning_pool.emplace(std::max(1u, std::thread::hardware_concurrency()));
+  parts.planner = load_planner(*parts.planning_pool);
 
   const auto sources_status = [&parts] {
     json list = json::array();
@@ -245,6 +260,7 @@ void Instance::start() {
                                                                   .assistant = *parts.assistant,
                                                                   .engine = parts.engine.get(),
                                                                   .embedder = parts.embedder.get(),
+                                                                  .planner = parts.planner.get(),
                                                                   .clock = parts.clock,
                                                                   .sources_status = sources_status,
                                                                   .fiction_feed = feed.fiction});

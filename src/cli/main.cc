@@ -44,7 +44,8 @@ int main_checked(int argc, char** argv) {
       "post.\n\n"
       "  fathom serve                      the page and the API, on this machine\n"
       "  fathom chat \"what is going on?\"    an answer in the terminal\n"
-      "  fathom search storm since:2026-11-01\n",
+      "  fathom search storm since:2026-11-01\n"
+      "  fathom plan autumn-2025            a machine of 100,000 chips: speed, power, money, date\n",
       "fathom");
   app.set_version_flag("--version", "fathom " FATHOM_VERSION);
   app.require_subcommand(1);
@@ -61,6 +62,9 @@ int main_checked(int argc, char** argv) {
   add_bench(app, run);
   add_quantize(app, run);
   add_pull(app, run);
+  add_plan(app, run);
+  add_simulate(app, run);
+  add_calibrate(app, run);
 
   const auto is_named = [&](const CLI::App* command) { return command->get_name() == argv[1]; };
   if (argc > 1 && argv[1][0] != '-' && app.get_subcommands(is_named).empty()) {

@@ -105,6 +105,7 @@ void add_completion_routes(Router& router, const Context& context);
 void add_embedding_routes(Router& router, const Context& context);
 void add_response_routes(Router& router, const Context& context);
 void add_token_routes(Router& router, const Context& context);
+void add_plan_routes(Router& router, const Context& context);
 void add_post_routes(Router& router, const Context& context);
 void add_search_routes(Router& router, const Context& context);
 void add_feed_routes(Router& router, const Context& context);

@@ -92,6 +92,7 @@ class ServerImpl final : public Server, private Application {
     add_embedding_routes(router_, context_);
     add_response_routes(router_, context_);
     add_token_routes(router_, context_);
+    add_plan_routes(router_, context_);
     add_post_routes(router_, context_);
     add_search_routes(router_, context_);
     add_feed_routes(router_, context_);

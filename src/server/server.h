@@ -31,6 +31,10 @@
 #include "infer/engine.h"
 #include "live/store.h"
 
+namespace fathom::cluster {
+class Planner;
+}
+
 namespace fathom::server {
 
 /// What one client, and all together, may take.
@@ -57,6 +61,8 @@ struct ServerLimits {
   size_t body_bytes_per_second = 16 * 1024;
   std::chrono::milliseconds idle_timeout{75'000};   // between the requests of a connection
   std::chrono::milliseconds write_timeout{30'000};  // a client that takes nothing for so long is dropped
+  // So is one for which a streamed answer waits longer in all, a second more for each so many bytes of it.
+  size_t client_bytes_per_second = 4 * 1024;
   std::chrono::milliseconds ping{5'000};            // between two signs of life on a silent event stream
   std::chrono::milliseconds drain{20'000};  // what running requests get to finish when the server stops
 };
@@ -77,6 +83,7 @@ struct Services {
   const answer::Assistant& assistant;
   infer::Engine* engine = nullptr;      // null: no model; answers are extracts
   infer::Embedder* embedder = nullptr;  // null: no embeddings
+  cluster::Planner* planner = nullptr;  // null: no /v1/plan
   const Clock& clock;
   /// For GET /v1/status: a list of {name, state, detail, ...}, one a source. Called from many
   /// threads. May be empty.
