@@ -31,6 +31,12 @@ Scaled scaled(double value) {
   return {value, kPrefixes[at]};
 }
 
+/// Of money and counts, where a thousand million is a billion.
+std::string scale_of(std::string_view prefix) {
+  if (prefix.empty()) return "";
+  return " " + std::string(prefix == "G" ? "B" : prefix);
+}
+
 std::string with_prefix(double value, std::string_view unit) {
   if (!std::isfinite(value)) return "unknown";
   const auto [size, prefix] = scaled(value);
@@ -39,15 +45,16 @@ std::string with_prefix(double value, std::string_view unit) {
 
 }  // namespace
 
+std::string format_count(double count) {
+  if (!std::isfinite(count)) return "unknown";
+  const auto [size, prefix] = scaled(count);
+  return three_figures(size) + scale_of(prefix);
+}
+
 std::string format_usd(double usd) {
   if (!std::isfinite(usd)) return "unknown";
   const auto [size, prefix] = scaled(std::abs(usd));
-  const std::string_view scale = prefix == "G"   ? " B"
-                                 : prefix == "k" ? " k"
-                                 : prefix == "M" ? " M"
-                                 : prefix == "T" ? " T"
-                                                 : prefix;
-  return fmt::format("{}${}{}", usd < 0 ? "-" : "", three_figures(size), scale);
+  return fmt::format("{}${}{}", usd < 0 ? "-" : "", three_figures(size), scale_of(prefix));
 }
 
 std::string format_watts(double watts) { return with_prefix(watts, "W"); }

@@ -27,6 +27,8 @@ SearchSpace quick_space(SearchSpace space, uint32_t domain) {
   if (space.recompute.empty()) space.recompute = {Recompute::kNone, Recompute::kSelective, Recompute::kFull};
   space.schedule = {Schedule::kOneForwardOneBackward};
   space.offload = false;
+  space.fewer_chips = true;  // a slider stops at any number, and few have good divisors
+  space.min_chips = space.max_chips = 0;
   return space;
 }
 

@@ -67,7 +67,7 @@ class Page {
            fmt::format("{}, MFU {}", format_rate(step.tokens_per_s, "tokens"), format_share(step.mfu)));
     if (report_.training_days > 0)
       figure("Training run", format_seconds(report_.training_days * 86'400),
-             format_number(scenario_.job.tokens) + " tokens");
+             format_count(scenario_.job.tokens) + " tokens");
     if (report_.run)
       figure("Goodput", format_share(report_.run->goodput.middle),
              fmt::format("{} to {}", format_share(report_.run->goodput.low),
@@ -83,7 +83,7 @@ class Page {
              fmt::format("{} to buy, {} a year to run", format_usd(report_.money->capital_usd),
                          format_usd(report_.money->running_usd_per_year)));
     if (report_.serving && report_.serving->best.feasible)
-      figure("Served at once", format_number(report_.serving->users_served) + " users",
+      figure("Served at once", format_count(report_.serving->users_served) + " users",
              format_usd(report_.serving->best.usd_per_million_output) + " a million output tokens");
     out_ += "</dl>";
     out_ += fmt::format("<p>Layout: {}.</p>", escape(describe(report_.plan)));

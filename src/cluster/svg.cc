@@ -81,7 +81,7 @@ class Canvas {
     out_ = fmt::format(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"100%\" role=\"img\" "
         "aria-labelledby=\"{2}-title {2}-desc\" font-family=\"system-ui, sans-serif\" font-size=\"12\" "
-        "fill=\"currentColor\" style=\"max-width:{0}px\">\n<title id=\"{2}-title\">{3}</title>\n<desc "
+        "fill=\"currentColor\">\n<title id=\"{2}-title\">{3}</title>\n<desc "
         "id=\"{2}-desc\">{4}</desc>\n",
         number(kWidth), number(height), id, escape(heading.title), escape(heading.description));
   }

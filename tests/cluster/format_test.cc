@@ -31,6 +31,9 @@ TEST(Format, SharesAndCounts) {
   EXPECT_EQ(format_share(0.9724), "97.2 %");
   EXPECT_EQ(format_share(1), "100 %");
   EXPECT_EQ(format_share(0), "0 %");
+  EXPECT_EQ(format_count(15.6e12), "15.6 T");
+  EXPECT_EQ(format_count(269'515'497'472.0), "270 B");
+  EXPECT_EQ(format_count(512), "512");
   EXPECT_EQ(format_number(100'000), "100,000");
   EXPECT_EQ(format_number(-1'234'567), "-1,234,567");
   EXPECT_EQ(format_number(12), "12");
