@@ -159,7 +159,7 @@ double best_interval(const std::vector<std::pair<double, double>>& sweep) {
 
 void sweep(Batch& batch, const RunInput& input, double daly, RunResult& result) {
   std::vector<RunInput> inputs;
-  const double step = result.step_s;
+  const double step = result.analytic_step_s;
   for (double half = -kSweepHalfSteps; half <= kSweepHalfSteps; ++half) {
     RunInput other = input;
     other.steps_between_checkpoints =
@@ -324,9 +324,9 @@ RunResult simulate(const StepModel& model, const ParallelPlan& plan, const RunSp
   if (repairs > 0) input.repair_hours = repair / repairs;
   const double per_hour = per_chip_hour * spec.failure_scale * static_cast<double>(input.shape.chips());
   const double between = per_hour > 0 ? kHour / per_hour : kForever;
-  result.step_s =
-      StepTimes(input.shape, {spec.straggler_slowdown, spec.degraded_links, input.checkpoint.network_share})
-          .healthy();
+  const StepTimes times(input.shape,
+                        {spec.straggler_slowdown, spec.degraded_links, input.checkpoint.network_share});
+  result.step_s = times.simulated();
   result.analytic_step_s = input.shape.analytic_s;
   result.checkpoint_s = input.checkpoint.blocks_s;
   result.checkpoint_write_s = input.checkpoint.write_s;
@@ -337,8 +337,8 @@ RunResult simulate(const StepModel& model, const ParallelPlan& plan, const RunSp
       input.checkpoint.blocks_s, between, spec.detection_s + spec.restart_s + input.checkpoint.read_s);
   const double wanted = spec.checkpoint_interval_s > 0 ? spec.checkpoint_interval_s : result.interval_daly_s;
   input.steps_between_checkpoints =
-      steps_between(wanted, input.checkpoint, result.step_s, spec.checkpoint_async);
-  result.interval_used_s = static_cast<double>(input.steps_between_checkpoints) * result.step_s;
+      steps_between(wanted, input.checkpoint, times.healthy(), spec.checkpoint_async);
+  result.interval_used_s = static_cast<double>(input.steps_between_checkpoints) * times.healthy();
   result.steps_between_checkpoints =
       static_cast<uint32_t>(std::min<uint64_t>(input.steps_between_checkpoints, 0xFFFFFFFF));
 

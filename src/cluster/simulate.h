@@ -1,9 +1,9 @@
 // A whole training run on the whole machine as discrete events: steps, stragglers, failures by component, detection,
 // spares, restarts and checkpoints; goodput with its band.
 //
-// Deterministic for a seed, whatever the number of threads. Thread-safe; runs are spread over the pool. A step is
-// simulated too (simulate_pipeline.h); without failures, stragglers and checkpoints a run takes exactly as many of them as fit,
-// and StepModel's closed form agrees within 1 %.
+// Deterministic for a seed, whatever the number of threads. Thread-safe; runs are spread over the pool. Without failures,
+// stragglers and checkpoints the run takes exactly steps * step_time of StepModel; what stragglers, degraded links, missing
+// replicas and the writing of checkpoints add to a step comes from the step as events (simulate_step.h).
 // Sources: Llama 3 (Dubey et al. 2024, table 5) for rates, Young 1974 and Daly 2006 for the interval. No source gives the
 // share of stragglers on a machine that replaces them (MegaScale found 0.5 % of its nodes slow before it looked for them): the
 // defaults of straggler_* and degraded_* are assumptions.
@@ -87,11 +87,12 @@ struct RunResult {
   double interval_simulated_s = 0;  // the best of a sweep by simulation (only where asked)
   std::vector<std::pair<double, double>> interval_sweep;  // interval, goodput
   uint64_t events = 0;                                    // of all runs
-  double step_s = 0, analytic_step_s = 0;  // of the healthy machine: simulated, and StepModel's
-  Interval longest_outage_s;               // of a run, from the failure until steps go on
-  double stragglers = 0;                   // slow nodes that were found, mean over runs
-  double checkpoints = 0;                  // that became durable, mean over runs
-  double checkpoint_read_s = 0;            // to load one
+  /// Of the healthy machine: by events alone, and StepModel's, which the run takes.
+  double step_s = 0, analytic_step_s = 0;
+  Interval longest_outage_s;        // of a run, from the failure until steps go on
+  double stragglers = 0;            // slow nodes that were found, mean over runs
+  double checkpoints = 0;           // that became durable, mean over runs
+  double checkpoint_read_s = 0;     // to load one
   double interval_available_s = 0;  // of the greatest availability, recovery included (arXiv 2410.18124)
   uint32_t steps_between_checkpoints = 0;  // 0: none are written
 };

@@ -27,7 +27,7 @@ class StageOrder {
         total_(uint64_t{micro_batches} * chunks_) {
     const uint64_t behind = stages_ - stage - 1;
     warm_up_ = behind;
-    if (chunks_ > 1 || shape.overlap_sends) warm_up_ = behind * 2 + uint64_t{chunks_ - 1} * group_;
+    if (chunks_ > 1) warm_up_ = behind * 2 + uint64_t{chunks_ - 1} * group_;
     if (warm_up_ > total_) warm_up_ = total_;
   }
 
@@ -80,7 +80,7 @@ class Pipeline {
       state.weight = weight / shape.chunks;
       state.backward = t.backward / shape.chunks - state.weight;
       state.send = t.send;
-      state.may_defer = zero_bubble_ ? uint64_t{s} * shape.chunks : 0;
+      state.may_defer = zero_bubble_ ? s : 0;
     }
     for (uint32_t m = 0; m < micro_batches; ++m) forward_ready_[cell(0, 0, m)] = 0;
   }

@@ -20,7 +20,7 @@ struct PipelineShape {
   uint32_t chunks = 1;  // of layers a stage (interleave)
   uint32_t micro_batches = 1;
   Schedule schedule = Schedule::kOneForwardOneBackward;
-  /// Whether a stage goes on while it sends; it then has more micro-batches under way. Else it waits for each message.
+  /// Whether a stage goes on while it sends, or waits for each message to be received.
   bool overlap_sends = false;
 };
 

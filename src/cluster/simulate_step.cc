@@ -36,9 +36,9 @@ StepShape::Place StepShape::place(uint64_t node) const {
           static_cast<uint32_t>(last % stage_chips / chips_per_replica_stage), static_cast<uint32_t>(stage)};
 }
 
-StepShape step_shape(const StepModel& model, const ParallelPlan& plan) {
+StepShape step_shape(const StepModel& model, const ParallelPlan& plan, bool any_memory) {
   const StepCost cost = model.evaluate(plan);
-  if (!cost.feasible())
+  if (!cost.feasible() && !(any_memory && cost.fault == PlanFault::kMemory))
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("the plan {} cannot be simulated: {}; 'fathom plan search' finds "
                             "plans that fit",
@@ -74,7 +74,9 @@ StepShape step_shape(const StepModel& model, const ParallelPlan& plan) {
 }
 
 StepTimes::StepTimes(const StepShape& shape, const Factors& factors) : shape_(shape), factors_(factors) {
-  healthy_ = step(shape_.pipeline.micro_batches, {}, {}, false);
+  simulated_ = step(shape_.pipeline.micro_batches, {}, {}, false);
+  if (shape_.analytic_s > 0) beside_ = shape_.analytic_s - simulated_;
+  healthy_ = simulated_ + beside_;
 }
 
 std::set<uint32_t> StepTimes::replicas_out(const std::set<uint64_t>& missing) const {
@@ -132,7 +134,7 @@ double StepTimes::step(uint32_t micro_batches, const std::map<uint64_t, Slowness
   const double total = std::max(shape_.data_comm_total_s, shape_.data_comm_s);
   const double hidden = total - shape_.data_comm_s;
   const double data_comm = shape_.replicas > 1 ? total * stretch - hidden : shape_.data_comm_s;
-  return slowest + data_comm + shape_.tail_s;
+  return slowest + data_comm + shape_.tail_s + beside_;
 }
 
 double StepTimes::pipeline(const Key& key) {
