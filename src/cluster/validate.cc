@@ -100,8 +100,12 @@ Replay replay_recompute(const StepModel& model, ParallelPlan plan, bool any, Rec
   return last;
 }
 
-bool better(const Replay& a, const Replay& b) {
-  const auto rank = [](const Replay& r) { return r.cost.feasible() ? 0 : r.possible() ? 1 : 2; };
+/// `ran`: the layout is known to have fitted, and only its details are to be found.
+bool better(const Replay& a, const Replay& b, bool ran) {
+  const auto rank = [&](const Replay& r) {
+    const bool nearly = ran && r.possible() && r.cost.memory.total < kNearlyFits * r.cost.memory.capacity;
+    return r.cost.feasible() || nearly ? 0 : r.possible() ? 1 : 2;
+  };
   if (rank(a) != rank(b)) return rank(a) < rank(b);
   return a.cost.time.step_time < b.cost.time.step_time;
 }
@@ -147,7 +151,7 @@ Replay replay(const StepModel& model, const MeasuredRun& run) {
     for (const uint32_t micro : {1U, 2U, 4U, 8U, 16U}) {
       if (run.any_micro_batch) plan.micro_batch = micro;
       const Replay candidate = replay_recompute(model, plan, run.any_recompute, run.most_recompute);
-      if (first || better(candidate, best)) best = candidate;
+      if (first || better(candidate, best, !run.any_layout)) best = candidate;
       first = false;
       if (!run.any_micro_batch) break;
     }

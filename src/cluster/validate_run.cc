@@ -142,7 +142,7 @@ model::ModelConfig model_of(const MeasuredTable::Row& row, const ModelLibrary& m
 /// What the row says of the program and the method, folded, whichever column it says it in.
 std::string program_of(const MeasuredTable& table, const MeasuredTable::Row& row) {
   std::string out = model::fold_model_name(table.set());
-  for (const Field field : {Field::kFramework, Field::kScheme, Field::kAccelerator})
+  for (const Field field : {Field::kFramework, Field::kScheme, Field::kAccelerator, Field::kNote})
     out += " " + model::fold_model_name(row.text(field));
   return out;
 }
@@ -161,10 +161,18 @@ double gigabits_in(std::string_view note) {
   return value;
 }
 
+bool names_program(std::string_view text) {
+  const std::string folded = model::fold_model_name(text);
+  for (const std::string_view program :
+       {"megatron", "megascale", "deepspeed", "torchtitan", "nanotron", "maxtext", "nemo"})
+    if (contains(folded, program)) return true;
+  return false;
+}
+
 std::string accelerator_name(const MeasuredTable& table, const MeasuredTable::Row& row) {
   const std::string_view said = row.text(Field::kAccelerator);
-  // A column "system" may hold the program instead; every chip's name has a digit.
-  if (said.find_first_of("0123456789") != std::string_view::npos) return std::string(said);
+  // A column "system" may hold the program instead.
+  if (!said.empty() && !names_program(said)) return std::string(said);
   const std::string set = to_lower_ascii(table.set());
   for (const std::string_view family : {"h100", "h200", "h800", "gb200", "b200", "mi300x", "v5p"})
     if (contains(set, family)) return std::string(family);
@@ -254,7 +262,8 @@ void read_layout(const MeasuredTable& table, const MeasuredTable::Row& row, Tabl
     p.pipeline = static_cast<uint32_t>(std::max<uint64_t>(*both / p.tensor, 1));
   }
   run.any_layout = !tensor_said && !pipeline_said && !both && p.zero < 2 && other;
-  run.any_interleave = other && table.has(Field::kInterleave) && !interleave_said && p.pipeline > 1;
+  run.any_interleave = other && !interleave_said &&
+                       (!is_old_megatron(kind) || table.has(Field::kInterleave)) && p.pipeline > 1;
   if (p.pipeline == 1) p.interleave = 1;
   if (run.model.dense()) p.expert = p.expert_tensor = 1;
   complete_layout(row, run, data_said && !run.any_layout);
@@ -304,14 +313,15 @@ void read_program(const MeasuredTable& table, const MeasuredTable::Row& row, Tab
   // PyTorch's own attention on chips that came after it.
   const bool eager = contains(framework, "torchtitan") || contains(framework, "nanotron");
   if (eager && row.text(Field::kAttention).empty()) job.attention = Attention::kFlash2;
+  job.fused_elementwise = !eager || contains(framework, "compile");
   const bool unfused = job.attention == Attention::kUnfused;
   job.causal_skips = !unfused;
   job.dropout_passes = row.number(Field::kDropout, 0, 100).value_or(unfused ? 3 : 0);
-  job.fused_loss = !unfused;
+  job.fused_loss = !unfused && !eager;
   // Products that add to the gradients came to Megatron with sequence parallelism (Korthikanti et al.).
   const bool before =
       is_old_megatron(kind) ? kind != TableKind::kMegatron22 : unfused && !run.plan.sequence_parallel;
-  job.fused_accumulation = row.flag(Field::kFusedAccumulation).value_or(!before && !foundry);
+  job.fused_accumulation = row.flag(Field::kFusedAccumulation).value_or(!before && !foundry && !eager);
   job.recompute_stops_early = foundry;
   job.gradient_bytes = row.number(Field::kGradientBytes, 1, 8).value_or(pure || unfused ? 2 : 4);
   job.optimizer_bytes = row.number(Field::kOptimizerBytes, 0, 32).value_or(pure ? 6 : 12);
@@ -373,13 +383,21 @@ void read_batch(const MeasuredTable::Row& row, MeasuredRun& run) {
 
 // ---- what was measured
 
-/// One step's operations: forward and backward; with a repeated forward pass of the blocks where `repeated`. All scores
-/// are counted, as the tables do, not the causal half.
-double counted_flops(const MeasuredRun& run, bool repeated) {
+/// One step's operations: forward and backward; with a repeated forward pass of the blocks where `repeated`. Tables count
+/// all scores, but those that say "causal" the half that counts.
+double counted_flops(const MeasuredRun& run, bool repeated, bool causal) {
   const double tokens = static_cast<double>(run.job.global_batch) * static_cast<double>(run.job.sequence);
-  const double forward = static_cast<double>(run.model.flops_per_token(run.job.sequence));
+  const uint64_t attended = causal ? run.job.sequence / 2 : run.job.sequence;
+  const double forward = static_cast<double>(run.model.flops_per_token(attended));
   const double head = 2.0 * static_cast<double>(run.model.vocab) * static_cast<double>(run.model.d_model);
   return tokens * (3 * forward + (repeated ? forward - head : 0));
+}
+
+bool counts_causal(const MeasuredTable::Row& row) {
+  const std::string_view said = row.text(Field::kCountedScores);
+  if (said.empty() || equals_ignore_case(said, "all")) return false;
+  if (equals_ignore_case(said, "causal")) return true;
+  row.error(Field::kCountedScores, fmt::format("'{}' is neither all nor causal", sanitize_utf8(said)));
 }
 
 void read_training_figure(const MeasuredTable::Row& row, TableKind kind, MeasuredRun& run) {
@@ -401,11 +419,12 @@ void read_training_figure(const MeasuredTable::Row& row, TableKind kind, Measure
     return;
   }
   const bool full = !run.any_recompute && run.plan.recompute == Recompute::kFull;
+  const bool causal = counts_causal(row);
   const bool says_executed =
       kind == TableKind::kMegatron21 || kind == TableKind::kMegatron22 || kind == TableKind::kOther;
-  run.counted_flops = counted_flops(run, full && says_executed);
+  run.counted_flops = counted_flops(run, full && says_executed, causal);
   if (take(Quantity::kHardwareTflops, positive(Field::kHardwareTflops), 1)) return;
-  run.counted_flops = counted_flops(run, false);
+  run.counted_flops = counted_flops(run, false, causal);
   if (take(Quantity::kModelTflops, positive(Field::kModelTflops), 1)) return;
   const auto mfu = row.number(Field::kMfu, 1e-4, 100);
   // Written as a share or in per cent.
@@ -462,7 +481,8 @@ void refuse_what_is_not_planned(const MeasuredTable::Row& row) {
   const std::string phase = model::fold_model_name(row.text(Field::kPhase));
   if (contains(phase, "lora") || contains(phase, "peft"))
     throw Unreplayable("only adapters are trained (LoRA), which the planner does not plan");
-  for (const Field field : {Field::kScheme, Field::kFramework, Field::kModel, Field::kPhase})
+  for (const Field field :
+       {Field::kScheme, Field::kFramework, Field::kModel, Field::kPhase, Field::kAccelerator})
     if (contains(model::fold_model_name(row.text(field)), "megascale"))
       throw Unreplayable(
           "MegaScale changes the model (parallel blocks, windows), and its sizes are not published");

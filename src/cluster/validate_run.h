@@ -14,8 +14,8 @@
 //   serving       isl and osl                           keys and values in 8 bits, batch as large as memory allows
 //   other                                               the columns that data/validation/README.md documents
 //
-// All training tables: where recomputation is not said, the least that fits; where the micro-batch, the layout or (in a
-// table that has a column for it) the interleaving is not, the fastest that fits. Values; thread-safe.
+// All training tables: where recomputation is not said, the least that fits; where the micro-batch, the layout or the
+// interleaving is not, the fastest that fits; interleaving of A100's Megatron only in a table that has a column for it. Values; thread-safe.
 #pragma once
 
 #include <cstdint>

@@ -27,7 +27,7 @@ struct FieldNames {
 
 // In the order of Field; the documented name's folded form need not be repeated.
 constexpr FieldNames kNames[] = {
-    {Field::kModel, "model", "modelname modeltype network"},
+    {Field::kModel, "model", "modelname modeltype benchmark"},
     {Field::kArchitecture, "architecture", "arch family"},
     {Field::kLayers, "layers", "nlayers numlayers numberoflayers layer nlayer"},
     {Field::kHidden, "hidden", "hiddensize dmodel hiddendim embeddim nembd modeldim width"},
@@ -115,6 +115,7 @@ constexpr FieldNames kNames[] = {
     {Field::kMfu, "mfu", "mfupct mfupercent modelflopsutilization modelflopsutilisation"},
     {Field::kHfu, "hfu", "hfupct hfupercent"},
     {Field::kMemoryGib, "memory_gib", "peakmemorygib memorygib peakmemgib maxmemorygib"},
+    {Field::kCountedScores, "counted_scores", ""},
     {Field::kInputTokens, "input_tokens", "isl inputlen inputlength"},
     {Field::kOutputTokens, "output_tokens", "osl outputlen outputlength"},
     {Field::kOutputPerS, "output_tokens_per_s",
@@ -128,7 +129,7 @@ constexpr FieldNames kNames[] = {
     {Field::kFramework, "framework", "library software codebase stack"},
     {Field::kPhase, "phase", "task"},
     {Field::kRelease, "release", "version container"},
-    {Field::kNote, "note", "notes comment comments remarks"},
+    {Field::kNote, "note", "notes comment comments remarks techniques technique"},
     {Field::kSource, "source", "section reference url"},
     {Field::kMarkPeak, "pct_peak_312", "percentofpeak pctpeak percentageoftheoreticalpeakflops"},
     {Field::kMarkCalculon, "calculon_pred_s", "calculonerrpct"},
@@ -235,17 +236,22 @@ std::string_view to_string(Field field) { return kNames[static_cast<size_t>(fiel
 void MeasuredTable::read_header(std::vector<std::string> found) {
   header_ = std::move(found);
   columns_.fill(-1);
+  for (const std::string& name : header_) folded_.push_back(model::fold_model_name(name));
+  std::vector<bool> taken(header_.size(), false);
+  const auto take = [&](size_t i, const FieldNames* entry) {
+    if (entry == nullptr || taken[i] || columns_[static_cast<size_t>(entry->field)] >= 0) return;
+    columns_[static_cast<size_t>(entry->field)] = static_cast<int>(i);
+    taken[i] = true;
+  };
+  // A column that has a field's own name goes before those that have other names of it.
+  for (size_t i = 0; i < header_.size(); ++i)
+    for (const FieldNames& entry : kNames)
+      if (model::fold_model_name(entry.name) == folded_[i]) take(i, &entry);
+  for (size_t i = 0; i < header_.size(); ++i) take(i, find_field(folded_[i]));
   size_t known = 0;
   for (size_t i = 0; i < header_.size(); ++i) {
-    folded_.push_back(model::fold_model_name(header_[i]));
-    const FieldNames* entry = find_field(folded_.back());
-    int* column = entry == nullptr ? nullptr : &columns_[static_cast<size_t>(entry->field)];
-    if (column == nullptr || *column >= 0) {
-      ignored_.push_back(header_[i]);
-      continue;
-    }
-    *column = static_cast<int>(i);
-    ++known;
+    if (taken[i]) ++known;
+    if (!taken[i]) ignored_.push_back(header_[i]);
   }
   if (known < 3)
     throw Error(

@@ -87,6 +87,7 @@ enum class Field : uint8_t {
   kMfu,
   kHfu,
   kMemoryGib,
+  kCountedScores,
   // Serving.
   kInputTokens,
   kOutputTokens,
