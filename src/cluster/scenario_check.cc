@@ -32,12 +32,6 @@ void check_ids(const Scenario& scenario, const TomlTable& document, const Catalo
     look("money", "cloud", [&] { catalogue.cloud(scenario.money->cloud); });
 }
 
-void check_storage(const Scenario& scenario, const TomlTable& document) {
-  if (!scenario.run || scenario.run->storage.empty() || scenario.run->storage_units > 0) return;
-  document.table("run").error("storage",
-                              "is named, but 'storage_units' says how many there are: give at least 1");
-}
-
 void check_spares(const Scenario& scenario, const TomlTable& document) {
   if (!scenario.run) return;
   const double hosts =
@@ -129,7 +123,6 @@ void check_plan(const Scenario& scenario, const TomlTable& document) {
 
 void check_scenario(const Scenario& scenario, const TomlTable& document, const Catalogue& catalogue) {
   check_ids(scenario, document, catalogue);
-  check_storage(scenario, document);
   check_spares(scenario, document);
   check_dates(scenario, document);
   check_power(scenario, document, catalogue);

@@ -186,7 +186,12 @@ void Enumeration::add_cells(const Degrees& degrees, Pair& pair) {
 
 void Enumeration::add_data(uint32_t pipeline, uint32_t data, Pair& pair) {
   for (const uint32_t interleave : interleaves(pipeline)) {
-    const Cell cell{.pipeline = pipeline, .data = data, .interleave = interleave, .size = 0, .heat = 0};
+    const Cell cell{.pipeline = pipeline,
+                    .data = data,
+                    .interleave = interleave,
+                    .shards = data > 1 || pair.context > 1,
+                    .size = 0,
+                    .heat = 0};
     cells_.push_back(cell);
     pair.plans += switches(cell).size();
   }
@@ -204,12 +209,12 @@ std::vector<uint32_t> Enumeration::interleaves(uint32_t pipeline) const {
 
 void Enumeration::make_switches() {
   for (const bool pipelined : {false, true}) {
-    for (const bool with_data : {false, true}) {
-      auto& out = switches_[(pipelined ? 1 : 0) + (with_data ? 2 : 0)];
+    for (const bool shards : {false, true}) {
+      auto& out = switches_[(pipelined ? 1 : 0) + (shards ? 2 : 0)];
       const auto schedules =
           pipelined ? space_.schedule : std::vector<Schedule>{Schedule::kOneForwardOneBackward};
-      const auto zeros = with_data ? space_.zero : std::vector<uint8_t>{space_.zero.front()};
-      const auto overlaps = with_data ? ways(space_.overlap_data, true) : std::vector<bool>{true};
+      const auto zeros = shards ? space_.zero : std::vector<uint8_t>{space_.zero.front()};
+      const auto overlaps = shards ? ways(space_.overlap_data, true) : std::vector<bool>{true};
       for (const Schedule schedule : schedules)
         for (const uint8_t zero : zeros)
           for (const bool offload :
@@ -266,7 +271,7 @@ std::span<const Enumeration::Cell> Enumeration::cells(size_t group) const {
 }
 
 std::span<const Enumeration::Switches> Enumeration::switches(const Cell& cell) const {
-  return switches_[(cell.pipeline > 1 ? 1 : 0) + (cell.data > 1 ? 2 : 0)];
+  return switches_[(cell.pipeline > 1 ? 1 : 0) + (cell.shards ? 2 : 0)];
 }
 
 // ---- [search]

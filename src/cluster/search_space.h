@@ -18,8 +18,9 @@ class Enumeration {
  public:
   struct Cell {
     uint32_t pipeline = 1, data = 1, interleave = 1;
-    uint32_t size = 0;  // index into sizes()
-    uint32_t heat = 0;  // index of (tensor, pipeline) in heat()
+    bool shards = false;  // there are ranks to shard weights and their states over
+    uint32_t size = 0;    // index into sizes()
+    uint32_t heat = 0;    // index of (tensor, pipeline) in heat()
   };
 
   Enumeration(const StepModel& model, const SearchSpace& space);
@@ -75,7 +76,7 @@ class Enumeration {
   std::vector<Pair> pairs_;
   std::vector<std::vector<ParallelPlan>> variants_;  // by index of the tensor degree
   std::vector<Cell> cells_;
-  std::array<std::vector<Switches>, 4> switches_;  // [pipelined + 2 * with data]
+  std::array<std::vector<Switches>, 4> switches_;  // [pipelined + 2 * shards]
   std::vector<uint64_t> sizes_;
   std::vector<SearchResult::HeatCell> heat_;
   size_t groups_ = 0;
