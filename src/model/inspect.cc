@@ -227,6 +227,32 @@ bool is_later_part(const fs::path& path) {
          name.substr(of - 5, 5) != "00001";
 }
 
+/// The other parts of "NAME-00001-of-00003.gguf" are there too.
+bool has_all_parts(const fs::path& path) {
+  const std::string name = path.stem().string();
+  const size_t of = name.rfind("-of-");
+  constexpr std::string_view kFirst = "-00001";
+  if (of == std::string::npos || name.size() != of + 9 || of < kFirst.size() ||
+      name.compare(of - kFirst.size(), kFirst.size(), kFirst) != 0)
+    return true;
+  const std::string count = name.substr(of + 4);
+  if (count.find_first_not_of("0123456789") != std::string::npos) return true;
+  std::error_code closed;
+  for (int i = 2; i <= std::stoi(count); ++i) {
+    const std::string part =
+        fmt::format("{}-{:05}{}.gguf", name.substr(0, of - kFirst.size()), i, name.substr(of));
+    if (!fs::exists(path.parent_path() / part, closed)) return false;
+  }
+  return true;
+}
+
+bool is_complete_model(const fs::directory_entry& entry) {
+  std::error_code closed;
+  if (entry.is_directory(closed))
+    return is_hugging_face_folder(entry.path()) && !fs::exists(entry.path() / kUnfinished, closed);
+  return entry.path().extension() == ".gguf" && !is_later_part(entry.path()) && has_all_parts(entry.path());
+}
+
 }  // namespace
 
 Inspection inspect(const fs::path& path) {
@@ -246,8 +272,7 @@ std::vector<fs::path> find_model_files(const fs::path& folder) {
   std::vector<std::pair<fs::file_time_type, fs::path>> found;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    const bool file = entry.path().extension() == ".gguf" && !is_later_part(entry.path());
-    if (file || (entry.is_directory(ignored) && is_hugging_face_folder(entry.path())))
+    if (is_complete_model(entry))
       found.emplace_back(fs::last_write_time(entry.path(), ignored), entry.path());
   }
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {

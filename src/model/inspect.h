@@ -59,7 +59,11 @@ struct Inspection {
 /// version that this build does not read).
 Inspection inspect(const std::filesystem::path& path);
 
-/// Models in a folder, newest first: GGUF files (of one in parts the first) and Hugging Face folders.
+/// A file of this name stands in a folder whose model is still being fetched.
+inline constexpr const char* kUnfinished = ".unfinished";
+
+/// Models in a folder, newest first: GGUF files (of one in parts the first) and Hugging Face folders. Left out is what has
+/// not come whole: a file of which a part is missing, a folder that `pull` has not finished.
 std::vector<std::filesystem::path> find_model_files(const std::filesystem::path& folder);
 
 }  // namespace fathom::model

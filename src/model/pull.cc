@@ -13,7 +13,9 @@
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/progress.h"
+#include "model/inspect.h"
 
 namespace fathom::model {
 namespace {
@@ -204,6 +206,7 @@ class Puller {
     const bool plain =
         std::all_of(files.begin(), files.end(), [](const auto& f) { return f.name.ends_with(".gguf"); });
     const fs::path base = plain ? options_.folder : options_.folder / name_.name;
+    if (!plain) unfinished_ = base / kUnfinished;
     for (const HubFile& file : files) {
       // Parts of one GGUF file lie side by side, whatever folder the server has them in.
       const fs::path place = base / (plain ? fs::path(file.name).filename() : fs::path(file.name));
@@ -211,6 +214,7 @@ class Puller {
       fetch(file, place);
       result_.files.push_back(place);
     }
+    if (!plain) fs::remove(unfinished_);
     result_.path = plain ? result_.files.front() : base;
     return std::move(result_);
   }
@@ -242,6 +246,8 @@ class Puller {
     Part part(place.parent_path() / fmt::format(".{}.{}.part", place.filename().string(), sum.substr(0, 16)),
               file);
     require_room(place, *file.size - part.size());
+    if (!unfinished_.empty() && !fs::exists(unfinished_))
+      write_file_atomic(unfinished_, "This model is being fetched; 'fathom pull' goes on with it.\n");
     transfer(file, part);
     part.finish(place);
     done(file);
@@ -360,6 +366,7 @@ class Puller {
   const std::stop_token& stop_;
   Hub hub_;
   PullResult result_;
+  fs::path unfinished_;  // the mark of a folder that is being fetched; empty: none
   uint64_t before_ = 0;  // bytes of files that are finished
 };
 

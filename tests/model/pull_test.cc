@@ -22,6 +22,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/transport.h"
+#include "model/inspect.h"
 #include "support/http_server.h"
 
 namespace fathom::model {
@@ -501,6 +502,23 @@ TEST_F(PullTest, AStopLeavesThePart) {
   stop_ = std::stop_source();
   hub_.special({});
   EXPECT_EQ(read_file(fetch().path), content);
+}
+
+TEST_F(PullTest, AFolderIsNoModelBeforeItIsWhole) {
+  hub_.add("config.json", "{}");
+  hub_.add("model.safetensors", many_bytes(1000));
+  hub_.add("tokenizer.json", "{ }");
+  hub_.special([stop = stop_](const ServerRequest& request, Reply&) mutable {
+    if (request.target.find("tokenizer.json") != std::string::npos) stop.request_stop();
+    return false;
+  });
+  expect_refused(ErrorCode::kCancelled, "cancelled");
+  EXPECT_TRUE(find_model_files(folder_.path() / "models").empty());
+  stop_ = std::stop_source();
+  hub_.special({});
+  fetch();
+  EXPECT_THAT(find_model_files(folder_.path() / "models"), ElementsAre(folder_.path() / "models" / "model"));
+  EXPECT_THAT(left(), ElementsAre("config.json", "model.safetensors", "tokenizer.json"));
 }
 
 /// The disk of this test is full when a file reaches a size: the system has a limit for that.

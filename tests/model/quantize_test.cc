@@ -264,5 +264,19 @@ TEST(Inspect, ListsModelsOfAFolderOnce) {
   EXPECT_TRUE(find_model_files(folder.path() / "nowhere").empty());
 }
 
+TEST(Inspect, ListsOnlyWhatHasComeWhole) {
+  const TempDir folder;
+  test::small_llama_folder().write(folder.path() / "fetched");
+  write_file_atomic(folder.path() / "fetched" / kUnfinished, "");
+  for (const char* name : {"m-00001-of-00003.gguf", "m-00003-of-00003.gguf", "x-00001-of-0000y.gguf"})
+    write_file_atomic(folder.path() / name, "x");
+  const auto found = find_model_files(folder.path());
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found.front().filename(), "x-00001-of-0000y.gguf");  // no number of parts: its name means nothing
+  write_file_atomic(folder.path() / "m-00002-of-00003.gguf", "x");
+  std::filesystem::remove(folder.path() / "fetched" / kUnfinished);
+  EXPECT_EQ(find_model_files(folder.path()).size(), 3u);
+}
+
 }  // namespace
 }  // namespace fathom::model
