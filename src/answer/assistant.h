@@ -9,6 +9,7 @@
 // of threads at once.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -45,6 +46,8 @@ struct Request {
   infer::Sampling sampling;
   size_t max_tokens = 400;
   std::vector<std::string> stop;
+  std::optional<std::chrono::steady_clock::time_point>
+      deadline;  // of what a model writes: then it ends where it is
 };
 
 /// One `[n]` in the text. Offsets are bytes, half-open.
@@ -93,7 +96,8 @@ class Assistant {
   virtual ~Assistant() = default;
   virtual bool has_model() const = 0;
   /// Errors: kInvalidArgument (no user message, limits), kUnsupported (generate without a model),
-  /// kResourceExhausted (conversation longer than the model's context).
+  /// kResourceExhausted (conversation longer than the model's context), kDeadlineExceeded (before a chat's first word;
+  /// where posts can be quoted, they are).
   virtual Answer answer(const Request& request, const Events& events, const std::stop_token& stop) const = 0;
 };
 

@@ -345,6 +345,7 @@ size_t attempt(const Writing& w, const std::vector<const Evidence*>& posts, Answ
   generation.prompt = fit_prompt(w.engine, w.plan, shown, w.reading.as_of, wanted, w.profile.small);
   generation.max_tokens = wanted;
   generation.stop = w.request.stop;
+  generation.deadline = w.request.deadline;
   if (w.profile.small) generation.stop.push_back("\n");
   generation.sampling = grounded_sampling(w.request.sampling);
   Gate gate(w.plan, posts, w.value, w.profile.sentences, out);
@@ -360,6 +361,17 @@ size_t attempt(const Writing& w, const std::vector<const Evidence*>& posts, Answ
   return gate.passed();
 }
 
+/// Time that is over before the first word is an attempt that gave nothing: the posts can still be quoted.
+size_t attempt_in_time(const Writing& writing, const std::vector<const Evidence*>& posts, Answer& answer,
+                       Composer& out, const std::stop_token& stop) {
+  try {
+    return attempt(writing, posts, answer, out, stop);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kDeadlineExceeded) throw;
+    return 0;
+  }
+}
+
 }  // namespace
 
 size_t write_generated(infer::Engine& engine, const Request& request, const Plan& plan,
@@ -371,7 +383,7 @@ size_t write_generated(infer::Engine& engine, const Request& request, const Plan
   if (plan.ask == Ask::kYesNo && writing.profile.small) posts.resize(1);
   const size_t attempts = std::min(writing.profile.attempts, posts.size());
   for (size_t i = 0; i < attempts; ++i) {
-    const size_t passed = attempt(writing, posts, answer, out, stop);
+    const size_t passed = attempt_in_time(writing, posts, answer, out, stop);
     if (passed > 0 || out.cancelled() || stop.stop_requested()) return passed;
     std::rotate(posts.begin(), posts.begin() + 1, posts.end());
   }
@@ -396,6 +408,7 @@ void write_chat(infer::Engine& engine, const Request& request, Answer& answer, c
   }
   generation.max_tokens = std::min(request.max_tokens, context - generation.prompt.size());
   generation.stop = request.stop;
+  generation.deadline = request.deadline;
   generation.sampling = request.sampling;
   const infer::GenerateResult result = engine.generate(
       generation,

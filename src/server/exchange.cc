@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <chrono>
 #include <ctime>
 
 #include "base/error.h"
@@ -67,11 +69,7 @@ class Exchange final : public Reply {
   bool write(std::string piece) override {
     if (finished_) return false;
     if (piece.empty()) return true;
-    {
-      std::unique_lock lock(channel_->mutex);
-      channel_->taken.wait(lock, [this] { return channel_->unsent < kMaxUnsent || channel_->gone; });
-      if (channel_->gone) return false;
-    }
+    if (!wait_for_client()) return false;
     push(frame(piece));
     return true;
   }
@@ -97,6 +95,29 @@ class Exchange final : public Reply {
   std::stop_token stop() const override { return channel_->stop.get_token(); }
 
  private:
+  /// Until the client has taken enough. False: it is gone, or so slow that it is given up.
+  bool wait_for_client() {
+    using SteadyClock = std::chrono::steady_clock;
+    std::unique_lock lock(channel_->mutex);
+    const auto ready = [this] { return channel_->unsent < kMaxUnsent || channel_->gone; };
+    if (!ready()) {
+      const auto granted =
+          framing_.patience +
+          std::chrono::seconds(written_ / std::max<size_t>(framing_.client_bytes_per_second, 1));
+      const auto start = SteadyClock::now();
+      const bool in_time = channel_->taken.wait_until(lock, start + granted - waited_, ready);
+      waited_ += SteadyClock::now() - start;
+      if (!in_time) {
+        channel_->pieces.clear();
+        channel_->gone = true;
+        lock.unlock();
+        channel_->stop.request_stop();
+        return false;
+      }
+    }
+    return !channel_->gone;
+  }
+
   void begin(int status) {
     FATHOM_CHECK(!started_, "an answer was begun twice");
     started_ = true;
@@ -132,6 +153,7 @@ class Exchange final : public Reply {
       std::lock_guard lock(channel_->mutex);
       if (channel_->gone) return;
       channel_->unsent += bytes.size();
+      written_ += bytes.size();
       channel_->pieces.push_back(std::move(bytes));
       if (channel_->sending) return;
       channel_->sending = true;
@@ -160,6 +182,8 @@ class Exchange final : public Reply {
   bool started_ = false;
   bool finished_ = false;
   bool chunked_ = false;
+  size_t written_ = 0;                            // bytes
+  std::chrono::steady_clock::duration waited_{};  // for the client
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // One answer on its way: the Reply that a handler writes to, and the channel from which its connection reads.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -36,6 +37,9 @@ struct Framing {
   bool head_only = false;  // HEAD
   bool keep_alive = true;
   std::string request_id;
+  // A writer waits for its client so long in all, and a second more for each `client_bytes_per_second` written.
+  std::chrono::milliseconds patience{30'000};
+  size_t client_bytes_per_second = 4096;
 };
 
 /// `kick` tells the connection that there is something to do; called with no lock held, at most once between two

@@ -60,7 +60,10 @@ answer::Answer GroundedAsker::ask(const answer::Request& request, answer::Events
     if (!std::exchange(has_text, true)) context_.metrics.first_text(seconds_since(start));
     return tell ? tell(piece, citations) : !reply_->stop().stop_requested();
   };
-  answer::Answer answer = made(request, events);
+  answer::Request bounded = request;
+  if (const auto limit = context_.options.limits.answer_time; limit.count() > 0)
+    bounded.deadline = start + limit;
+  answer::Answer answer = made(bounded, events);
   if (answer.finish == infer::FinishReason::kCancelled || reply_->stop().stop_requested())
     throw ApiError(503, "the answer was stopped before its end", "cancelled");
   context_.metrics.answer(answer.writer, seconds_since(start), answer.prompt_tokens, answer.cached_tokens,

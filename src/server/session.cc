@@ -192,6 +192,8 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
     request_.id = "req_" + random_hex();
     framing_ = Framing{};
     framing_.request_id = request_.id;
+    framing_.patience = shared_.limits.write_timeout;
+    framing_.client_bytes_per_second = shared_.limits.client_bytes_per_second;
     route_name_ = "none";
     route_ = nullptr;
   }

@@ -369,6 +369,47 @@ TEST(Chat, AClientThatLeavesStopsItsAnswer) {
   }
 }
 
+/// Its place and its thread are for those who read; that it takes a little now and then does not keep them.
+TEST(Chat, AReaderThatIsTooSlowIsGivenUp) {
+  TestServer server;
+  server.options.limits.write_timeout = milliseconds(400);
+  server.options.limits.client_bytes_per_second = size_t{1} << 30;
+  Gate given_up;
+  server.engine.script = [&](const infer::GenerateRequest&, const infer::TextSink& sink,
+                             const std::stop_token& stop) {
+    while (!stop.stop_requested() && sink(std::string(4096, 'x'))) {
+    }
+    given_up.open();
+    infer::GenerateResult result;
+    result.finish = infer::FinishReason::kCancelled;
+    return result;
+  };
+  Client client(server.start(), 4096);
+  json body = user_says("hello", "tiny-model");
+  body["stream"] = true;
+  client.send(
+      request_text("POST", "/v1/chat/completions", {{"Content-Type", "application/json"}}, body.dump()));
+  EXPECT_EQ(client.read_head().status, 200);
+  std::jthread reader([&](const std::stop_token& stop) {
+    try {
+      while (!stop.stop_requested() && !client.read_chunk().empty())
+        std::this_thread::sleep_for(milliseconds(20));
+    } catch (const std::exception&) {  // the connection was closed
+    }
+  });
+  EXPECT_TRUE(given_up.wait());
+}
+
+TEST(Chat, GroundedAnswersHaveTheirTimeToo) {
+  for (const int limit : {5000, 0}) {
+    TestServer server;
+    server.options.limits.answer_time = milliseconds(limit);
+    server.start();
+    EXPECT_EQ(server.chat(user_says("hello")).status, 200);
+    EXPECT_EQ(server.assistant.last_request().deadline.has_value(), limit > 0);
+  }
+}
+
 TEST(Chat, ManyAnswersQueueAndMoreAreTurnedAwayWhileTheRestGoesOn) {
   TestServer server;
   server.options.limits.answers_at_once = 2;
