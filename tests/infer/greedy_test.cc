@@ -2,19 +2,19 @@
 //
 // What can be asked for. Before each product with a 4-bit matrix, llama.cpp and this engine alike round activations to 8
 // bits. The last bit of a float sum, which depends on the order of its terms, sometimes tips such a rounding, and through
-// thirty layers that grows to some tenths of a logit. So llama.cpp does not agree with itself: when it reads the same prompt
-// in batches of another size, or with flash attention, other tokens come out as soon as two candidates lie close together.
-// The recording therefore has, for each of its 33 prompts, the tokens of one way of computing, the lead of each over the
-// second best, and how many leading tokens are the same in all three ways ("stable").
+// thirty layers that grows to some tenths of a logit. So llama.cpp does not agree with itself: it takes all the tokens of its
+// own default settings, each step after the same text, on 28 of these 53 prompts when it reads them token by token, on 23
+// with flash attention, on 24 when it was built for AVX2 in place of AVX-512; this engine, whose sums have yet another order,
+// on 19 to 21. (The logit that differs most does so by 0.6 on average in the first case and by 0.7 in the others.) The
+// recording therefore has, for each prompt, 64 tokens with llama.cpp's default settings, the lead of each over the second
+// best, and the other tokens that llama.cpp takes at this step after the same text when it computes in other ways ("also").
 //
 // What is asserted:
 // 1. Every prompt becomes the same tokens.
-// 2. The 13 prompts of kSame get exactly the recorded tokens, over the whole recorded length (6 to 128 tokens). They are
-//    those of the 18 prompts on which llama.cpp never wavers that come out the same with AVX-512, AVX2 and SSE4, whose sums
-//    have different orders; on any one of them a few more are exact.
-// 3. For every prompt, at every step at which llama.cpp agrees with itself, the engine takes the recorded token, unless this
-//    is a near tie for both (kNearTie; leads differ between llama.cpp's own ways by 0.3 to 1.1).
-// 4. Over all steps of all prompts, stable or not, another token is taken at one step in fifty at most.
+// 2. At every step the engine takes a token that llama.cpp takes: the default's, or another way's; but for kLuck steps at
+//    most, which are near ties (kNearTie) on which none of llama.cpp's few ways happens to waver.
+// 3. The prompts of kSame get exactly the tokens of llama.cpp's default settings, over all 64. They are those that come out
+//    the same with AVX-512 and with AVX2, whose sums have different orders; on either a few more are exact.
 //
 // How. Each step is judged after the recorded tokens before it, so that one early difference does not hide the rest; all
 // steps of a prompt are computed in one batch. Where each step takes the recorded token, generating step by step gives the
@@ -23,6 +23,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -44,13 +45,18 @@
 namespace fathom::infer {
 namespace {
 
-constexpr float kNearTie = 0.25f;
+/// What the recorded token leads by, and the engine's by in the engine's eyes, together.
+constexpr float kNearTie = 0.5f;
+
+/// Of some 3,000 steps.
+constexpr size_t kLuck = 15;
 
 const std::set<std::string> kSame = {
-    "chat_turns", "chat_months", "chat_numbers", "raw_accents", "raw_code", "raw_letters",     "raw_list",
-    "raw_long",   "raw_json",    "raw_log",      "raw_steps",   "raw_html", "raw_engine_again"};
-const std::set<std::string> kGenerated = {"chat_turns",  "chat_months", "raw_accents",
-                                          "raw_letters", "raw_code",    "raw_json"};
+    "chat_long",   "chat_months", "chat_numbers", "chat_sys",         "chat_tests",  "chat_turns",
+    "raw_accents", "raw_again",   "raw_code",     "raw_engine_again", "raw_html",    "raw_json",
+    "raw_letters", "raw_list",    "raw_log",      "raw_long",         "raw_planets", "raw_steps"};
+const std::set<std::string> kGenerated = {"chat_turns",  "chat_months", "chat_numbers", "raw_accents",
+                                          "raw_letters", "raw_code",    "raw_json",     "raw_planets"};
 
 /// Prompt and answer together. Under a sanitizer only the shortest case (65) runs: the small models run the same code.
 #ifdef FATHOM_SANITIZED
@@ -66,19 +72,27 @@ struct Case {
       : name(item["name"]),
         prompt(item["prompt"].get<Tokens>()),
         tokens(item["tokens"].get<Tokens>()),
-        leads(item["leads"].get<std::vector<float>>()),
-        stable(item["stable"]) {}
+        leads(item["leads"].get<std::vector<float>>()) {
+    for (const auto& [step, others] : item["also"].items())
+      also[std::stoul(step)] = others.get<std::set<int32_t>>();
+  }
+
+  bool taken_too(size_t step, int32_t token) const {
+    const auto others = also.find(step);
+    return others != also.end() && others->second.contains(token);
+  }
 
   std::string name;
   Tokens prompt, tokens;
   std::vector<float> leads;
-  size_t stable;
+  std::map<size_t, std::set<int32_t>> also;
 };
 
-/// How the engine's choice at each recorded step compares with the recording.
+/// How the engine's choice at each recorded step compares with llama.cpp's.
 struct Agreement {
-  size_t others = 0;       // steps where the engine takes another token
-  std::string difference;  // the first of them that is no near tie and where llama.cpp agrees with itself
+  size_t others = 0;       // steps where the default takes another token
+  size_t alone = 0;        // of them, those where every way does
+  std::string difference;  // the first of these that is no near tie
 };
 
 Agreement compare(Engine& engine, const Case& c) {
@@ -89,12 +103,14 @@ Agreement compare(Engine& engine, const Case& c) {
   Agreement out;
   for (size_t i = 0; i < c.tokens.size(); ++i) {
     const float* row = logits.data() + i * vocab;
-    const size_t best = tensor::argmax(row, vocab);
-    if (best == static_cast<size_t>(c.tokens[i])) continue;
+    const auto best = static_cast<int32_t>(tensor::argmax(row, vocab));
+    if (best == c.tokens[i]) continue;
     ++out.others;
+    if (c.taken_too(i, best)) continue;
+    ++out.alone;
     const float gap = row[best] - row[c.tokens[i]];
-    const bool near_tie = c.leads[i] < kNearTie && gap < kNearTie;
-    if (!near_tie && i < c.stable && out.difference.empty())
+    const bool near_tie = c.leads[i] + gap < kNearTie;
+    if (!near_tie && out.difference.empty())
       out.difference = "at token " + std::to_string(i) + ": " + std::to_string(best) + " instead of " +
                        std::to_string(c.tokens[i]) + ", ahead of it by " + std::to_string(gap) +
                        "; recorded lead " + std::to_string(c.leads[i]);
@@ -140,18 +156,18 @@ TEST_F(Greedy, PromptsBecomeTheSameTokens) {
   }
 }
 
-TEST_F(Greedy, EachStepTakesTheTokenOfLlamaCpp) {
-  size_t steps = 0, others = 0;
+TEST_F(Greedy, EachStepTakesATokenThatLlamaCppTakes) {
+  size_t others = 0, alone = 0;
   for (const Case& c : cases()) {
     const Agreement agreement = compare(*engine_, c);
     EXPECT_EQ(agreement.difference, "") << c.name;
     EXPECT_TRUE(agreement.others == 0 || !kSame.contains(c.name))
         << c.name << ": another token at " << agreement.others << " of " << c.tokens.size() << " steps";
-    steps += c.tokens.size();
     others += agreement.others;
-    RecordProperty(c.name, std::to_string(agreement.others));
+    alone += agreement.alone;
+    RecordProperty(c.name, std::to_string(agreement.others) + ", alone " + std::to_string(agreement.alone));
   }
-  EXPECT_LE(others * 50, steps) << "at more than one step in fifty another token was taken";
+  EXPECT_LE(alone, kLuck) << "of " << others << " steps on which the default takes another token";
 }
 
 TEST_F(Greedy, GeneratedTextIsThatOfLlamaCpp) {
