@@ -202,10 +202,32 @@ void read_machine(const MeasuredTable& table, const MeasuredTable::Row& row, Tab
 
 // ---- how it is spread
 
+/// A degree within words: 8 of "FSDP 8, TP=8" for "tp". A word's letters must be exactly these.
+std::optional<uint32_t> degree_in(std::string_view text, std::string_view name) {
+  const std::string words = to_lower_ascii(text);
+  const auto letter = [&](size_t i) { return i < words.size() && words[i] >= 'a' && words[i] <= 'z'; };
+  for (size_t at = words.find(name); at != std::string::npos; at = words.find(name, at + 1)) {
+    size_t digit = at + name.size();
+    if ((at > 0 && letter(at - 1)) || letter(digit)) continue;
+    while (digit < words.size() && (words[digit] == ' ' || words[digit] == '=' || words[digit] == '-'))
+      ++digit;
+    uint32_t value = 0;
+    for (size_t i = digit; i < words.size() && i < digit + 6 && words[i] >= '0' && words[i] <= '9'; ++i)
+      value = value * 10 + static_cast<uint32_t>(words[i] - '0');
+    if (value != 0) return value;
+  }
+  return std::nullopt;
+}
+
+/// From the field's column, else from a column that says the whole layout in words.
 uint32_t degree(const MeasuredTable::Row& row, Field field, bool& said) {
-  const auto value = row.count(field, 0, 1 << 20);  // some tables write 0 for "not used"
+  if (const auto value = row.count(field, 0, 1 << 20)) {  // some tables write 0 for "not used"
+    said = true;
+    return static_cast<uint32_t>(std::max<uint64_t>(*value, 1));
+  }
+  const auto value = degree_in(row.text(Field::kScheme), to_string(field));
   said = value.has_value();
-  return static_cast<uint32_t>(std::max<uint64_t>(value.value_or(1), 1));
+  return value.value_or(1);
 }
 
 uint8_t zero_of(const MeasuredTable::Row& row, bool old) {

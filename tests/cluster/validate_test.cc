@@ -161,6 +161,22 @@ TEST(MeasuredRun, LayoutIsCompletedOrRefused) {
               HasSubstr("column 'dp': 7 copies"));
 }
 
+TEST(MeasuredRun, LayoutsMayStandInWords) {
+  const std::string header = "model,gpus,parallelism,local batch size,seq_len,tps/gpu,techniques";
+  const auto r =
+      runs(header + "\nLlama 3.1 405B,512,\"FSDP 8, TP=8, PP8\",2,8K,100,float8\n", "torchtitan_h100.csv")
+          .at(0);
+  EXPECT_EQ(r.skipped, "");
+  EXPECT_EQ(r.accelerator, "h100-sxm");  // of the file's name
+  EXPECT_EQ(r.plan.tensor, 8u);
+  EXPECT_EQ(r.plan.pipeline, 8u);
+  EXPECT_EQ(r.plan.data, 8u);
+  EXPECT_EQ(r.plan.zero, 3);
+  EXPECT_EQ(r.plan.precision, Precision::kFp8);
+  EXPECT_EQ(r.job.sequence, 8192u);
+  EXPECT_EQ(r.job.global_batch, 16u);
+}
+
 TEST(MeasuredRun, FiguresOfAllKindsAreOneTime) {
   const auto base = run(kHeader, "llama3-8b,h100,8,1,1,1,128,8192,11");
   const double tokens = 128.0 * 8192;
