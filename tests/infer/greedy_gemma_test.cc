@@ -2,12 +2,12 @@
 // K-quants, windows, two rotary bases, norms of heads and of branches and a vocabulary of 262,144, on real weights.
 //
 // As in greedy_test.cc, each step is judged after the recorded tokens before it, and llama.cpp does not agree with itself
-// where two tokens lie close together: its own ways of computing differ within the first tokens on some of these prompts.
-// Asserted: every prompt becomes the same tokens; at every step on which llama.cpp agrees with itself the engine takes the
-// recorded token, unless this is a near tie for both; and over all steps another token is taken at one in a hundred at most.
-// (With AVX-512 all 576 steps of the nine prompts on which llama.cpp never wavers are the same.)
+// where two tokens lie close together. Asserted: every prompt becomes the same tokens; at every step the engine takes a token
+// that llama.cpp takes in some way of computing, its default settings or another, or it is a near tie for both; and over all
+// steps the default's token is not taken at one in a hundred at most.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -72,7 +72,8 @@ TEST(GreedyGemma, EachStepTakesTheTokenOfLlamaCpp) {
       ++others;
       const float gap = row[best] - row[tokens[i]];
       const bool near_tie = item["leads"][i].get<float>() < kNearTie && gap < kNearTie;
-      EXPECT_TRUE(near_tie || i >= item["stable"].get<size_t>())
+      const auto also = item["also"].value(std::to_string(i), std::vector<size_t>());
+      EXPECT_TRUE(near_tie || std::ranges::find(also, best) != also.end())
           << item["name"] << " at token " << i << ": " << best << " instead of " << tokens[i]
           << ", ahead of it by " << gap << "; recorded lead " << item["leads"][i];
     }
