@@ -210,6 +210,8 @@ int calibrate(const Options& options) {
     throw Error(ErrorCode::kNotFound,
                 fmt::format("there is no folder {}; --folder names the one for checkpoints",
                             measure.folder.string()));
+  if (const fs::path parent = options.out.parent_path(); !parent.empty() && !fs::is_directory(parent))
+    throw Error(ErrorCode::kNotFound, fmt::format("there is no folder {} for --out", parent.string()));
   const auto seconds = [] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
   };

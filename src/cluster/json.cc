@@ -15,7 +15,15 @@ json day(std::chrono::sys_days date) {
   return date == std::chrono::sys_days{} ? json(nullptr) : json(format_date(date));
 }
 
-json interval(const Interval& of) { return {{"p5", of.low}, {"p50", of.middle}, {"p95", of.high}}; }
+json interval(const Interval& of) {
+  return {{"p5", of.low},
+          {"p50", of.middle},
+          {"p95", of.high},
+          {"mean", of.mean},
+          {"p5_error", of.low_error},
+          {"p50_error", of.middle_error},
+          {"p95_error", of.high_error}};
+}
 
 template <class T>
 json list(const std::vector<T>& items) {
@@ -146,6 +154,11 @@ void to_json(json& out, const RunResult& result) {
            {"interval_young_s", result.interval_young_s},
            {"interval_daly_s", result.interval_daly_s},
            {"interval_used_s", result.interval_used_s}}},
+         {"step_s", result.step_s},
+         {"analytic_step_s", result.analytic_step_s},
+         {"longest_outage_s", interval(result.longest_outage_s)},
+         {"stragglers", result.stragglers},
+         {"checkpoints", result.checkpoints},
          {"events", result.events}};
   if (!result.interval_sweep.empty()) {
     out["checkpoint"]["interval_simulated_s"] = result.interval_simulated_s;
