@@ -14,7 +14,7 @@
 
 #include "tensor/packed.h"
 
-HWY_BEFORE_NAMESPACE();
+// Types and constants alone: without a function, HWY_BEFORE_NAMESPACE would be an attribute that nothing uses.
 namespace fathom::tensor {
 namespace HWY_NAMESPACE {
 
@@ -37,6 +37,5 @@ constexpr size_t kParts = kGroupRows / kN;  // vectors that hold the rows of one
 
 }  // namespace HWY_NAMESPACE
 }  // namespace fathom::tensor
-HWY_AFTER_NAMESPACE();
 
 #endif
