@@ -36,7 +36,7 @@ Accelerator chip_of(const Measurements& measured, double fraction, double k_half
 }
 
 struct GemmError {
-  double squared = 0, absolute = 0;
+  double logarithmic = 0, absolute = 0;  // not squared: one measurement that was disturbed must not decide
 };
 GemmError gemm_error(const Measurements& measured, double fraction, double k_half) {
   const Accelerator chip = chip_of(measured, fraction, k_half);
@@ -48,7 +48,7 @@ GemmError gemm_error(const Measurements& measured, double fraction, double k_hal
                                            .k = static_cast<double>(sample.k)},
                                           Precision::kFp32, 4);
     const double off = std::log(predicted / sample.seconds);
-    error.squared += off * off;
+    error.logarithmic += std::abs(off);
     error.absolute += std::abs(predicted / sample.seconds - 1);
   }
   error.absolute /= static_cast<double>(measured.gemm.size());
@@ -60,8 +60,8 @@ void fit_gemm(const Measurements& measured, CalibrationFit& out) {
   for (double k_half = 0; k_half <= 1024; k_half = k_half == 0 ? 4 : k_half * std::sqrt(2.0))
     for (double fraction = 0.02; fraction <= 1.0; fraction *= 1.01) {
       const GemmError error = gemm_error(measured, fraction, k_half);
-      if (error.squared >= best) continue;
-      best = error.squared;
+      if (error.logarithmic >= best) continue;
+      best = error.logarithmic;
       out.gemm_peak_fraction = fraction;
       out.gemm_k_half = k_half;
       out.gemm_error = error.absolute;

@@ -2,8 +2,8 @@
 // processes take here, and the constants that follow.
 //
 // A "chip" is one rank: its share of the cores and of the memory bandwidth. Collectives come from a program of their own
-// (fathom_collectives, over MPI), whose lines are read here. Fits are least squares of relative errors and tell how far they
-// are off. The clock is passed in. Not thread-safe while measuring: it is the machine that is measured.
+// (fathom_collectives, over MPI), whose lines are read here. Fits go by relative errors and tell how far they are off. The
+// clock is passed in. Not thread-safe while measuring: it is the machine that is measured.
 #pragma once
 
 #include <cstdint>
