@@ -78,7 +78,7 @@ void show_head(const Scenario& scenario, const SearchResult& result) {
       result.stopped ? "Stopped after " : "", whole(result.considered), whole(result.feasible),
       whole(result.out_of_memory), whole(impossible));
   std::cout << fmt::format("{} evaluated in {}: {}\n", whole(result.evaluated),
-                           format_seconds(result.seconds), format_rate(plans_per_s(result), "plans/s"));
+                           format_seconds(result.seconds), format_rate(plans_per_s(result), "plans"));
 }
 
 void show_plans(const std::vector<const RankedPlan*>& plans) {
@@ -87,7 +87,7 @@ void show_plans(const std::vector<const RankedPlan*>& plans) {
   for (const RankedPlan* ranked : plans)
     std::cout << fmt::format(
         "  {:>10} {:>7} {:>17} {:>10} {:>9}  {}\n", format_seconds(ranked->cost.time.step_time),
-        format_share(ranked->cost.mfu), format_rate(ranked->cost.tokens_per_s, "tokens/s"),
+        format_share(ranked->cost.mfu), format_rate(ranked->cost.tokens_per_s, "tokens"),
         format_bytes(ranked->cost.memory.total), whole(ranked->plan.chips()), describe(ranked->plan));
 }
 
