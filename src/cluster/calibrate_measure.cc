@@ -54,7 +54,7 @@ double fastest(const std::function<double()>& seconds, double budget, Work work)
 
 double time_gemm(ThreadPool& pool, const std::array<uint32_t, 3>& shape,
                  const std::function<double()>& seconds, double budget) {
-  const auto [m, n, k] = shape;
+  const uint32_t m = shape[0], n = shape[1], k = shape[2];
   const std::vector<float> rows(size_t{n} * k, 0.01f);
   const tensor::Buffer packed(tensor::packed_bytes(tensor::DType::kF32, n, k));
   tensor::PackedMatrix matrix{.dtype = tensor::DType::kF32,
