@@ -184,7 +184,7 @@ void show_money(const MoneyResult& money) {
 void show_serving(const ServingResult& serving) {
   heading("Serving");
   const ServingPoint& best = serving.best;
-  if (!best.feasible) return row("the model", "does not fit within the bounds of [serving]");
+  if (!best.feasible) return row("no layout serves", serving.remedy);
   row("a replica", fmt::format("{} chips (tp {}, ep {}, pp {}), batch {}", best.layout.chips(),
                                best.layout.tensor, best.layout.expert, best.layout.pipeline, best.batch));
   row("first token", format_seconds(best.first_token_s));

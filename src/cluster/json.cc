@@ -191,6 +191,7 @@ void to_json(json& out, const ServingResult& result) {
                      {"training_chips", hour.training_chips}});
   out = {{"best", result.best},         {"fastest", result.fastest},           {"curve", list(result.curve)},
          {"replicas", result.replicas}, {"users_served", result.users_served}, {"day", std::move(hours)}};
+  if (!result.remedy.empty()) out["remedy"] = result.remedy;
 }
 
 void to_json(json& out, const ScheduleResult& result) {

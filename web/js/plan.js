@@ -137,6 +137,7 @@ function figures(plan) {
   if (serving?.best.feasible) {
     out.push(figure('Served at once', `${tokens(serving.users_served)} users`, `${money(serving.best.usd_per_million_output)} a million output tokens`));
   }
+  if (serving && !serving.best.feasible) out.push(figure('Served at once', 'nobody', serving.remedy, 'bad'));
   return out;
 }
 
