@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/toml.h"
 #include "cli/plan_commands.h"
+#include "cli/scenario_options.h"
 #include "cli/show.h"
 #include "cluster/json.h"
 #include "cluster/schedule.h"
@@ -24,7 +25,7 @@ using cluster::TrackResult;
 using std::chrono::sys_days;
 
 struct Options {
-  std::filesystem::path scenario;
+  std::string scenario;
   std::vector<std::filesystem::path> reports;
   std::string today;
   bool json = false;
@@ -186,7 +187,7 @@ void show_purchases(const ScheduleResult& now) {
 }
 
 int track(const Options& options) {
-  const auto spec = cluster::ScheduleSpec::read(TomlTable::read(options.scenario));
+  const auto spec = cluster::ScheduleSpec::read(TomlTable::read(find_scenario(options.scenario)));
   const std::vector<Point> points = follow(options, spec);
   if (options.json) {
     show_json(spec, points);
@@ -209,16 +210,18 @@ void add_plan_track(CLI::App& plan, Run& run) {
       plan.add_subcommand("track", "Hold what has happened against the plan, and forecast the date anew");
   command->footer(
       "Examples:\n"
-      "  fathom plan track autumn-2025.toml week-20.toml\n"
-      "  fathom plan track autumn-2025.toml week-*.toml --json      the trend over all reports\n\n"
+      "  fathom plan track autumn-2025 week-20.toml\n"
+      "  fathom plan track autumn-2025 week-*.toml --json      the trend over all reports\n\n"
       "A report says what is known on its day; what it does not name stays as the reports before it said:\n"
       "  day = 2024-09-20\n"
       "  [[actual]]\n"
       "  task = \"racks\"\n"
       "  started = 2024-08-12\n"
       "  progress = 0.4       or finished = 2024-09-18");
-  command->add_option("scenario", options->scenario, "The scenario with its [schedule] and [[task]]s")
-      ->type_name("SCENARIO.toml")
+  command
+      ->add_option("scenario", options->scenario,
+                   "A scenario with a [schedule]: a file, or the name of one that comes along")
+      ->type_name("SCENARIO")
       ->required();
   command->add_option("reports", options->reports, "Reports of what happened, the earliest first")
       ->type_name("ACTUALS.toml")

@@ -24,6 +24,8 @@ std::vector<std::string> known_scenarios() {
   return names;
 }
 
+}  // namespace
+
 fs::path find_scenario(const std::string& named) {
   if (fs::is_regular_file(named)) return named;
   const fs::path shipped = kData / "scenarios" / (named + ".toml");
@@ -32,8 +34,6 @@ fs::path find_scenario(const std::string& named) {
   throw Error(ErrorCode::kNotFound, fmt::format("there is no scenario '{}'; name a file, or one of: {}",
                                                 named, fmt::join(known_scenarios(), ", ")));
 }
-
-}  // namespace
 
 void add_scenario_options(CLI::App& command, ScenarioOptions& options) {
   command.add_option("scenario", options.scenario, "A scenario file, or the name of one that comes along")

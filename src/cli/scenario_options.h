@@ -20,6 +20,9 @@ struct ScenarioOptions {
 /// The positional SCENARIO, --catalogue, --set and --json.
 void add_scenario_options(CLI::App& command, ScenarioOptions& options);
 
+/// The file, or the one of that name in data/scenarios. Errors: kNotFound, naming the scenarios there are.
+std::filesystem::path find_scenario(const std::string& named);
+
 /// data/catalogue and then the user's folders. Errors: as Catalogue::read.
 cluster::Catalogue read_catalogue(const std::vector<std::filesystem::path>& folders);
 

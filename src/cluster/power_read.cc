@@ -7,11 +7,14 @@
 namespace fathom::cluster {
 namespace {
 
+constexpr size_t kMostSteps = 1'000;
+
 std::vector<std::pair<std::chrono::sys_days, double>> read_steps(const TomlTable& power,
                                                                  std::string_view key) {
   std::vector<std::pair<std::chrono::sys_days, double>> out;
   for (const TomlTable& step : power.tables(key)) {
     step.allow({"from", "mw"});
+    if (out.size() == kMostSteps) step.error(fmt::format("{} steps are enough", kMostSteps));
     const auto from = step.date("from");
     if (!out.empty() && from <= out.back().first)
       step.error("from", "must be later than that of the step before: write the steps in the order of time");

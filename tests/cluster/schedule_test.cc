@@ -94,10 +94,10 @@ TEST(PertTable, IsTheBetaDistribution) {
 
 TEST(Schedule, OneTaskIsItsDistribution) {
   ScheduleSpec spec = spec_of({task("one", {10, 20, 60})}, 25);
-  spec.samples = 40'000;
+  spec.samples = 20'000;
   const ScheduleResult result = plan(spec);
   expect_chance(result.probability, 0.54794, spec.samples);
-  EXPECT_NEAR(result.standard_error, std::sqrt(0.548 * 0.452 / 40'000), 1e-4);
+  EXPECT_NEAR(result.standard_error, std::sqrt(0.548 * 0.452 / 20'000), 1e-4);
   EXPECT_NEAR(since_start(result.p10), 15, 1);  // 14.50, and a task is ready on the next whole day
   EXPECT_NEAR(since_start(result.p50), 24, 1);
   EXPECT_NEAR(since_start(result.p80), 33, 1);
@@ -113,7 +113,7 @@ TEST(Schedule, OneTaskIsItsDistribution) {
 
 TEST(Schedule, ParallelTasksMultiplyTheirChances) {
   ScheduleSpec spec = spec_of({task("a", {10, 20, 60}), task("b", {15, 25, 40})}, 30);
-  spec.samples = 40'000;
+  spec.samples = 20'000;
   const ScheduleResult result = plan(spec);
   expect_chance(result.probability, 0.57951, spec.samples);
   const double a = find(result, "a").criticality, b = find(result, "b").criticality;
@@ -141,7 +141,7 @@ TEST(Schedule, AnIndependentComputationAgrees) {
 [schedule]
 start = 2024-05-01
 target = 2025-03-07
-samples = 40000
+samples = 20000
 [[risk]]
 id = "supplier"
 chance = 0.3
