@@ -404,8 +404,9 @@ TEST(Validation, PublishedRunsArePredicted) {
   // The goal is 8 % for dense runs and 12 % for mixtures of experts, which stand at 14.2 %.
   const std::map<std::string, double> most = {{"a100 dense", 0.08}, {"h100 dense", 0.08}, {"moe", 0.145}};
   for (const ValidationGroup& group : result.groups) {
-    if (!group.is_set && most.contains(group.name))
+    if (!group.is_set && most.contains(group.name)) {
       EXPECT_LT(group.mean_absolute_error, most.at(group.name)) << group.name;
+    }
     EXPECT_EQ(group.unexplained, 0U) << group.name;
   }
   for (const ValidationRow& row : result.rows) {
