@@ -356,7 +356,8 @@ size_t attempt(const Writing& w, const std::vector<const Evidence*>& posts, Answ
   count(result, answer);
   answer.dropped_sentences += gate.dropped();
   // Ending at our own bound is an end; only the caller's limit cuts an answer short.
-  const bool bounded = result.finish == infer::FinishReason::kLength && wanted < w.request.max_tokens;
+  const bool bounded = result.finish == infer::FinishReason::kLength && result.completion_tokens >= wanted &&
+                       wanted < w.request.max_tokens;
   answer.finish = (satisfied && !out.cancelled()) || bounded ? infer::FinishReason::kStop : result.finish;
   return gate.passed();
 }

@@ -15,6 +15,7 @@
 namespace fathom {
 namespace {
 
+constexpr size_t kMostNames = 16;
 constexpr size_t kMaxFile = size_t{4} << 20;
 
 const toml::table& as_table(const void* table) { return *static_cast<const toml::table*>(table); }
@@ -70,6 +71,10 @@ void apply_change(toml::table& root, const std::string& change) {
   if (equals == std::string::npos || equals + 1 >= change.size())
     fail_change(change, "is not of the form section.key=value");
   const auto names = split(std::string_view(change).substr(0, equals), '.');
+  const bool empty =
+      std::any_of(names.begin(), names.end(), [](std::string_view name) { return trim(name).empty(); });
+  if (empty || names.size() > kMostNames)
+    fail_change(change.substr(0, 80), "is not of the form section.key=value");
   toml::table* at = &root;
   for (size_t i = 0; i + 1 < names.size(); ++i) {
     const std::string_view name = trim(names[i]);
@@ -80,7 +85,6 @@ void apply_change(toml::table& root, const std::string& change) {
       at = &step_into(*at, name, change);
   }
   const std::string_view key = trim(names.back());
-  if (key.empty()) fail_change(change, "is not of the form section.key=value");
   assign(*at, key, std::string(trim(std::string_view(change).substr(equals + 1))));
 }
 

@@ -242,7 +242,7 @@ void add_calibrate(CLI::App& app, Run& run) {
   command->footer(
       "Examples:\n"
       "  fathom calibrate\n"
-      "  fathom calibrate --ranks 4 --id my-lab --out catalogue/my-lab.toml\n\n"
+      "  fathom calibrate --ranks 4 --id my-lab --out my-lab.toml\n\n"
       "Measures products of matrices, memory, kernels, files and, where MPI is there, collectives between "
       "processes,\n"
       "fits the constants that the planner uses and writes them as entries that --catalogue reads.");

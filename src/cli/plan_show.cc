@@ -86,7 +86,7 @@ void show_time(const StepTime& time) {
     if (seconds > 0) bar_row(name, format_seconds(seconds), seconds / time.step_time);
 }
 
-void show_step(const Report& report) {
+void show_step(const Report& report, double tokens) {
   const StepCost& step = report.step;
   heading("Step");
   row("plan", describe(report.plan));
@@ -100,6 +100,9 @@ void show_step(const Report& report) {
                   format_bytes(memory.total), format_bytes(memory.capacity), format_bytes(memory.weights),
                   format_bytes(memory.gradients), format_bytes(memory.optimizer),
                   format_bytes(memory.activations), format_bytes(memory.buffers)));
+  if (report.training_days > 0)
+    row("training run",
+        fmt::format("{} for {} tokens", format_seconds(report.training_days * 86'400), format_count(tokens)));
   if (report.search)
     row("searched",
         fmt::format("{} plans, {} of them fit", format_number(static_cast<double>(report.search->considered)),
@@ -195,6 +198,10 @@ void show_serving(const ServingResult& serving) {
   row("users online at once", format_count(serving.users_served));
 }
 
+std::string training_run(const Report& report) {
+  return report.training_days > 0 ? format_seconds(report.training_days * 86'400) : std::string("-");
+}
+
 struct Figure {
   std::string name, a, b;
 };
@@ -221,8 +228,10 @@ std::vector<Figure> figures(const Report& a, const Scenario& scenario_a, const R
       {"memory of a chip", format_bytes(a.step.memory.total), format_bytes(b.step.memory.total)}};
   compare(out, "goodput", a.run, b.run,
           [](const RunResult& run) { return format_share(run.goodput.middle); });
-  compare(out, "wall time", a.run, b.run,
-          [](const RunResult& run) { return format_seconds(run.wall_days.middle * 86'400); });
+  compare(out, "wall time", a.run, b.run, [](const RunResult& run) {
+    return run.wall_days.middle > 0 ? format_seconds(run.wall_days.middle * 86'400) : std::string("-");
+  });
+  out.push_back({"training run", training_run(a), training_run(b)});
   compare(out, "ready (50 %)", a.schedule, b.schedule,
           [](const ScheduleResult& of) { return format_date(of.p50); });
   compare(out, "chance of the target", a.schedule, b.schedule,
@@ -235,6 +244,9 @@ std::vector<Figure> figures(const Report& a, const Scenario& scenario_a, const R
   compare(out, "in all", a.money, b.money, [](const MoneyResult& of) { return format_usd(of.total_usd); });
   compare(out, "a chip-hour", a.money, b.money,
           [](const MoneyResult& of) { return format_usd(of.usd_per_chip_hour); });
+  compare(out, "rented, a chip-hour", a.money, b.money, [](const MoneyResult& of) {
+    return of.options.size() > 1 ? format_usd(of.options[1].usd_per_chip_hour) : std::string("-");
+  });
   compare(out, "a training run", a.money, b.money, [](const MoneyResult& of) {
     return of.usd_per_training_run > 0 ? format_usd(of.usd_per_training_run) : "-";
   });
@@ -252,7 +264,7 @@ void show_report(const Report& report, const Scenario& scenario) {
   if (!scenario.about.empty()) std::cout << scenario.about << "\n";
   show_machine(scenario);
   show_model(scenario);
-  show_step(report);
+  show_step(report, scenario.job.tokens);
   if (report.run) show_run(*report.run);
   if (report.serving) show_serving(*report.serving);
   if (report.power) show_power(*report.power);

@@ -46,8 +46,10 @@ double availability_interval_s(double checkpoint_s, double between_failures_s, d
 
 CheckpointCost checkpoint_cost(const CheckpointPath& path) {
   const double chips = std::max(1.0, path.chips);
+  const double writers = path.writers > 0 ? path.writers : chips;
   const double network = path.network_bytes_per_s_per_chip * chips;
-  const double write = narrower(network, path.storage_write_bytes_per_s);
+  const double out = path.network_bytes_per_s_per_chip * writers;
+  const double write = narrower(out, path.storage_write_bytes_per_s);
   const double read = narrower(network, path.storage_read_bytes_per_s);
   CheckpointCost cost;
   cost.write_s = seconds(path.bytes, write);
@@ -56,9 +58,9 @@ CheckpointCost checkpoint_cost(const CheckpointPath& path) {
   cost.read_s = seconds(path.bytes, read);
   if (path.readers > 1)
     cost.read_s += seconds(path.bytes * path.readers / chips, path.network_bytes_per_s_per_chip);
-  const double copy = seconds(path.bytes / chips, path.copy_bytes_per_s_per_chip);
+  const double copy = seconds(path.bytes / writers, path.copy_bytes_per_s_per_chip);
   cost.blocks_s = path.pause_s + (path.asynchronous ? copy : cost.write_s);
-  if (network > 0 && write > 0) cost.network_share = std::min(1.0, write / network);
+  if (out > 0 && write > 0) cost.network_share = std::min(1.0, write / out);
   return cost;
 }
 

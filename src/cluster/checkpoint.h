@@ -19,7 +19,8 @@ double availability_interval_s(double checkpoint_s, double between_failures_s, d
 /// What a checkpoint passes through. A rate of 0 is no limit.
 struct CheckpointPath {
   double bytes = 0;                      // of the whole checkpoint
-  double chips = 1;                      // that write a share of it each
+  double chips = 1;                      // of all replicas
+  double writers = 0;                    // chips that write a share of it each; 0: all
   double copy_bytes_per_s_per_chip = 0;  // from a chip to the memory of its host
   double network_bytes_per_s_per_chip = 0;
   double storage_write_bytes_per_s = 0;  // all of it

@@ -28,8 +28,7 @@ void LayerKernels::add(const LayerKernel& kernel) {
 }
 
 size_t layer_kind(const model::ModelConfig& model, size_t layer) {
-  const bool experts = !model.dense() && layer >= model.experts.leading_dense;
-  return (experts ? 1U : 0U) | (model.windowed(layer) ? 2U : 0U);
+  return (model.expert_layer(layer) ? 1U : 0U) | (model.windowed(layer) ? 2U : 0U);
 }
 
 LayerCosts::LayerCosts(const model::ModelConfig& model, const Machine& machine, const TrainingJob& job,
@@ -508,6 +507,7 @@ void LayerCosts::add_comm(LayerCost& cost, size_t kind, const LayerKernels& list
     context.backward += context.forward;
     expert.backward += expert.forward;
     tensor.calls_backward += tensor.calls_forward;
+    context.calls_backward += context.calls_forward;
     expert.calls_backward += expert.calls_forward;
   }
   cost.tensor_comm_forward = tensor.forward;

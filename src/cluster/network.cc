@@ -55,10 +55,8 @@ NetworkSpec NetworkSpec::read(const TomlTable& table) {
   out.tier_switches = table.texts("tier_switches");
   if (out.tier_switches.size() > 3) table.error("tier_switches", "names at most three switches");
   out.cable = table.text_or("cable", out.cable);
-  if (table.has("copper") && !table.flag_or("copper", true))
-    out.copper.clear();
-  else
-    out.copper = table.text_or("copper", out.copper);
+  out.copper = table.text_or("copper", out.copper);
+  if (out.copper == "none") out.copper.clear();
   out.nic = table.text_or("nic", "");
   out.tiers = static_cast<uint32_t>(table.integer_or("tiers", 0, 0, 3));
   out.oversubscription = table.numbers("oversubscription", 1, 64);
@@ -75,7 +73,11 @@ NetworkSpec NetworkSpec::read(const TomlTable& table) {
       table.error("torus", "has three whole numbers: torus = [16, 16, 32]");
     out.torus[i] = static_cast<uint32_t>(sizes[i]);
   }
-  out.bytes_per_s_per_chip = table.number_or("gbit_per_s_per_chip", 0, 0, 1e6) * 1e9 / 8;
+  if (out.nics_per_chip != 0 && out.nics_per_chip < 1.0 / 1024)
+    table.error("nics_per_chip", "must be 0 or at least 1/1024");
+  const double gbit = table.number_or("gbit_per_s_per_chip", 0, 0, 1e6);
+  if (gbit != 0 && gbit < 1e-3) table.error("gbit_per_s_per_chip", "must be 0 or at least 0.001");
+  out.bytes_per_s_per_chip = gbit * 1e9 / 8;
   return out;
 }
 

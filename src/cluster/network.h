@@ -35,11 +35,12 @@ struct NetworkSpec {
   std::vector<std::string>
       tier_switches;  // from the first tier up, where they differ; missing: network_switch
   std::string cable = "osfp-400g-optic";  // between tiers and to hosts further than the copper reaches
-  std::string copper = "osfp-400g-dac";   // host to first tier; empty: `cable` throughout
-  std::string nic;                        // in place of the host's; empty: the host's
-  uint32_t tiers = 0;                     // 1 to 3; 0: as few as reach all chips
-  std::vector<double> oversubscription;   // from the first tier up: down-links over up-links; missing: 1
-  double nics_per_chip = 0;               // 0: as the host has them
+  std::string copper =
+      "osfp-400g-dac";  // host to first tier; empty (in a scenario "none"): `cable` throughout
+  std::string nic;      // in place of the host's; empty: the host's
+  uint32_t tiers = 0;   // 1 to 3; 0: as few as reach all chips
+  std::vector<double> oversubscription;  // from the first tier up: down-links over up-links; missing: 1
+  double nics_per_chip = 0;              // 0: as the host has them
   /// Separate trees, each joining its share of every host's cards (a rail, or several): chips of other planes are reached
   /// through the scale-up domain. Divides the host's cards.
   uint32_t planes = 1;

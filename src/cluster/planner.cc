@@ -4,7 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/error.h"
 #include "cluster/drawings.h"
@@ -15,6 +19,9 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+
+constexpr size_t kLongestKey = 128;
+constexpr auto kLongestPlan = std::chrono::seconds(20);
 
 std::vector<fs::path> toml_files(const fs::path& folder) {
   std::vector<fs::path> out;
@@ -27,6 +34,12 @@ std::vector<fs::path> toml_files(const fs::path& folder) {
 
 /// What a request may change: no files, and nothing that makes the work long.
 bool may_change(std::string_view key) {
+  // Nothing that a document's reader would take for something else: blanks, '=' and '#', endless names.
+  const bool plain = key.size() <= kLongestKey && std::all_of(key.begin(), key.end(), [](unsigned char c) {
+                       return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                              c == '_' || c == '-' || c == '.';
+                     });
+  if (!plain) return false;
   static constexpr std::array<std::string_view, 10> kSections = {
       "machine.", "network.", "job.",   "model.preset", "run.",
       "serving.", "power.",   "money.", "schedule.",    "task."};
@@ -60,11 +73,13 @@ json Planner::choices() const {
     scenarios.push_back({{"name", name},
                          {"title", document.text_or("title", name)},
                          {"about", document.text_or("about", "")}});
-  for (const auto& [id, chip] : catalogue_.accelerators) {
+  for (const auto& entry : catalogue_.accelerators) {
+    const Accelerator& chip = entry.second;
     const auto host = std::find_if(catalogue_.hosts.begin(), catalogue_.hosts.end(),
-                                   [&](const auto& entry) { return entry.second.accelerator == id; });
+                                   [&](const auto& one) { return one.second.accelerator == chip.id; });
     if (host == catalogue_.hosts.end()) continue;
-    accelerators.push_back({{"id", id}, {"name", chip.name}, {"host", host->first}, {"year", chip.year}});
+    accelerators.push_back(
+        {{"id", chip.id}, {"name", chip.name}, {"host", host->first}, {"year", chip.year}});
   }
   for (const auto& file : toml_files(models_)) models.push_back(file.stem().string());
   for (const auto topology :
@@ -74,6 +89,40 @@ json Planner::choices() const {
           {"accelerators", std::move(accelerators)},
           {"models", std::move(models)},
           {"topologies", std::move(topologies)}};
+}
+
+/// The quick report; given up when nobody waits for it, and when it takes too long.
+Report Planner::report_in_time(const Scenario& scenario, const std::stop_token& stop) {
+  std::stop_source limit;
+  const std::stop_callback gone(stop, [&limit] { limit.request_stop(); });
+  std::atomic<bool> late{false};
+  const auto check = [&] {
+    if (late)
+      throw Error(ErrorCode::kInvalidArgument,
+                  "this takes too long to be planned here: ask for fewer chips, failures or stragglers, or "
+                  "use fathom plan");
+    if (stop.stop_requested()) throw Error(ErrorCode::kCancelled, "nobody waits for this plan any more");
+  };
+  const std::jthread clock([&](const std::stop_token& ended) {
+    std::mutex mutex;
+    std::condition_variable_any condition;
+    std::unique_lock lock(mutex);
+    condition.wait_for(lock, ended, kLongestPlan, [] { return false; });
+    if (ended.stop_requested()) return;
+    late = true;
+    limit.request_stop();
+  });
+  ReportOptions options;
+  options.quick = true;
+  options.stop = limit.get_token();
+  try {
+    Report report = make_report(scenario, catalogue_, pool_, options);
+    check();
+    return report;
+  } catch (const Error&) {
+    check();
+    throw;
+  }
 }
 
 json Planner::plan(std::string_view name, const std::vector<std::pair<std::string, std::string>>& changes,
@@ -87,13 +136,11 @@ json Planner::plan(std::string_view name, const std::vector<std::pair<std::strin
       throw Error(ErrorCode::kInvalidArgument, fmt::format("'{}' cannot be changed from here", key));
     applied.push_back(key + "=" + value);
   }
-  std::lock_guard turn(turn_);
-  if (stop.stop_requested()) throw Error(ErrorCode::kCancelled, "nobody waits for this plan any more");
+  std::unique_lock turn(turn_, std::defer_lock);
+  while (!turn.try_lock_for(std::chrono::milliseconds(50)))
+    if (stop.stop_requested()) throw Error(ErrorCode::kCancelled, "nobody waits for this plan any more");
   const Scenario scenario = Scenario::from(found->second.changed(applied), catalogue_, models_);
-  ReportOptions options;
-  options.quick = true;
-  options.stop = stop;
-  const Report report = make_report(scenario, catalogue_, pool_, options);
+  const Report report = report_in_time(scenario, stop);
   json out = to_json(report, scenario);
   for (const auto& drawing : drawings(report, scenario))
     out["drawings"].push_back({{"name", drawing.name}, {"title", drawing.title}, {"svg", drawing.svg}});

@@ -16,6 +16,7 @@
 #include "base/thread_pool.h"
 #include "base/toml.h"
 #include "cluster/catalogue.h"
+#include "cluster/report.h"
 
 namespace fathom::cluster {
 
@@ -27,20 +28,23 @@ class Planner {
 
   /// {"scenarios": [{name, title, about}], "accelerators": [{id, name, host, year}], "models": [...], "topologies": [{id, name}]}.
   nlohmann::json choices() const;
+  bool has(std::string_view scenario) const { return scenarios_.find(scenario) != scenarios_.end(); }
 
   /// The quick report of the scenario with these changes ("machine.chips", "50000"), as to_json(Report) gives it, and
   /// "drawings" by name as SVG. Errors: kNotFound (no such scenario); kInvalidArgument: a change that may not be made from
-  /// afar (files), an impossible scenario, with what would make it possible; kCancelled.
+  /// afar (files), an impossible scenario, with what would make it possible, one that takes too long; kCancelled.
   nlohmann::json plan(std::string_view scenario,
                       const std::vector<std::pair<std::string, std::string>>& changes,
                       const std::stop_token& stop);
 
  private:
+  Report report_in_time(const Scenario& scenario, const std::stop_token& stop);
+
   Catalogue catalogue_;
   std::filesystem::path models_;
   std::map<std::string, TomlTable, std::less<>> scenarios_;
   ThreadPool& pool_;
-  std::mutex turn_;
+  std::timed_mutex turn_;
 };
 
 }  // namespace fathom::cluster

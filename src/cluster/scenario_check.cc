@@ -93,7 +93,7 @@ void check_power(const Scenario& scenario, const TomlTable& document, const Cata
   const auto most = most_power(scenario);
   if (!most) return;
   const double need = least_power(scenario, catalogue);
-  if (*most >= need) return;
+  if (*most + scenario.power->battery_mw >= need) return;  // batteries may carry peaks
   const auto chips = static_cast<double>(scenario.machine.chips);
   document.table("power").error(
       fmt::format("chips, hosts and network alone draw {}, but grid and generators come to {} at the most: "

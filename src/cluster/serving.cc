@@ -51,7 +51,8 @@ ServingPoint point_at(const ServingCost& cost, const ServingSpec& spec, const Se
   ServingCost::Iteration first;
   first.sequences = decoding;
   first.context = static_cast<double>(spec.input_tokens) + static_cast<double>(spec.output_tokens) / 2;
-  first.prompt_tokens = std::min(fresh, kChunk);
+  first.prompt_tokens =
+      std::min(fresh, kChunk) * groups * layout.pipeline;  // one in each, of which ours is one
   first.prompt_length = static_cast<double>(spec.input_tokens);
   first.prompt_context = static_cast<double>(spec.input_tokens) * (1 + spec.cached_share) / 2;
   // It waits for half an iteration under way, on average.

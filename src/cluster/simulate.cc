@@ -77,7 +77,8 @@ CheckpointCost checkpoint_of(const StepModel& model, const ParallelPlan& plan, c
                              const Catalogue& catalogue) {
   CheckpointPath path;
   path.bytes = static_cast<double>(model.model().parameters()) * spec.checkpoint_bytes_per_parameter;
-  path.chips = static_cast<double>(plan.chips()) / (plan.zero == 0 ? plan.data : 1);
+  path.chips = static_cast<double>(plan.chips());
+  path.writers = path.chips / (plan.zero == 0 ? plan.data : 1);
   path.copy_bytes_per_s_per_chip = model.machine().host.host_link_bytes_per_s;
   path.network_bytes_per_s_per_chip = network_rate(model.machine().network);
   if (!spec.storage.empty() && spec.storage_units > 0) {

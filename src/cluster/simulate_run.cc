@@ -74,6 +74,7 @@ class Run {
     start_training();
     Event event;
     while (!over_ && queue_.next(event)) {
+      if (stop_.stop_requested()) look_up();
       if (++out_.events % kLookEvery == 0) look_up();
       pass_to(event.time);
       handle(event);

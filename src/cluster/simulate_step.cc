@@ -12,9 +12,12 @@ namespace {
 constexpr size_t kMaxKnown = 1 << 16;  // pipelines kept
 
 /// Seconds that the replicas' exchange takes in full, from the bytes of the fullest chip's gradients.
+constexpr double kLongestStep = 1e12;  // seconds
+
 double data_comm_total(const StepModel& model, const ParallelPlan& plan, const StepCost& cost) {
   if (plan.data == 1 || model.machine().network.tiers().empty()) return cost.time.data_comm;
-  const double gradients = cost.memory.gradients * (plan.zero >= 2 ? plan.data : 1);
+  const double shards = plan.zero >= 2 ? static_cast<double>(plan.data) * plan.context : 1;
+  const double gradients = cost.memory.gradients * shards;
   const Group group{uint64_t{plan.data} * plan.context, plan.tensor, 1};
   const Network& network = model.machine().network;
   const double reduce =
@@ -43,6 +46,11 @@ StepShape step_shape(const StepModel& model, const ParallelPlan& plan, bool any_
                 fmt::format("the plan {} cannot be simulated: {}; 'fathom plan search' finds "
                             "plans that fit",
                             describe(plan), to_string(cost.fault)));
+  if (!(cost.time.step_time < kLongestStep))  // not a number, neither
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("a step of the plan {} would take longer than 30,000 years; give the network more",
+                    describe(plan)));
   StepShape shape;
   for (uint32_t s = 0; s < plan.pipeline; ++s) shape.pipeline.stages.push_back(model.stage(plan, s));
   shape.pipeline.chunks = plan.interleave;

@@ -155,6 +155,18 @@ StepModel::Slot StepModel::slot(const LayerTable& layers, const StageLayers& sta
   return slot;
 }
 
+template <class Consider>
+void StepModel::for_stages(const ParallelPlan& plan, const Consider& consider) const {
+  consider(0);
+  if (uniform_) {
+    // The second stage has as many layers as any other between the ends.
+    if (plan.pipeline > 2) consider(1);
+    if (plan.pipeline > 1) consider(plan.pipeline - 1);
+  } else {
+    for (uint32_t index = 1; index < plan.pipeline; ++index) consider(index);
+  }
+}
+
 // The stage that the step waits for, with all that hangs on it.
 StepModel::Slot StepModel::busiest(const ParallelPlan& plan, const LayerTable& layers, const Waits& waits,
                                    const Exchange& exchange) const {
@@ -169,14 +181,7 @@ StepModel::Slot StepModel::busiest(const ParallelPlan& plan, const LayerTable& l
     longest = seconds;
     most = candidate;
   };
-  consider(0);
-  if (uniform_) {
-    // The second stage has as many layers as any other between the ends.
-    if (plan.pipeline > 2) consider(1);
-    if (plan.pipeline > 1) consider(plan.pipeline - 1);
-  } else {
-    for (uint32_t index = 1; index < plan.pipeline; ++index) consider(index);
-  }
+  for_stages(plan, consider);
   return most;
 }
 
@@ -200,9 +205,10 @@ PlanFault StepModel::fault(const ParallelPlan& plan, const LayerTable& layers) c
 double StepModel::send_s(const ParallelPlan& plan, const LayerTable& layers) const {
   if (plan.pipeline == 1) return 0;
   const uint64_t stride = uint64_t{plan.tensor} * plan.context * plan.data;
-  if (plan.sequence_parallel || plan.tensor == 1) return machine_.network.send_s(layers.boundary, stride);
+  const Group stages{plan.pipeline, stride, 1};
+  if (plan.sequence_parallel || plan.tensor == 1) return machine_.network.send_s(layers.boundary, stages);
   // Each tensor rank sends its share; the receivers put the shares together (Narayanan et al., section 4.1).
-  return machine_.network.send_s(layers.boundary / plan.tensor, stride) +
+  return machine_.network.send_s(layers.boundary / plan.tensor, stages) +
          machine_.network.all_gather_s(layers.boundary, {plan.tensor, 1, 1});
 }
 
@@ -272,9 +278,7 @@ StepModel::Held StepModel::fullest(const ParallelPlan& plan, const LayerTable& l
     if (stage.head && !(model_.tied_output && stage.embedding)) held.weights += layers.head.weights;
     if (held.weights + held.expert_weights > most.weights + most.expert_weights) most = held;
   };
-  consider(0);
-  if (plan.pipeline > 2) consider(1);
-  if (plan.pipeline > 1) consider(plan.pipeline - 1);
+  for_stages(plan, consider);
   return most;
 }
 
@@ -418,10 +422,7 @@ StepMemory StepModel::memory(const ParallelPlan& plan, const LayerTable& layers)
     const StepMemory other = stage_memory(plan, layers, index);
     if (other.total > most.total) most = other;
   };
-  if (plan.pipeline > 1) {
-    consider(1);
-    if (plan.pipeline > 2) consider(plan.pipeline - 1);
-  }
+  for_stages(plan, consider);
   most.capacity = machine_.chip.memory_bytes * (1 - kRuntimeShare) - kRuntimeBytes;
   return most;
 }

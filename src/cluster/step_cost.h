@@ -6,7 +6,7 @@
 //
 // Sources: Narayanan et al. 2021 (pipeline, interleaving, FLOP formula), Korthikanti et al. 2022 (sequence parallelism,
 // selective recomputation, activation bytes), Rajbhandari et al. 2020 (ZeRO), Isaev et al. 2023 (Calculon),
-// Qi et al. 2024 (zero bubble), Dao 2023 (attention). docs/planning.md has every formula.
+// Qi et al. 2024 (zero bubble), Dao 2023 (attention). docs/planning.md has the outline.
 #pragma once
 
 #include <array>
@@ -218,6 +218,9 @@ class StepModel {
   Slot slot(const LayerTable& layers, const StageLayers& stage) const;
   Slot busiest(const ParallelPlan& plan, const LayerTable& layers, const Waits& waits,
                const Exchange& exchange) const;
+  /// Calls consider(index) for stages among which the busiest and the fullest are.
+  template <class Consider>
+  void for_stages(const ParallelPlan& plan, const Consider& consider) const;
   PlanFault fault(const ParallelPlan& plan, const LayerTable& layers) const;
   /// Parameters and layers of a stage.
   struct Held {

@@ -67,7 +67,7 @@ TrainingJob TrainingJob::read(const TomlTable& table) {
   job.sequence = static_cast<uint64_t>(
       table.integer_or("sequence", static_cast<int64_t>(job.sequence), 1, int64_t{1} << 30));
   job.global_batch = static_cast<uint64_t>(
-      table.integer_or("global_batch", static_cast<int64_t>(job.global_batch), 1, int64_t{1} << 32));
+      table.integer_or("global_batch", static_cast<int64_t>(job.global_batch), 1, int64_t{1} << 31));
   job.tokens = table.number_or("tokens", job.tokens, 0, 1e18);
   job.attention = static_cast<Attention>(table.choice_or("attention", static_cast<size_t>(job.attention),
                                                          {"fused", "unfused", "flash-1", "flash-2"}));

@@ -40,10 +40,8 @@ std::vector<std::pair<std::string, std::string>> read_changes(const JsonFields& 
   return out;
 }
 
-[[noreturn]] void refuse_scenario(const Error& error) {
-  const int status = error.code() == ErrorCode::kNotFound ? 404 : 400;
-  throw ApiError(status, error.what(), status == 404 ? "not_found" : "impossible_scenario", "scenario");
-}
+/// Only so many wait for the one that is made: plans may not take the threads of answers.
+constexpr size_t kPlansAtOnce = 4;
 
 }  // namespace
 
@@ -62,17 +60,24 @@ void add_plan_routes(Router& router, const Context& context) {
               .lane = Lane::kAnswers,
               .max_body = kMaxBody,
               .json_body = true,
-              .handler = [&planner](const Request& request, const std::shared_ptr<Reply>& reply) {
+              .handler = [&planner, slots = std::make_shared<Slots>(kPlansAtOnce)](
+                             const Request& request, const std::shared_ptr<Reply>& reply) {
                 const auto body = parse_json(request.body);
                 const JsonFields fields(body, "");
                 const std::string scenario = fields.required_text("scenario");
                 const auto changes = read_changes(fields);
+                if (!planner.has(scenario))
+                  fields.refuse("scenario", "names no scenario; GET /v1/plan lists them", 404, "not_found");
+                const auto slot = slots->take(1);
+                if (!slot)
+                  throw ApiError(429, "too many plans are being made; try again in a moment",
+                                 "rate_limit_exceeded");
                 try {
                   reply->send(json_response(planner.plan(scenario, changes, reply->stop())));
                 } catch (const Error& error) {
                   if (error.code() != ErrorCode::kInvalidArgument && error.code() != ErrorCode::kNotFound)
                     throw;
-                  refuse_scenario(error);
+                  throw ApiError(400, error.what(), "impossible_scenario", "scenario");
                 }
               }});
 }

@@ -64,7 +64,7 @@ TEST(NetworkSpecTest, ReadsEveryKeyAndRefusesOthers) {
   const NetworkSpec spec = NetworkSpec::read(TomlTable::parse(
       "topology = \"fat-tree\"\nswitch = \"quantum-qm9700\"\ntier_switches = [\"minipack2\"]\ncable = "
       "\"osfp-400g-aoc\"\n"
-      "copper = false\nnic = \"connectx-7-400g\"\ntiers = 3\noversubscription = [2, 7]\nnics_per_chip = "
+      "copper = \"none\"\nnic = \"connectx-7-400g\"\ntiers = 3\noversubscription = [2, 7]\nnics_per_chip = "
       "0.5\nplanes = 2\n"
       "pod_chips = 3072\nin_network_reduction = true\ntorus = [4, 4, 8]\ngbit_per_s_per_chip = 200\n",
       "s.toml"));
