@@ -63,7 +63,7 @@ struct ServerLimits {
   std::chrono::milliseconds write_timeout{30'000};  // a client that takes nothing for so long is dropped
   // So is one for which a streamed answer waits longer in all, a second more for each so many bytes of it.
   size_t client_bytes_per_second = 4 * 1024;
-  std::chrono::milliseconds ping{5'000};            // between two signs of life on a silent event stream
+  std::chrono::milliseconds ping{5'000};    // between two signs of life on a silent event stream
   std::chrono::milliseconds drain{20'000};  // what running requests get to finish when the server stops
 };
 
