@@ -91,6 +91,29 @@ json Planner::choices() const {
           {"topologies", std::move(topologies)}};
 }
 
+/// One plan at a time; who waits for his turn leaves when nobody waits for him.
+class Planner::Turn {
+ public:
+  Turn(Planner& planner, const std::stop_token& stop) : planner_(planner) {
+    std::unique_lock lock(planner_.mutex_);
+    if (!planner_.changed_.wait(lock, stop, [this] { return !planner_.busy_; }))
+      throw Error(ErrorCode::kCancelled, "nobody waits for this plan any more");
+    planner_.busy_ = true;
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  ~Turn() {
+    {
+      std::lock_guard lock(planner_.mutex_);
+      planner_.busy_ = false;
+    }
+    planner_.changed_.notify_one();
+  }
+
+ private:
+  Planner& planner_;
+};
+
 /// The quick report; given up when nobody waits for it, and when it takes too long.
 Report Planner::report_in_time(const Scenario& scenario, const std::stop_token& stop) {
   std::stop_source limit;
@@ -136,9 +159,7 @@ json Planner::plan(std::string_view name, const std::vector<std::pair<std::strin
       throw Error(ErrorCode::kInvalidArgument, fmt::format("'{}' cannot be changed from here", key));
     applied.push_back(key + "=" + value);
   }
-  std::unique_lock turn(turn_, std::defer_lock);
-  while (!turn.try_lock_for(std::chrono::milliseconds(50)))
-    if (stop.stop_requested()) throw Error(ErrorCode::kCancelled, "nobody waits for this plan any more");
+  const Turn turn(*this, stop);
   const Scenario scenario = Scenario::from(found->second.changed(applied), catalogue_, models_);
   const Report report = report_in_time(scenario, stop);
   json out = to_json(report, scenario);

@@ -3,6 +3,7 @@
 // Thread-safe; one plan is made at a time. The pool is the caller's and outlives it. Files are read when it is made.
 #pragma once
 
+#include <condition_variable>
 #include <filesystem>
 #include <map>
 #include <mutex>
@@ -38,13 +39,16 @@ class Planner {
                       const std::stop_token& stop);
 
  private:
+  class Turn;
   Report report_in_time(const Scenario& scenario, const std::stop_token& stop);
 
   Catalogue catalogue_;
   std::filesystem::path models_;
   std::map<std::string, TomlTable, std::less<>> scenarios_;
   ThreadPool& pool_;
-  std::timed_mutex turn_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  bool busy_ = false;
 };
 
 }  // namespace fathom::cluster
