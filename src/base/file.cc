@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -94,6 +95,19 @@ void AtomicFile::commit() {
   const auto folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
   const Descriptor dir(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (dir.get() < 0 || ::fsync(dir.get()) != 0) throw_io("sync", folder, errno);
+}
+
+std::vector<std::filesystem::path> files_of(const std::filesystem::path& folder, std::string_view extension) {
+  std::error_code failed;
+  std::vector<std::filesystem::path> files;
+  for (std::filesystem::directory_iterator entry(folder, failed), end; !failed && entry != end;
+       entry.increment(failed))
+    if (entry->path().extension() == extension) files.push_back(entry->path());
+  if (failed)
+    throw Error(ErrorCode::kNotFound,
+                fmt::format("the folder '{}' cannot be read: {}", folder.string(), failed.message()));
+  std::sort(files.begin(), files.end());
+  return files;
 }
 
 void write_file_atomic(const std::filesystem::path& path, std::string_view content) {

@@ -8,11 +8,15 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace fathom {
 
 /// The whole file. Errors: kNotFound, kIo, kResourceExhausted beyond `max_bytes`.
 std::string read_file(const std::filesystem::path& path, size_t max_bytes = size_t{1} << 32);
+
+/// The files of `folder` with this extension (".toml"), by name. Errors: kNotFound where the folder cannot be read.
+std::vector<std::filesystem::path> files_of(const std::filesystem::path& folder, std::string_view extension);
 
 /// A file written piece by piece beside `path`, which it replaces only when it is whole. Not thread-safe.
 class AtomicFile {

@@ -246,6 +246,7 @@ void Instance::start() {
   parts.embedder = load_embedder(options_, *parts.pool);
   parts.assistant = answer::Assistant::create(*parts.store, parts.engine.get(), parts.clock);
   parts.runner.emplace(*parts.store, *parts.cursors, parts.clock);
+  // A team of its own, which sleeps between plans: callers of a pool take turns, and the model's steps may not wait.
   parts.planning_pool.emplace(std::max(1u, std::thread::hardware_concurrency()));
   parts.planner = load_planner(*parts.planning_pool);
 

@@ -1,9 +1,9 @@
 // fathom plan: a machine, what it trains and serves, its power, money and date, from one scenario file.
-#include <chrono>
-#include <fstream>
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 
 #include "base/error.h"

@@ -143,9 +143,8 @@ void show_heat(const SearchResult& result) {
 
 nlohmann::json as_json(const Scenario& scenario, const SearchResult& result) {
   nlohmann::json out = result;
-  out["evaluated"] = result.evaluated;
+  out["seconds"] = result.seconds;
   out["plans_per_s"] = plans_per_s(result);
-  out["stopped"] = result.stopped;
   out["scenario"] = scenario.file;
   out["chips"] = scenario.machine.chips;
   return out;

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/toml.h"
 
 namespace fathom::cli {
@@ -17,10 +18,7 @@ const fs::path kData = FATHOM_DATA_DIR;
 
 std::vector<std::string> known_scenarios() {
   std::vector<std::string> names;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(kData / "scenarios", error))
-    if (entry.path().extension() == ".toml") names.push_back(entry.path().stem().string());
-  std::sort(names.begin(), names.end());
+  for (const auto& file : files_of(kData / "scenarios", ".toml")) names.push_back(file.stem().string());
   return names;
 }
 

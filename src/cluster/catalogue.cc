@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/text.h"
 #include "base/toml.h"
 
@@ -498,18 +499,8 @@ double Accelerator::peak(Precision precision) const {
 Catalogue Catalogue::read(const std::vector<std::filesystem::path>& folders) {
   Catalogue out;
   Reader reader(out);
-  for (const std::filesystem::path& folder : folders) {
-    std::error_code failed;
-    std::vector<std::filesystem::path> files;
-    for (std::filesystem::directory_iterator entry(folder, failed), end; !failed && entry != end;
-         entry.increment(failed))
-      if (entry->path().extension() == ".toml") files.push_back(entry->path());
-    if (failed)
-      throw Error(ErrorCode::kNotFound, fmt::format("the catalogue's folder {} cannot be read: {}",
-                                                    folder.string(), failed.message()));
-    std::sort(files.begin(), files.end());
-    for (const std::filesystem::path& file : files) reader.add(TomlTable::read(file));
-  }
+  for (const std::filesystem::path& folder : folders)
+    for (const std::filesystem::path& file : files_of(folder, ".toml")) reader.add(TomlTable::read(file));
   reader.finish();
   return out;
 }

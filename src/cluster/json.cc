@@ -50,6 +50,13 @@ json draw_json(const PowerDraw& draw) {
           {"swing_w_per_s", draw.swing_w_per_s}};
 }
 
+json purchase_json(const Purchase& purchase) {
+  return {{"task", purchase.task},
+          {"weeks", purchase.weeks},
+          {"usd", purchase.usd},
+          {"probability_gain", purchase.probability_gain}};
+}
+
 }  // namespace
 
 void to_json(json& out, const ParallelPlan& plan) {
@@ -121,7 +128,8 @@ void to_json(json& out, const SearchResult& result) {
   out = {{"considered", result.considered},
          {"feasible", result.feasible},
          {"out_of_memory", result.out_of_memory},
-         {"seconds", result.seconds},
+         {"evaluated", result.evaluated},
+         {"stopped", result.stopped},
          {"best", list(result.best)},
          {"pareto", list(result.pareto)},
          {"heat", std::move(heat)}};
@@ -207,11 +215,9 @@ void to_json(json& out, const ScheduleResult& result) {
                      {"finish_p90", day(task.finish_p90)},
                      {"criticality", task.criticality},
                      {"days_per_day", task.days_per_day}});
-  for (const auto& purchase : result.purchases)
-    purchases.push_back({{"task", purchase.task},
-                         {"weeks", purchase.weeks},
-                         {"usd", purchase.usd},
-                         {"probability_gain", purchase.probability_gain}});
+  for (const auto& purchase : result.purchases) purchases.push_back(purchase_json(purchase));
+  json bundle = json::array();
+  for (const auto& purchase : result.bundle) bundle.push_back(purchase_json(purchase));
   for (const auto& week : result.ramp)
     ramp.push_back({{"day", day(week.day)},
                     {"energised_p10", week.energised_p10},
@@ -228,6 +234,8 @@ void to_json(json& out, const ScheduleResult& result) {
          {"tasks", std::move(tasks)},
          {"critical_path", result.critical_path},
          {"purchases", std::move(purchases)},
+         {"bundle", std::move(bundle)},
+         {"bundle_probability", result.bundle_probability},
          {"ramp", std::move(ramp)}};
 }
 
@@ -238,7 +246,10 @@ void to_json(json& out, const TrackResult& result) {
                     {"name", row.name},
                     {"state", row.state},
                     {"planned_finish", day(row.planned_finish)},
+                    {"progress", row.progress},
                     {"forecast_finish", day(row.forecast_finish)},
+                    {"forecast_p10", day(row.forecast_p10)},
+                    {"forecast_p90", day(row.forecast_p90)},
                     {"days_late", row.days_late}});
   out = {{"summary", result.summary},
          {"before", result.before},
@@ -292,6 +303,7 @@ void to_json(json& out, const MoneyResult& result) {
          {"capital_usd", result.capital_usd},
          {"running_usd_per_year", result.running_usd_per_year},
          {"financing_usd", result.financing_usd},
+         {"resale_usd", result.resale_usd},
          {"total_usd", result.total_usd},
          {"usd_per_chip_hour", result.usd_per_chip_hour},
          {"usd_per_training_run", result.usd_per_training_run},

@@ -11,8 +11,10 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "cluster/drawings.h"
 #include "cluster/report.h"
+#include "model/description.h"
 
 namespace fathom::cluster {
 namespace {
@@ -22,15 +24,6 @@ using nlohmann::json;
 
 constexpr size_t kLongestKey = 128;
 constexpr auto kLongestPlan = std::chrono::seconds(20);
-
-std::vector<fs::path> toml_files(const fs::path& folder) {
-  std::vector<fs::path> out;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error))
-    if (entry.path().extension() == ".toml") out.push_back(entry.path());
-  std::sort(out.begin(), out.end());
-  return out;
-}
 
 /// What a request may change: no files, and nothing that makes the work long.
 bool may_change(std::string_view key) {
@@ -62,13 +55,12 @@ Planner::Planner(const fs::path& data, const std::vector<fs::path>& catalogues, 
     : catalogue_(Catalogue::read(with_shipped(data / "catalogue", catalogues))),
       models_(data / "models"),
       pool_(pool) {
-  for (const auto& file : toml_files(data / "scenarios"))
+  for (const auto& file : files_of(data / "scenarios", ".toml"))
     scenarios_.emplace(file.stem().string(), TomlTable::read(file));
 }
 
 json Planner::choices() const {
-  json scenarios = json::array(), accelerators = json::array(), models = json::array(),
-       topologies = json::array();
+  json scenarios = json::array(), accelerators = json::array(), topologies = json::array();
   for (const auto& [name, document] : scenarios_)
     scenarios.push_back({{"name", name},
                          {"title", document.text_or("title", name)},
@@ -81,13 +73,12 @@ json Planner::choices() const {
     accelerators.push_back(
         {{"id", chip.id}, {"name", chip.name}, {"host", host->first}, {"year", chip.year}});
   }
-  for (const auto& file : toml_files(models_)) models.push_back(file.stem().string());
   for (const auto topology :
        {Topology::kRailFatTree, Topology::kFatTree, Topology::kDragonfly, Topology::kTorus3d})
     topologies.push_back({{"id", key_of(topology)}, {"name", to_string(topology)}});
   return {{"scenarios", std::move(scenarios)},
           {"accelerators", std::move(accelerators)},
-          {"models", std::move(models)},
+          {"models", model::description_names(models_)},
           {"topologies", std::move(topologies)}};
 }
 

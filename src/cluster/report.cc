@@ -76,6 +76,7 @@ class Maker {
     const uint32_t domain = scenario_.machine.network.domain();
     const SearchSpace space = options_.quick ? quick_space(scenario_.search, domain) : scenario_.search;
     report_.search = search(model_, space, pool_, search_options);
+    if (report_.search->stopped) throw Error(ErrorCode::kCancelled, "the search for plans was stopped");
     if (report_.search->best.empty())
       throw Error(ErrorCode::kInvalidArgument, fmt::format("{}: no plan fits {} chips: {}", scenario_.file,
                                                            scenario_.machine.chips, report_.search->remedy));

@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "cluster/serving.h"
 #include "cluster/validate_reasons.h"
 #include "cluster/validate_run.h"
@@ -325,14 +326,7 @@ double ValidationRow::error() const {
 std::vector<std::filesystem::path> validation_files(const std::filesystem::path& folder_or_file) {
   std::error_code failure;
   if (std::filesystem::is_regular_file(folder_or_file, failure)) return {folder_or_file};
-  std::vector<std::filesystem::path> out;
-  for (const auto& entry : std::filesystem::directory_iterator(folder_or_file, failure))
-    if (entry.path().extension() == ".csv") out.push_back(entry.path());
-  if (failure)
-    throw Error(ErrorCode::kNotFound, fmt::format("'{}' is neither a table nor a folder of tables: {}",
-                                                  folder_or_file.string(), failure.message()));
-  std::sort(out.begin(), out.end());
-  return out;
+  return files_of(folder_or_file, ".csv");
 }
 
 ValidationResult validate(const std::vector<std::filesystem::path>& files, const Catalogue& catalogue,

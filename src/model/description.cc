@@ -7,6 +7,7 @@
 #include <cctype>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/toml.h"
 #include "model/config_bounds.h"
 #include "model/shown.h"
@@ -210,14 +211,8 @@ ModelConfig parse_description(std::string_view text, const std::string& name) {
 }
 
 std::vector<std::string> description_names(const std::filesystem::path& folder) {
-  std::error_code failure;
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, failure))
-    if (entry.path().extension() == ".toml") names.push_back(entry.path().stem().string());
-  if (failure)
-    throw Error(ErrorCode::kNotFound, fmt::format("the folder of models '{}' cannot be read: {}",
-                                                  folder.string(), failure.message()));
-  std::sort(names.begin(), names.end());
+  for (const auto& file : files_of(folder, ".toml")) names.push_back(file.stem().string());
   return names;
 }
 

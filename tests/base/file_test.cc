@@ -159,5 +159,15 @@ TEST(TempDir, IsPrivateFreshAndRemoved) {
   EXPECT_FALSE(fs::exists(path));
 }
 
+TEST(File, AFoldersFilesByName) {
+  const TempDir folder("files");
+  for (const char* name : {"b.toml", "a.toml", "c.txt"}) write_file_atomic(folder.path() / name, "x");
+  const auto files = files_of(folder.path(), ".toml");
+  ASSERT_EQ(files.size(), 2U);
+  EXPECT_EQ(files[0].filename(), "a.toml");
+  EXPECT_EQ(files[1].filename(), "b.toml");
+  EXPECT_THROW(files_of(folder.path() / "none", ".toml"), Error);
+}
+
 }  // namespace
 }  // namespace fathom
