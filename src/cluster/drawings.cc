@@ -7,9 +7,9 @@
 #include <limits>
 #include <set>
 
+#include "base/svg.h"
 #include "base/toml.h"
 #include "cluster/format.h"
-#include "cluster/svg.h"
 
 namespace fathom::cluster {
 namespace {

@@ -3,11 +3,11 @@
 
 #include <algorithm>
 
+#include "base/svg.h"
 #include "base/toml.h"
 #include "cluster/drawings.h"
 #include "cluster/format.h"
 #include "cluster/report.h"
-#include "cluster/svg.h"
 
 namespace fathom::cluster {
 namespace {

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-namespace fathom::cluster::svg {
+namespace fathom::svg {
 
 /// What every plot has. `description` says in words what is to be seen; the title also makes the plot's ids, so give each
 /// plot of a page a title of its own.
@@ -125,4 +125,4 @@ std::vector<double> nice_ticks(double low, double high, size_t count);
 /// "<" and the like written as entities; what XML does not allow left out.
 std::string escape(std::string_view text);
 
-}  // namespace fathom::cluster::svg
+}  // namespace fathom::svg

@@ -1,4 +1,4 @@
-#include "cluster/svg.h"
+#include "base/svg.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 
 #include "base/text.h"
 
-namespace fathom::cluster::svg {
+namespace fathom::svg {
 namespace {
 
 using std::chrono::sys_days;
@@ -625,4 +625,4 @@ std::string network_drawing(const NetworkDrawing& plot) {
   return std::move(canvas).finish();
 }
 
-}  // namespace fathom::cluster::svg
+}  // namespace fathom::svg

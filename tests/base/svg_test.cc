@@ -1,4 +1,4 @@
-#include "cluster/svg.h"
+#include "base/svg.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace fathom::cluster::svg {
+namespace fathom::svg {
 namespace {
 
 using testing::ElementsAre;
@@ -197,4 +197,4 @@ TEST(Svg, NothingToDrawIsNoTrouble) {
 }
 
 }  // namespace
-}  // namespace fathom::cluster::svg
+}  // namespace fathom::svg
