@@ -1,11 +1,11 @@
 // How ranks of one training job exchange numbers: collectives and messages among a group of ranks.
 //
 // `SelfComm` is a group of one; `MpiComm` (train/mpi_comm.h) speaks MPI; `ThreadComm` (train/thread_comm.h) joins threads of one process.
-// All ranks of a group call the same collectives in the same order. Sums are the same bits on every rank. A rank that
-// dies ends the job: no call hangs on it for ever under MPI (mpirun ends the others), and under ThreadComm the others get
-// kCancelled.
+// All ranks of a group call the same collectives in the same order. Sums go by rank, so that they are the same bits on
+// every rank and with every kind of communicator. A rank that dies ends the job: no call hangs on it for ever under MPI
+// (mpirun ends the others), and under ThreadComm the others get kCancelled.
 //
-// Thread safety: one thread at a time for each communicator; different communicators of one rank, made by `split` or
+// Thread safety: one thread at a time for each communicator, `cancel` apart; different communicators of one rank, made by `split` or
 // `duplicate`, may be used by different threads at once. Memory is host memory and the caller's.
 #pragma once
 
@@ -47,6 +47,10 @@ class Communicator {
   /// Ranks of one colour form a group, ordered by `key`; all ranks of this group call it. The new group is independent.
   virtual std::unique_ptr<Communicator> split(size_t colour, size_t key) = 0;
   std::unique_ptr<Communicator> duplicate() { return split(0, rank()); }
+
+  /// Gives up: a call that another thread of this rank waits in, and all later ones, throw kCancelled; under ThreadComm so
+  /// do those of the other ranks, on all communicators of the job. From any thread.
+  virtual void cancel() = 0;
 };
 
 /// A group of one.
