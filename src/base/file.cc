@@ -88,6 +88,12 @@ AtomicFile::~AtomicFile() {
 
 void AtomicFile::write(std::string_view bytes) { write_all(fd_, bytes, aside_); }
 
+void AtomicFile::overwrite(uint64_t offset, std::string_view bytes) {
+  if (::lseek(fd_, static_cast<off_t>(offset), SEEK_SET) < 0) throw_io("write", aside_, errno);
+  write_all(fd_, bytes, aside_);
+  if (::lseek(fd_, 0, SEEK_END) < 0) throw_io("write", aside_, errno);
+}
+
 void AtomicFile::commit() {
   if (::fchmod(fd_, 0644) != 0 || ::fsync(fd_) != 0) throw_io("sync", aside_, errno);
   if (::rename(aside_.c_str(), path_.c_str()) != 0) throw_io("replace", path_, errno);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -29,6 +30,8 @@ class AtomicFile {
 
   /// Errors: kIo; kResourceExhausted when the disk is full.
   void write(std::string_view bytes);
+  /// Replaces bytes that were written before: a header, once what it counts is known. Errors: as write.
+  void overwrite(uint64_t offset, std::string_view bytes);
   /// Syncs, renames over `path` and syncs the folder: after a crash the old or the new content stands.
   void commit();
 

@@ -1,14 +1,16 @@
 // Token shards on disk, and the samples that training draws from them.
 //
 // A shard (NAME.tokens), little-endian: 64 bytes of header (magic "FATHOMTK", u32 version 1, u32 bytes a token (2 or 4),
-// u64 tokens, u64 documents, u32 flags (1: has a mask), u32 vocab, u64 checksum (xxh64 or the repository's own 64-bit
-// digest) of what follows), then the tokens, then for each document the index of its first token (u64), then, where there
-// is a mask, one bit a token: whether it is to be learnt (answers of dialogues). A folder of shards has a manifest.json: tokenizer
-// digest, shards with their checksums, counts, and how they were made.
+// u64 tokens, u64 documents, u32 flags (1: has a mask), u32 vocab, u64 checksum (XXH64, base/checksum.h) of what follows),
+// then the tokens, then for each document the index of its first token (u64), then, where there is a mask, one bit a
+// token, lowest first: whether it is to be learnt (answers of dialogues). Each part is filled up with zeros to whole words
+// of 8 bytes. A document never crosses shards. A folder of shards has a manifest.json: tokenizer digest, shards with their
+// checksums, counts, and how they were made.
 //
-// Samples are rows of `length` + 1 consecutive tokens of the shards laid end to end (documents of a masked set are packed
-// whole: a row holds whole documents as long as they fit, and is filled up with end tokens without a loss). Which row is
-// sample i of the run is a function of (seed, i): each epoch is a permutation of the rows.
+// Samples are rows of `length` + 1 consecutive tokens of the shards laid end to end, each beginning with the last token of
+// the one before. Documents of a masked set are packed whole (train/packing.h), and what is left of a row repeats its last
+// token without a loss. The first token of a document is nobody's target. Which row is sample i of the run is a function
+// of (seed, i): each epoch is a permutation of the rows.
 //
 // Immutable and thread-safe after opening; owns its maps. Nothing in a file is believed. Errors: kNotFound, kIo, kCorrupt.
 #pragma once
