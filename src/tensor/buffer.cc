@@ -19,7 +19,9 @@ Buffer::Buffer(size_t bytes, bool huge) : bytes_(bytes) {
 }
 
 Buffer::~Buffer() {
-  if (data_ != nullptr) munmap(data_, bytes_);
+  if (data_ != nullptr) free(data_, bytes_);
 }
+
+void Buffer::free(void* data, size_t bytes) { munmap(data, bytes); }
 
 }  // namespace fathom::tensor

@@ -24,6 +24,13 @@ class Buffer {
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
 
+  /// Gives the memory up to an owner of another kind, who ends it with `free`.
+  void* release() {
+    bytes_ = 0;
+    return std::exchange(data_, nullptr);
+  }
+  static void free(void* data, size_t bytes);
+
   size_t bytes() const { return bytes_; }
   template <class T>
   T* as() const {
