@@ -134,8 +134,11 @@ class GroundedAssistant final : public Assistant {
       say_nothing_found(answer, out);
       return std::move(answer);
     }
-    if (engine_ != nullptr && request.writer != Writer::kExtract && !plan.overview) {
-      generate(request, plan, reading, quotes, answer, out, stop);
+    const bool refused = engine_ != nullptr && request.writer != Writer::kExtract && !plan.overview &&
+                         generate(request, plan, reading, quotes, answer, out, stop).refused;
+    if (refused) {
+      say_nothing_found(answer, out);
+      return std::move(answer);
     }
     if (answer.citations.empty() && !stop.stop_requested() && !out.cancelled()) {
       if (request.writer == Writer::kGenerate && answer.dropped_sentences > 0) {
@@ -149,10 +152,11 @@ class GroundedAssistant final : public Assistant {
     return std::move(answer);
   }
 
-  void generate(const Request& request, const Plan& plan, const Reading& reading,
-                const std::vector<ChosenQuote>& quotes, Answer& answer, Composer& out,
-                const std::stop_token& stop) const {
-    if (write_generated(*engine_, request, plan, reading, quotes, answer, out, stop) == 0) return;
+  Written generate(const Request& request, const Plan& plan, const Reading& reading,
+                   const std::vector<ChosenQuote>& quotes, Answer& answer, Composer& out,
+                   const std::stop_token& stop) const {
+    const Written written = write_generated(*engine_, request, plan, reading, quotes, answer, out, stop);
+    if (written.sentences == 0) return written;
     answer.writer = "generate";
     // That a figure was another before, or that somebody denies it, is told in the posts' own words.
     std::vector<ChosenQuote> others;
@@ -160,6 +164,7 @@ class GroundedAssistant final : public Assistant {
       if (chosen.role == QuoteRole::kEarlier || chosen.role == QuoteRole::kDiffers) others.push_back(chosen);
     }
     if (!out.cancelled() && !stop.stop_requested()) write_quotes(others, plan, reading, out);
+    return written;
   }
 
   void say_nothing_found(Answer& answer, Composer& out) const {

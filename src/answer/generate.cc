@@ -26,6 +26,14 @@ constexpr auto kExamples = std::to_array<std::array<std::string_view, 2>>({
      "Question: When does the lift open?",
      "The lift to the Ostra tower opens at 9:30 on Sunday."},
 });
+/// For a model that was trained on them.
+constexpr std::string_view kCitedInstructions =
+    "Answer the question from the numbered posts alone. Give figures, names and times as the posts give "
+    "them, and "
+    "cite the post after each sentence, like [2]. If the posts do not hold the answer, write: The posts do "
+    "not say.";
+constexpr size_t kLongestCited = 280;  // bytes of a post that are shown
+
 constexpr std::string_view kChatInstructions = "You are Fathom, a helpful assistant. Answer briefly.";
 
 /// A fragment of fewer words says nothing that can be judged.
@@ -36,13 +44,16 @@ constexpr uint64_t kSmallModel = 1'000'000'000;
 
 struct Profile {
   bool small;        // reads one post at a time, after the worked examples, and writes one line
+  bool cites;        // was trained on cited_prompt
   size_t posts;      // that may be read
   size_t sentences;  // that are let through
   size_t tokens;     // written at most: a small model that does not stop by then repeats itself
   size_t attempts;   // prompts at most
 };
 Profile profile_of(const infer::Engine& engine) {
-  return engine.info().parameters < kSmallModel ? Profile{true, 4, 2, 48, 2} : Profile{false, 12, 6, 1024, 1};
+  if (engine.info().cites) return {false, true, kCitedPosts, 3, 96, 1};
+  return engine.info().parameters < kSmallModel ? Profile{true, false, 4, 2, 48, 2}
+                                                : Profile{false, false, 12, 6, 1024, 1};
 }
 
 /// One line, without anything that looks like a mark of ours.
@@ -120,6 +131,7 @@ class Gate {
 
   size_t passed() const { return passed_; }
   size_t dropped() const { return dropped_; }
+  bool refused() const { return refused_; }
 
  private:
   /// Where the first sentence of what is pending ends, marks behind it included; 0 while it may go on.
@@ -148,6 +160,10 @@ class Gate {
   bool judge(std::string_view raw) {
     const Marks marks = strip_marks(strip_bullet(raw));
     if (split_words(marks.text).empty()) return true;
+    if (passed_ == 0 && trim(marks.text).starts_with(kNoAnswer.substr(0, kNoAnswer.size() - 1))) {
+      refused_ = true;
+      return false;
+    }
     const std::optional<Source> source =
         is_meta(marks.text) || repeats(marks.text) || !tells(marks.text) ? std::nullopt : find_source(marks);
     if (!source) return ++dropped_ < 4;
@@ -242,6 +258,7 @@ class Gate {
   std::unordered_set<std::string> seen_;
   size_t passed_ = 0;
   size_t dropped_ = 0;
+  bool refused_ = false;
 };
 
 /// The posts for the prompt: what the extractive writer would quote first, then the next best that do not contradict it.
@@ -290,6 +307,42 @@ std::vector<infer::ChatMessage> grounded_prompt(const Plan& plan, const std::vec
   return {{"system", std::string(kInstructions)}, {"user", std::move(user)}};
 }
 
+std::vector<const Evidence*> cited_posts(const Reading& reading, const std::vector<ChosenQuote>& quotes) {
+  std::vector<const Evidence*> out;
+  std::vector<size_t> old;
+  const auto add = [&](size_t index) {
+    const Evidence* evidence = &reading.evidence[index];
+    if (out.size() < kCitedPosts && std::ranges::find(out, evidence) == out.end() &&
+        std::ranges::find(old, index) == old.end())
+      out.push_back(evidence);
+  };
+  for (const ChosenQuote& chosen : quotes) {
+    if (chosen.role == QuoteRole::kEarlier) {
+      old.push_back(chosen.quote.index);
+    } else {
+      add(chosen.quote.index);
+    }
+  }
+  for (size_t i = 0; i < reading.evidence.size(); ++i)
+    if (reading.evidence[i].trust >= 0.5) add(i);
+  return out;
+}
+
+std::vector<infer::ChatMessage> cited_prompt(std::string_view question,
+                                             const std::vector<const live::Post*>& posts, Time now) {
+  std::string user = "Posts:\n";
+  for (size_t i = 0; i < posts.size(); ++i) {
+    const live::Post& post = *posts[i];
+    const std::string_view name = trim(post.author.name.empty() ? post.author.handle : post.author.name);
+    const std::string who = name.empty() || name == "unknown" ? "" : as_data(name, 60) + ", ";
+    const Span body = clean_span(post.text, {0, post.text.size()});
+    user += fmt::format("[{}] {}{}: {}\n", i + 1, who, written_time(post.created_at, now),
+                        as_data(slice(post.text, body), kLongestCited));
+  }
+  user += "\nQuestion: " + as_data(question, 1000);
+  return {{"system", std::string(kCitedInstructions)}, {"user", std::move(user)}};
+}
+
 namespace {
 
 std::vector<infer::ChatMessage> with_examples(std::vector<infer::ChatMessage> messages) {
@@ -302,12 +355,22 @@ std::vector<infer::ChatMessage> with_examples(std::vector<infer::ChatMessage> me
   return messages;
 }
 
+std::vector<infer::ChatMessage> cited_prompt_of(const Plan& plan, const std::vector<const Evidence*>& posts,
+                                                Time now) {
+  std::vector<const live::Post*> shown;
+  for (const Evidence* evidence : posts) shown.push_back(&evidence->post);
+  return cited_prompt(plan.resolved, shown, now);
+}
+
 /// The longest prompt that fits: posts go first, the worst one first, then the examples.
 std::vector<int32_t> fit_prompt(const infer::Engine& engine, const Plan& plan,
-                                std::vector<const Evidence*> posts, Time now, size_t wanted, bool examples) {
+                                std::vector<const Evidence*> posts, Time now, size_t wanted,
+                                const Profile& profile) {
   const size_t context = engine.info().context;
+  bool examples = profile.small;
   while (true) {
-    std::vector<infer::ChatMessage> messages = grounded_prompt(plan, posts, now);
+    std::vector<infer::ChatMessage> messages =
+        profile.cites ? cited_prompt_of(plan, posts, now) : grounded_prompt(plan, posts, now);
     if (examples) messages = with_examples(std::move(messages));
     std::vector<int32_t> prompt = engine.tokenize_chat(messages);
     if (prompt.size() + wanted <= context) return prompt;
@@ -337,16 +400,16 @@ struct Writing {
 };
 
 /// One prompt, the check of what it gives. `posts`: what may be cited; a small model reads the first of them.
-size_t attempt(const Writing& w, const std::vector<const Evidence*>& posts, Answer& answer, Composer& out,
-               const std::stop_token& stop) {
+Written attempt(const Writing& w, const std::vector<const Evidence*>& posts, Answer& answer, Composer& out,
+                const std::stop_token& stop) {
   const size_t wanted = std::min({w.request.max_tokens, w.profile.tokens, w.engine.info().context / 2});
   infer::GenerateRequest generation;
   const std::vector<const Evidence*> shown = w.profile.small ? std::vector{posts.front()} : posts;
-  generation.prompt = fit_prompt(w.engine, w.plan, shown, w.reading.as_of, wanted, w.profile.small);
+  generation.prompt = fit_prompt(w.engine, w.plan, shown, w.reading.as_of, wanted, w.profile);
   generation.max_tokens = wanted;
   generation.stop = w.request.stop;
   generation.deadline = w.request.deadline;
-  if (w.profile.small) generation.stop.push_back("\n");
+  if (w.profile.small || w.profile.cites) generation.stop.push_back("\n");
   generation.sampling = grounded_sampling(w.request.sampling);
   Gate gate(w.plan, posts, w.value, w.profile.sentences, out);
   bool satisfied = false;
@@ -359,36 +422,38 @@ size_t attempt(const Writing& w, const std::vector<const Evidence*>& posts, Answ
   const bool bounded = result.finish == infer::FinishReason::kLength && result.completion_tokens >= wanted &&
                        wanted < w.request.max_tokens;
   answer.finish = (satisfied && !out.cancelled()) || bounded ? infer::FinishReason::kStop : result.finish;
-  return gate.passed();
+  return {gate.passed(), gate.refused()};
 }
 
 /// Time that is over before the first word is an attempt that gave nothing: the posts can still be quoted.
-size_t attempt_in_time(const Writing& writing, const std::vector<const Evidence*>& posts, Answer& answer,
-                       Composer& out, const std::stop_token& stop) {
+Written attempt_in_time(const Writing& writing, const std::vector<const Evidence*>& posts, Answer& answer,
+                        Composer& out, const std::stop_token& stop) {
   try {
     return attempt(writing, posts, answer, out, stop);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kDeadlineExceeded) throw;
-    return 0;
+    return {};
   }
 }
 
 }  // namespace
 
-size_t write_generated(infer::Engine& engine, const Request& request, const Plan& plan,
-                       const Reading& reading, const std::vector<ChosenQuote>& quotes, Answer& answer,
-                       Composer& out, const std::stop_token& stop) {
+Written write_generated(infer::Engine& engine, const Request& request, const Plan& plan,
+                        const Reading& reading, const std::vector<ChosenQuote>& quotes, Answer& answer,
+                        Composer& out, const std::stop_token& stop) {
   const Writing writing{engine, request, plan, reading, quotes.front().quote.value, profile_of(engine)};
-  std::vector<const Evidence*> posts = choose_posts(plan, reading, quotes, writing.profile.posts);
+  std::vector<const Evidence*> posts = writing.profile.cites
+                                           ? cited_posts(reading, quotes)
+                                           : choose_posts(plan, reading, quotes, writing.profile.posts);
   // Whether it is so, one post decides; another may be about a part of it only.
   if (plan.ask == Ask::kYesNo && writing.profile.small) posts.resize(1);
   const size_t attempts = std::min(writing.profile.attempts, posts.size());
   for (size_t i = 0; i < attempts; ++i) {
-    const size_t passed = attempt_in_time(writing, posts, answer, out, stop);
-    if (passed > 0 || out.cancelled() || stop.stop_requested()) return passed;
+    const Written written = attempt_in_time(writing, posts, answer, out, stop);
+    if (written.sentences > 0 || written.refused || out.cancelled() || stop.stop_requested()) return written;
     std::rotate(posts.begin(), posts.begin() + 1, posts.end());
   }
-  return 0;
+  return {};
 }
 
 void write_chat(infer::Engine& engine, const Request& request, Answer& answer, const Events& events,

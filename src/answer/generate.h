@@ -2,10 +2,14 @@
 //
 // The prompt begins with a part that never changes, so that the engine's prefix cache serves it; posts are data in the
 // user's turn, on one line each, and cannot form a mark or a control token. Sentences stream as they pass.
+//
+// A model that was trained for it (ModelInfo::cites, recipes/grounded) gets a prompt of its own: more posts, each with who
+// wrote it and when; it writes the marks itself, and says when the posts do not hold the answer.
 #pragma once
 
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "answer/assistant.h"
@@ -16,12 +20,17 @@
 
 namespace fathom::answer {
 
-/// Writes what survives the check into `out`; adds token counts, finish and dropped sentences to `answer`. Returns the
-/// number of sentences that survived. `quotes` (choose_quotes, not empty) says what the answer is about and which figure
+/// What became of a generated answer.
+struct Written {
+  size_t sentences = 0;  // that survived the check
+  bool refused = false;  // the model said that the posts do not hold the answer (only one that cites does)
+};
+
+/// Writes what survives the check into `out`; adds token counts, finish and dropped sentences to `answer`. `quotes` (choose_quotes, not empty) says what the answer is about and which figure
 /// holds. Errors: those of the engine; kResourceExhausted when the question alone does not fit.
-size_t write_generated(infer::Engine& engine, const Request& request, const Plan& plan,
-                       const Reading& reading, const std::vector<ChosenQuote>& quotes, Answer& answer,
-                       Composer& out, const std::stop_token& stop);
+Written write_generated(infer::Engine& engine, const Request& request, const Plan& plan,
+                        const Reading& reading, const std::vector<ChosenQuote>& quotes, Answer& answer,
+                        Composer& out, const std::stop_token& stop);
 
 /// Talks without posts: nothing is cited. For small talk and for searches turned off.
 void write_chat(infer::Engine& engine, const Request& request, Answer& answer, const Events& events,
@@ -30,5 +39,17 @@ void write_chat(infer::Engine& engine, const Request& request, Answer& answer, c
 /// The messages of the prompt; public for tests.
 std::vector<infer::ChatMessage> grounded_prompt(const Plan& plan, const std::vector<const Evidence*>& posts,
                                                 Time now);
+
+/// What a model that cites says when the posts do not hold the answer.
+inline constexpr std::string_view kNoAnswer = "The posts do not say.";
+
+/// The posts that a model that cites is shown, best first, at most kCitedPosts: what the extractive writer would quote,
+/// figures of before left out, then what was found besides.
+inline constexpr size_t kCitedPosts = 5;
+std::vector<const Evidence*> cited_posts(const Reading& reading, const std::vector<ChosenQuote>& quotes);
+
+/// The messages for a model that cites: what recipes/grounded trains on, byte for byte.
+std::vector<infer::ChatMessage> cited_prompt(std::string_view question,
+                                             const std::vector<const live::Post*>& posts, Time now);
 
 }  // namespace fathom::answer

@@ -22,6 +22,7 @@ void add_models(CLI::App& app, Run& run);
 void add_world(CLI::App& app, Run& run);
 void add_inspect(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);
+void add_eval(CLI::App& app, Run& run);
 void add_quantize(CLI::App& app, Run& run);
 void add_pull(CLI::App& app, Run& run);
 void add_plan(CLI::App& app, Run& run);

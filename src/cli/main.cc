@@ -60,6 +60,7 @@ int main_checked(int argc, char** argv) {
   add_world(app, run);
   add_inspect(app, run);
   add_bench(app, run);
+  add_eval(app, run);
   add_quantize(app, run);
   add_pull(app, run);
   add_plan(app, run);

@@ -63,7 +63,9 @@ ModelInfo describe(const model::ModelConfig& config, const model::GgufFile& file
           config.parameters(),
           file.file_bytes(),
           context,
-          config.vocab};
+          config.vocab,
+          {},
+          false};
 }
 
 class LocalEngine final : public Engine {

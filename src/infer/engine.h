@@ -92,6 +92,9 @@ struct ModelInfo {
   uint64_t file_bytes = 0;
   size_t context = 0;  // tokens that a prompt and its answer may have together
   size_t vocabulary = 0;
+  std::string adapter;  // the folder's name of the one that was applied (infer/adapter.h), else empty
+  bool cites =
+      false;  // its adapter was trained to answer from numbered posts with "[n]" marks (recipes/grounded)
 };
 
 struct EngineOptions {
@@ -100,6 +103,7 @@ struct EngineOptions {
   size_t waiting = 256;                      // more are refused: kResourceExhausted
   uint64_t cache_bytes = uint64_t{1} << 30;  // of keys and values, at least one full context
   bool cache_q8 = false;                     // keys and values in Q8_0 in place of F16
+  std::filesystem::path adapter;             // a LoRA adapter in PEFT's layout to apply; empty: none
   std::chrono::microseconds choice{
       4000};  // of a step for a token whose grammar is slow; more takes more steps
 };
@@ -125,7 +129,8 @@ using TextSink = std::function<bool(std::string_view piece)>;
 
 class Engine {
  public:
-  /// Errors: kNotFound, kIo, kCorrupt (names the place in the file), kUnsupported (names architecture or format).
+  /// Errors: kNotFound, kIo, kCorrupt (names the place in the file), kUnsupported (names architecture or format); those of
+  /// apply_adapter (infer/adapter.h).
   static std::unique_ptr<Engine> load(const std::filesystem::path& gguf, const EngineOptions& options,
                                       ThreadPool& pool);
   virtual ~Engine() = default;
