@@ -11,7 +11,7 @@
 #include "answer/retrieve.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "live/source_lines.h"
+#include "base/line_reader.h"
 
 namespace fathom::answer {
 namespace {
@@ -68,11 +68,11 @@ std::vector<EvalQuestion> read_questions(const std::filesystem::path& path) {
 std::vector<live::Post> read_feed(const std::vector<std::filesystem::path>& files) {
   std::vector<live::Post> out;
   for (const auto& file : files) {
-    live::LineReader lines(file.string(), kLongestLine);
+    LineReader lines(file.string(), kLongestLine);
     std::string line;
-    for (auto result = lines.next(line, {}); result != live::LineReader::Result::kEnd;
+    for (auto result = lines.next(line, {}); result != LineReader::Result::kEnd;
          result = lines.next(line, {})) {
-      if (result != live::LineReader::Result::kLine || line.empty()) continue;
+      if (result != LineReader::Result::kLine || line.empty()) continue;
       try {
         out.push_back(live::parse_post(line, Time{}, "file"));
       } catch (const Error&) {

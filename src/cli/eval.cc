@@ -12,11 +12,11 @@
 #include "answer/generate.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/line_reader.h"
 #include "base/progress.h"
 #include "base/text.h"
 #include "cli/command.h"
 #include "cli/instance.h"
-#include "live/source_lines.h"
 #include "model/inspect.h"
 
 namespace fathom::cli {
@@ -164,12 +164,12 @@ json dialogue(const json& from) {
 }
 
 int prompts(const std::string& path) {
-  live::LineReader lines(path, kLongestCase);
+  LineReader lines(path, kLongestCase);
   std::string line;
-  for (auto result = lines.next(line, {}); result != live::LineReader::Result::kEnd;
+  for (auto result = lines.next(line, {}); result != LineReader::Result::kEnd;
        result = lines.next(line, {})) {
     try {
-      if (result != live::LineReader::Result::kLine) throw Error(ErrorCode::kCorrupt, "it is too long");
+      if (result != LineReader::Result::kLine) throw Error(ErrorCode::kCorrupt, "it is too long");
       std::cout << dialogue(json::parse(line)).dump(-1, ' ', false, json::error_handler_t::replace) << "\n";
     } catch (const std::exception& error) {
       throw Error(ErrorCode::kCorrupt,
