@@ -57,7 +57,6 @@ void check_tensor(const Layout& layout, const model::ModelConfig& config, size_t
   divides(layout.tensor, "tensor", config.kv_heads, "the heads of keys and values");
   if (config.has_dense_ffn()) divides(layout.tensor, "tensor", config.ffn, "the width of the feed-forward");
   if (!config.dense()) divides(layout.tensor, "tensor", config.experts.ffn, "the width of an expert");
-  divides(layout.tensor, "tensor", config.vocab, "the vocabulary");
   divides(layout.tensor, "tensor", tokens, "the tokens of a micro-batch");
 }
 

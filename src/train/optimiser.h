@@ -3,7 +3,7 @@
 //
 // An arena is cut into buckets of about `bucket_floats`, each a multiple of the group's size. Gradients are reduced bucket
 // by bucket, from the end of the arena to its beginning, as the backward pass completes them, by a thread of its own on a
-// duplicate of the group's communicator: communication and computation overlap.
+// duplicate of the group's communicator (train/reducer.h): communication and computation overlap.
 //   zero 0   all ranks sum all gradients and update all weights
 //   zero 1   each rank receives the sum of its part of every bucket after the last micro-batch, updates that part of the
 //            weights, and the parts are gathered
@@ -53,8 +53,12 @@ class Optimiser {
             const OptimiserOptions& options);
   ~Optimiser();
 
-  // A step: begin; for each micro-batch the backward passes, which tell `ready`; `reduce`; `update` or `discard`.
+  // A step: begin; for each micro-batch begin_backward and the backward pass, which tells `ready`; `reduce`; `update` or
+  // `discard`. Errors of all that waits: the communicator's.
+  /// Empties the gradients.
   void begin();
+  /// Gradients are about to be added to. With zero 2 returns when those of the micro-batch before have been reduced.
+  void begin_backward();
   /// Gradients of `first` and of all behind it in its arena are complete for the current micro-batch; `last_micro_batch`
   /// says that no other will add to them.
   void ready(const Parameter& first, bool last_micro_batch);
@@ -76,6 +80,10 @@ class Optimiser {
 
   /// Seconds of the last step that waited for communication which nothing hid.
   double exposed_seconds() const;
+  /// Buckets reduced since `begin`, so far; and how many there are. What was reduced before `reduce` was hidden.
+  size_t reduced_buckets() const;
+  size_t buckets() const;
+  /// Of moments, averages and sums.
   size_t bytes() const;
 
  private:
