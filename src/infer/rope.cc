@@ -1,25 +1,13 @@
 #include "infer/rope.h"
 
+#include "model/rope_spec.h"
+
 namespace fathom::infer {
-namespace {
 
 using model::RopeScaling;
 
-tensor::RopeSpec spec_of(const model::RopeConfig& rope) {
-  tensor::RopeSpec spec;
-  spec.dims = rope.dims;
-  spec.base = rope.base;
-  spec.magnitude = rope.attention_factor;
-  if (rope.scaling == RopeScaling::kLinear || rope.scaling == RopeScaling::kYarn) spec.scale = rope.scale;
-  if (rope.scaling == RopeScaling::kYarn)
-    spec.set_yarn(rope.extrapolation, rope.original_context, rope.beta_fast, rope.beta_slow);
-  return spec;
-}
-
-}  // namespace
-
 Rope::Rope(const model::ModelConfig& config, const RopeFactors& factors, size_t context)
-    : config_(config), all_(spec_of(config.rope)) {
+    : config_(config), all_(model::rope_spec(config.rope)) {
   const model::RopeConfig& rope = config.rope;
   all_.factors = factors.always;
   if (rope.scaling == RopeScaling::kLongRope)
@@ -28,7 +16,7 @@ Rope::Rope(const model::ModelConfig& config, const RopeFactors& factors, size_t 
     llama3_ = model::llama3_rope_factors(rope);
     all_.factors = llama3_;
   }
-  if (config.window_rope.dims != 0) windowed_ = spec_of(config.window_rope);
+  if (config.window_rope.dims != 0) windowed_ = model::rope_spec(config.window_rope);
 }
 
 size_t Rope::floats() const { return all_.dims + windowed_.dims; }
