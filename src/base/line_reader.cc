@@ -1,4 +1,4 @@
-#include "live/source_lines.h"
+#include "base/line_reader.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -14,7 +14,7 @@
 
 #include "base/error.h"
 
-namespace fathom::live {
+namespace fathom {
 namespace {
 
 constexpr size_t kReadBytes = size_t{1} << 18;
@@ -45,6 +45,7 @@ class LineReader::Bytes {
   Bytes& operator=(const Bytes&) = delete;
 
   bool is_regular() const { return regular_; }
+  uint64_t position() const { return before_ + position_; }
   bool stopped() const { return stopped_; }
 
   /// The next piece; empty at the end, or when `stop` was requested.
@@ -148,6 +149,8 @@ LineReader::~LineReader() = default;
 
 uint64_t LineReader::number() const { return number_; }
 
+uint64_t LineReader::position() const { return bytes_->position(); }
+
 bool LineReader::is_regular() const { return bytes_->is_regular(); }
 
 LineReader::Result LineReader::next(std::string& line, const std::stop_token& stop) {
@@ -182,4 +185,4 @@ LineReader::Result LineReader::next(std::string& line, const std::stop_token& st
   return Result::kLine;
 }
 
-}  // namespace fathom::live
+}  // namespace fathom

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-namespace fathom::live {
+namespace fathom {
 
 class LineReader {
  public:
@@ -34,6 +34,9 @@ class LineReader {
   /// Number of the line returned last, from 1.
   uint64_t number() const;
 
+  /// Bytes of the input (compressed, where it is) used so far: how far along it is.
+  uint64_t position() const;
+
   /// Whether the input can be opened and read a second time (a regular file).
   bool is_regular() const;
 
@@ -45,4 +48,4 @@ class LineReader {
   uint64_t number_ = 0;
 };
 
-}  // namespace fathom::live
+}  // namespace fathom

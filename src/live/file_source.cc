@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/line_reader.h"
 #include "base/text.h"
-#include "live/source_lines.h"
 
 namespace fathom::live {
 namespace {

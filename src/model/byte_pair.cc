@@ -66,6 +66,12 @@ bool can_be_merged_to(TokenType type) {
 
 }  // namespace
 
+std::string gpt2_text_of_bytes(std::string_view bytes) {
+  std::string text;
+  for (const char byte : bytes) append_utf8(text, alphabet().character[static_cast<uint8_t>(byte)]);
+  return text;
+}
+
 std::string bytes_of_gpt2_text(std::string_view text) {
   std::string bytes;
   bytes.reserve(text.size());

@@ -18,6 +18,9 @@ namespace fathom::model {
 /// alphabet stand for themselves.
 std::string bytes_of_gpt2_text(std::string_view text);
 
+/// The inverse: bytes in that alphabet.
+std::string gpt2_text_of_bytes(std::string_view bytes);
+
 class BytePairEncoder {
  public:
   /// `merges`: "left right" in order of rank. `whole_words`: a word that is a token is not merged. Control and

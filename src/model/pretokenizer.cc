@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <span>
 #include <utility>
 
@@ -342,6 +343,12 @@ std::optional<PreTokenizer> pre_tokenizer_from_name(std::string_view name) {
   for (const auto& [known, kind] : kNames)
     if (known == name) return kind;
   return std::nullopt;
+}
+
+bool is_llama3_vocabulary(std::string_view name) {
+  constexpr std::string_view kOthers[] = {"dbrx", "smaug-bpe", "glm4", "chatglm-bpe"};
+  return pre_tokenizer_from_name(name) == PreTokenizer::kLlama3 &&
+         std::ranges::find(kOthers, name) == std::end(kOthers);
 }
 
 std::vector<size_t> split_words(PreTokenizer kind, std::string_view text) {

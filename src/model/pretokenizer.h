@@ -27,6 +27,10 @@ enum class PreTokenizer {
 /// By the value of tokenizer.ggml.pre; empty for a name that this build does not know.
 std::optional<PreTokenizer> pre_tokenizer_from_name(std::string_view name);
 
+/// Whether the name stands for Llama 3's own kind of vocabulary, not for one that only shares its expression: a word that
+/// is a token is not merged, and a text begins with the token for it.
+bool is_llama3_vocabulary(std::string_view name);
+
 /// Where each word of `text` ends, in bytes; the words cover the text. REQUIRES: `text` is valid UTF-8.
 std::vector<size_t> split_words(PreTokenizer kind, std::string_view text);
 

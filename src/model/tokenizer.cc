@@ -254,10 +254,7 @@ void Tokenizer::Impl::read_byte_pair(const GgufFile& file) {
   if (!kind) unsupported(file, "pre-tokenizer", name);
   pre_tokenizer = *kind;
   nfc = file.find_bool("fathom.tokenizer.nfc").value_or(false);
-  // Vocabularies that share Llama 3's expression and nothing else.
-  constexpr std::string_view kOthers[] = {"dbrx", "smaug-bpe", "glm4", "chatglm-bpe"};
-  const bool is_llama3 =
-      *kind == PreTokenizer::kLlama3 && std::ranges::find(kOthers, name) == std::end(kOthers);
+  const bool is_llama3 = is_llama3_vocabulary(name);
   const bool whole_words =
       file.find_bool("fathom.tokenizer.ignore_merges").value_or(is_llama3 || *kind == PreTokenizer::kTekken);
   byte_pair.emplace(vocabulary, file.get_strings("tokenizer.ggml.merges"), whole_words);

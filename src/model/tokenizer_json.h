@@ -36,6 +36,14 @@ using TokenizerMetadata = std::vector<std::pair<std::string, GgufValue>>;
 TokenizerMetadata tokenizer_metadata(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
                                      size_t rows = 0);
 
+struct TokenizerFiles {
+  std::string tokenizer, config;  // tokenizer.json and tokenizer_config.json
+};
+
+/// The way back: the files of a tokenizer whose metadata a GGUF file has. Errors: kUnsupported, naming what cannot be
+/// written so (another family than byte-level BPE, rules that the format has no expression for here); kCorrupt.
+TokenizerFiles tokenizer_files(const GgufFile& file);
+
 /// The same from a SentencePiece model file (tokenizer.model: a serialised ModelProto), BPE or Unigram.
 /// Errors: as above.
 TokenizerMetadata sentence_piece_metadata(std::string_view model);

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "model/pretokenizer.h"
 #include "model/sentence_piece.h"
 
 namespace fathom::model {
@@ -122,6 +123,17 @@ const std::vector<KnownSplit>& known_splits() {
   return kKnown;
 }
 
+/// The inverse of `spelled`.
+Json step_of(std::string_view spelling) {
+  if (spelling == "words" || spelling == "bytes")
+    return {{"type", "ByteLevel"},
+            {"add_prefix_space", false},
+            {"trim_offsets", true},
+            {"use_regex", spelling == "words"}};
+  if (spelling == "digit") return {{"type", "Digits"}, {"individual_digits", true}};
+  return {{"type", "Split"}, {"pattern", {{"Regex", spelling}}}, {"behavior", "Isolated"}, {"invert", false}};
+}
+
 bool is_nfc_only(const std::vector<const Json*>& steps) {
   for (const Json* step : steps)
     if (json_text(*step, "type") != "NFC") unsupported("normalizer", json_text(*step, "type"));
@@ -231,6 +243,18 @@ ByteLevelRules byte_level_rules(const Json& tokenizer) {
     if (std::ranges::equal(steps, known.steps)) rules.pre = known.pre;
   if (rules.pre.empty()) unsupported("pre-tokenizer", fmt::format("{}", fmt::join(steps, " then ")));
   return rules;
+}
+
+Json byte_level_pre_tokenizer(std::string_view pre) {
+  const auto rules = pre_tokenizer_from_name(pre);
+  for (const KnownSplit& known : known_splits()) {
+    if (!rules || pre_tokenizer_from_name(known.pre) != rules) continue;
+    Json steps = Json::array();
+    for (const std::string_view step : known.steps) steps.push_back(step_of(step));
+    return steps.size() == 1 ? steps[0] : Json{{"type", "Sequence"}, {"pretokenizers", steps}};
+  }
+  throw Error(ErrorCode::kUnsupported,
+              fmt::format("the pre-tokenizer '{}' cannot be written as tokenizer.json", pre));
 }
 
 SpacedRules spaced_rules(const Json& tokenizer) {

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 
 namespace fathom::model {
 
@@ -33,6 +34,8 @@ bool is_byte_level(const nlohmann::json& tokenizer);
 
 /// Errors: kUnsupported, naming the part; kCorrupt for parts of the wrong kind.
 ByteLevelRules byte_level_rules(const nlohmann::json& tokenizer);
+/// The pre_tokenizer that has these rules. Errors: kUnsupported for rules that have no such form here.
+nlohmann::json byte_level_pre_tokenizer(std::string_view pre);
 SpacedRules spaced_rules(const nlohmann::json& tokenizer);
 WordRules word_rules(const nlohmann::json& tokenizer);
 

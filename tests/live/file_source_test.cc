@@ -11,8 +11,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/line_reader.h"
 #include "base/random.h"
-#include "live/source_lines.h"
 #include "support/http_server.h"  // eventually
 #include "support/memory_store.h"
 
