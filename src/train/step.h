@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "train/batch.h"
 #include "train/decoder.h"
@@ -17,6 +18,7 @@
 
 namespace fathom::train {
 
+/// The same on every rank but for the two times, which are the rank's own.
 struct StepResult {
   double loss = 0;     // mean over the loss tokens of the whole batch, of all ranks
   double balance = 0;  // mean over sequences
@@ -59,5 +61,7 @@ struct PipelineWork {
   size_t micro_batch = 0;
 };
 std::vector<PipelineWork> pipeline_order(const Layout& layout, size_t stage, size_t micro_batches);
+/// Of forward passes alone, for any number of micro-batches.
+std::vector<PipelineWork> forward_order(const Layout& layout, size_t micro_batches);
 
 }  // namespace fathom::train
