@@ -225,7 +225,14 @@ ParameterLayout lay_out_parameters(const model::ModelConfig& config, const Layou
                                    const LoraSpec& lora) {
   require_trainable(config);
   const model::ModelConfig plain = unfused(config);
-  return Builder(plain, layout, place, lora).build();
+  ParameterLayout out = Builder(plain, layout, place, lora).build();
+  const auto round_up = [&](Arena arena, size_t ranks) {
+    size_t& size = out.sizes[static_cast<size_t>(arena)];
+    size = (size + kAlignment * ranks - 1) / (kAlignment * ranks) * (kAlignment * ranks);
+  };
+  round_up(Arena::kDense, layout.data);  // so that the ranks that share an arena have equal parts of it
+  round_up(Arena::kExpert, layout.data / layout.expert);
+  return out;
 }
 
 }  // namespace fathom::train

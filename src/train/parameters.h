@@ -71,6 +71,7 @@ class Parameters {
   /// Errors: kInternal for a name that this rank has not.
   const Parameter& at(std::string_view name) const;
 
+  /// A multiple of 16 times the ranks that its gradients are summed over; behind the last parameter there are zeros.
   size_t arena_size(Arena arena) const;
   float* values(Arena arena) const;
   float* gradients(Arena arena) const;  // null for kFrozen
