@@ -226,6 +226,40 @@ struct PairWords {
 };
 #endif
 
+/// A panel of lines that are each contiguous: word w of line i goes to to[w * step + i]; lines that are missing from `step`
+/// become 0. REQUIRES: step is a multiple of kN.
+template <class Words>
+HWY_INLINE void pack_along(const float* from, size_t stride, size_t lines, size_t elements, size_t step,
+                           float* to) {
+  const size_t words = (elements + Words::kElements - 1) / Words::kElements;
+  for (size_t w = 0; w < words; w += kN, to += kN * step) {
+    const size_t at = w * Words::kElements;
+    for (size_t first = 0; first < step; first += kN) {
+      VF r[kN];
+      FATHOM_UNROLL
+      for (size_t i = 0; i < kN; ++i)
+        r[i] = first + i < lines ? Words::along(from + (first + i) * stride + at, elements - at)
+                                 : hn::Zero(DF());
+      transpose(r);
+      const size_t left = words - w;
+      FATHOM_UNROLL
+      for (size_t i = 0; i < kN; ++i)
+        if (i < left) hn::StoreU(r[i], DF(), to + i * step + first);
+    }
+  }
+}
+
+/// The same of lines that are neighbours at each depth, `lines` of them from `from` on.
+template <class Words>
+HWY_INLINE void pack_across(const float* from, size_t stride, size_t lines, size_t elements, size_t step,
+                            float* to) {
+  for (size_t at = 0; at < elements; at += Words::kElements, to += step)
+    for (size_t first = 0; first < step; first += kN)
+      hn::StoreU(
+          Words::across(from + at * stride + first, stride, elements - at, lines - std::min(lines, first)),
+          DF(), to + first);
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace fathom::tensor
 HWY_AFTER_NAMESPACE();

@@ -153,56 +153,25 @@ class Product {
   /// Packs one block of `count` panels from `first` of those of the round on.
   void pack(const Side& side, const Packed& packed, size_t first, size_t count, size_t block) const {
     const size_t end = std::min(first + count, packed.panels.size());
-    const size_t words = words_of(block);
-    if (side.along) {  // by lines, each from front to back
-      for (size_t i = first; i < end; ++i)
-        for (size_t w = 0; w < words; w += kN) pack_along(side, packed, i, block, w);
+    const size_t begin_element = block_begin(block) * Words::kElements;
+    const size_t elements = std::min(side.depth, block_begin(block + 1) * Words::kElements) - begin_element;
+    if (side.along) {  // line after line
+      for (size_t i = first; i < end; ++i) {
+        const size_t line = side.line(packed.panels.begin + i);
+        pack_along<Words>(side.data + line * side.stride + begin_element, side.stride,
+                          side.line(packed.panels.begin + i + 1) - line, elements, side.step,
+                          panel(side, packed, i, block));
+      }
       return;
     }
-    for (size_t w = 0; w < words; w += kN)  // by depths, over all panels
-      for (size_t i = first; i < end; ++i) pack_across(side, packed, i, block, w);
-  }
-
-  /// kN words, or those that are left, of a panel of contiguous lines.
-  void pack_along(const Side& side, const Packed& packed, size_t index, size_t block, size_t word) const {
-    const size_t line = side.line(packed.panels.begin + index);
-    const size_t lines = side.line(packed.panels.begin + index + 1) - line;
-    const size_t at = (block_begin(block) + word) * Words::kElements;
-    const size_t left = std::min(side.depth, block_begin(block + 1) * Words::kElements) - at;
-    const size_t words = std::min(kN, words_of(block) - word);
-    const float* from = side.data + line * side.stride + at;
-    float* to = panel(side, packed, index, block) + word * side.step;
-    for (size_t first = 0; first < side.step; first += kN) {
-      VF r[kN];
-      FATHOM_UNROLL
-      for (size_t i = 0; i < kN; ++i)
-        r[i] = first + i < lines ? Words::along(from + (first + i) * side.stride, left) : hn::Zero(DF());
-      transpose(r);
-      if (words == kN) {
-        FATHOM_UNROLL
-        for (size_t i = 0; i < kN; ++i) hn::StoreU(r[i], DF(), to + i * side.step + first);
-      } else {
-        HWY_ALIGN float block_words[kN * kN];
-        for (size_t i = 0; i < kN; ++i) hn::Store(r[i], DF(), block_words + i * kN);
-        for (size_t i = 0; i < words; ++i) std::copy_n(block_words + i * kN, kN, to + i * side.step + first);
+    constexpr size_t kRun = kN * Words::kElements;  // some depths, of one panel after another
+    for (size_t at = 0; at < elements; at += kRun)
+      for (size_t i = first; i < end; ++i) {
+        const size_t line = side.line(packed.panels.begin + i);
+        pack_across<Words>(side.data + (begin_element + at) * side.stride + line, side.stride,
+                           side.count - line, std::min(kRun, elements - at), side.step,
+                           panel(side, packed, i, block) + at / Words::kElements * side.step);
       }
-    }
-  }
-
-  /// The same of a panel whose lines are neighbours at each depth.
-  void pack_across(const Side& side, const Packed& packed, size_t index, size_t block, size_t word) const {
-    const size_t line = side.line(packed.panels.begin + index);
-    const size_t words = std::min(kN, words_of(block) - word);
-    float* to = panel(side, packed, index, block) + word * side.step;
-    for (size_t i = 0; i < words; ++i) {
-      const size_t at = (block_begin(block) + word + i) * Words::kElements;
-      const float* from = side.data + at * side.stride + line;
-      for (size_t first = 0; first < side.step; first += kN) {
-        const size_t left = side.count - std::min(side.count, line + first);
-        hn::StoreU(Words::across(from + first, side.stride, side.depth - at, left), DF(),
-                   to + i * side.step + first);
-      }
-    }
   }
 
   void multiply(const Range& rows, const Range& cols) {

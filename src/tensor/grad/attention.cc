@@ -1,0 +1,169 @@
+#include "tensor/grad/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "tensor/grad/attention_split.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "tensor/grad/attention.cc"
+#include "tensor/simd.h"
+// After simd.h
+#include <hwy/highway.h>
+
+#include "tensor/grad/attention-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace fathom::tensor {
+namespace HWY_NAMESPACE {
+
+class Forward {
+ public:
+  Forward(const AttentionShape& shape, const AttentionForward& args, float* scratch)
+      : shape_(shape), args_(args), products_(shape) {
+    const ScratchSizes sizes(shape);
+    Pieces pieces(scratch);
+    keys_ = pieces.take(sizes.sequence);
+    values_ = pieces.take(sizes.sequence);
+    q_ = pieces.take(sizes.rows);
+    out_ = pieces.take(sizes.rows);
+    scores_ = pieces.take(kBlock * kScoreStride);
+    max_ = pieces.take(kBlock);
+    sum_ = pieces.take(kBlock);
+  }
+
+  /// Every `parts`-th unit of a pair, from `part` on.
+  void run(size_t pair, size_t part, const Split& split) {
+    const size_t sequence = pair / shape_.kv_heads;
+    const size_t kv_head = pair % shape_.kv_heads;
+    const size_t kv = sequence * shape_.length * args_.kv_stride + kv_head * shape_.head_dim;
+    products_.pack_columns(args_.k + kv, args_.kv_stride, keys_);
+    products_.pack_depth({0, shape_.length}, args_.v + kv, args_.kv_stride, values_);
+    const size_t group = shape_.heads / shape_.kv_heads;
+    const size_t blocks = split.units / group;
+    for (size_t unit = part; unit < split.units; unit += split.parts) {
+      const size_t block = unit / group;
+      attend(sequence, kv_head * group + unit % group,
+             {cut(shape_.length, blocks, block), cut(shape_.length, blocks, block + 1)});
+    }
+  }
+
+ private:
+  void attend(size_t sequence, size_t head, const Block& queries) {
+    const Mask mask(shape_, sequence);
+    const size_t token = sequence * shape_.length;
+    products_.pack_rows(queries, args_.q + token * args_.q_stride + head * shape_.head_dim, args_.q_stride,
+                        q_);
+    std::fill_n(out_, queries.size() * products_.width(), 0.0f);
+    std::fill_n(max_, queries.size(), std::numeric_limits<float>::lowest());
+    std::fill_n(sum_, queries.size(), 0.0f);
+    for (size_t key = 0; key < queries.end; key += kBlock) {
+      const Block keys{key, std::min(key + kBlock, shape_.length)};
+      if (mask.keys({queries.begin, queries.end}, keys).size() == 0) continue;
+      products_.scores(mask, queries, keys, q_, keys_, shape_.scale, scores_);
+      for (size_t t = queries.begin; t < queries.end; ++t) soften(mask, queries, keys, t);
+      products_.add_over_keys(mask, queries, keys, scores_, values_, 1.0f, out_);
+    }
+    write(token, head, queries);
+  }
+
+  /// Scores of one query become weights relative to the largest score so far, and what was summed before follows.
+  void soften(const Mask& mask, const Block& queries, const Block& keys, size_t query) {
+    const DF df;
+    const size_t r = query - queries.begin;
+    float* row = scores_ + r * kScoreStride;
+    const Range all = mask.keys(query);
+    const Range seen{std::max(all.begin, keys.begin) - keys.begin,
+                     std::max(std::min(all.end, keys.end), keys.begin) - keys.begin};
+    if (seen.size() == 0) {
+      std::fill_n(row, kBlock, 0.0f);
+      return;
+    }
+    const float inverse = shape_.cap != 0 ? 1.0f / shape_.cap : 0.0f;
+    if (shape_.cap != 0)
+      each_seen(row, seen, kBlock,
+                [&](size_t, VF score) HWY_ATTR { return capped(score, shape_.cap, inverse); });
+    const float most = std::max(max_[r], largest(row, seen));
+    const float factor = std::exp(max_[r] - most);
+    VF sum = hn::Zero(df);
+    each_seen(row, seen, kBlock,
+              [&](size_t, VF score) HWY_ATTR { return math::exp(hn::Sub(score, hn::Set(df, most))); });
+    for (size_t i = seen.begin / kN * kN; i < seen.end; i += kN) sum = hn::Add(sum, hn::Load(df, row + i));
+    max_[r] = most;
+    sum_[r] = sum_[r] * factor + hn::GetLane(hn::SumOfLanes(df, sum));
+    if (factor == 1.0f) return;
+    float* out = out_ + r * products_.width();
+    const VF scale = hn::Set(df, factor);
+    for (size_t i = 0; i < products_.width(); i += kN)
+      hn::Store(hn::Mul(hn::Load(df, out + i), scale), df, out + i);
+  }
+
+  static HWY_INLINE float largest(const float* row, const Range& seen) {
+    const DF df;
+    VF most = hn::Set(df, std::numeric_limits<float>::lowest());
+    size_t i = seen.begin;
+    for (; i + kN <= seen.end; i += kN) most = hn::Max(most, hn::LoadU(df, row + i));
+    float out = hn::GetLane(hn::MaxOfLanes(df, most));
+    for (; i < seen.end; ++i) out = std::max(out, row[i]);
+    return out;
+  }
+
+  void write(size_t token, size_t head, const Block& queries) const {
+    for (size_t t = queries.begin; t < queries.end; ++t) {
+      const size_t r = t - queries.begin;
+      const float inverse = 1.0f / sum_[r];
+      const float* from = out_ + r * products_.width();
+      float* to = args_.out + (token + t) * args_.out_stride + head * shape_.head_dim;
+      for (size_t i = 0; i < shape_.head_dim; ++i) to[i] = from[i] * inverse;
+      args_.log_sum[head * shape_.tokens() + token + t] = max_[r] + std::log(sum_[r]);
+    }
+  }
+
+  const AttentionShape& shape_;
+  const AttentionForward& args_;
+  Products products_;
+  float* keys_;    // of the pair, as columns
+  float* values_;  // of the pair, as depth
+  float* q_;       // of the block
+  float* out_;
+  float* scores_;
+  float* max_;
+  float* sum_;
+};
+
+void ForwardPart(const AttentionShape& shape, const AttentionForward& args, const Split& split, size_t item,
+                 float* scratch) {
+  Forward(shape, args, scratch).run(item / split.parts, item % split.parts, split);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace fathom::tensor
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace fathom::tensor {
+namespace {
+
+HWY_EXPORT(ForwardPart);
+
+}  // namespace
+
+size_t attention_scratch_bytes(const AttentionShape& shape, size_t threads) {
+  const ScratchSizes sizes(shape);
+  return (sizes.thread * threads + sizes.gradients * slots(Split(shape, threads), threads)) * sizeof(float);
+}
+
+void attention_forward(const AttentionShape& shape, const AttentionForward& args, ThreadPool& pool,
+                       std::span<std::byte> scratch) {
+  float* floats = checked_scratch(shape, pool, scratch);
+  const ScratchSizes sizes(shape);
+  const Split split(shape, pool.size());
+  share(pool, split.pairs * split.parts, [&](size_t item, size_t thread) {
+    HWY_DYNAMIC_DISPATCH(ForwardPart)(shape, args, split, item, floats + thread * sizes.thread);
+  });
+}
+
+}  // namespace fathom::tensor
+#endif  // HWY_ONCE
