@@ -11,6 +11,7 @@
 #endif
 
 #include "base/error.h"
+#include "infer/adapter.h"
 #include "infer/generation.h"
 #include "infer/grammar.h"
 #include "infer/kv_cache.h"
@@ -56,7 +57,7 @@ size_t cache_pages(const model::ModelConfig& config, tensor::DType dtype, size_t
 }
 
 ModelInfo describe(const model::ModelConfig& config, const model::GgufFile& file,
-                   const std::filesystem::path& path, size_t context) {
+                   const AdaptedTensors& adapted, const std::filesystem::path& path, size_t context) {
   return {config.name.empty() ? path.stem().string() : config.name,
           config.architecture,
           model::dominant_format(file),
@@ -64,14 +65,23 @@ ModelInfo describe(const model::ModelConfig& config, const model::GgufFile& file
           file.file_bytes(),
           context,
           config.vocab,
-          {},
-          false};
+          adapted.name(),
+          adapted.cites()};
+}
+
+AdaptedTensors adapt(const model::GgufFile& file, const EngineOptions& options,
+                     const std::filesystem::path& path, ThreadPool& pool) {
+  if (options.adapter.empty()) return {};
+  return {runnable(model::ModelConfig::from_gguf(file), path), file, options.adapter, pool};
 }
 
 class LocalEngine final : public Engine {
  public:
   LocalEngine(const std::filesystem::path& path, const EngineOptions& options, ThreadPool& pool)
       : LocalEngine(path, model::GgufFile::open(path), options, pool) {}
+  LocalEngine(const std::filesystem::path& path, const model::GgufFile& file, const EngineOptions& options,
+              ThreadPool& pool)
+      : LocalEngine(path, file, adapt(file, options, path, pool), options, pool) {}
 
   const ModelInfo& info() const override { return info_; }
   std::vector<int32_t> tokenize(std::string_view text) const override { return tokenizer_.encode(text); }
@@ -91,8 +101,8 @@ class LocalEngine final : public Engine {
   EngineStatus status() const override { return scheduler_.status(); }
 
  private:
-  LocalEngine(const std::filesystem::path& path, const model::GgufFile& file, const EngineOptions& options,
-              ThreadPool& pool);
+  LocalEngine(const std::filesystem::path& path, const model::GgufFile& file, const AdaptedTensors& adapted,
+              const EngineOptions& options, ThreadPool& pool);
 
   void check(const std::vector<int32_t>& tokens) const;
   void check(const GenerateRequest& request) const;
@@ -120,16 +130,16 @@ class LocalEngine final : public Engine {
 };
 
 LocalEngine::LocalEngine(const std::filesystem::path& path, const model::GgufFile& file,
-                         const EngineOptions& options, ThreadPool& pool)
+                         const AdaptedTensors& adapted, const EngineOptions& options, ThreadPool& pool)
     : config_(runnable(model::ModelConfig::from_gguf(file), path)),
       context_(choose_context(config_, options)),
-      info_(describe(config_, file, path, context_)),
+      info_(describe(config_, file, adapted, path, context_)),
       tokenizer_(model::Tokenizer::from_gguf(file)),
       template_text_(file.find_string("tokenizer.chat_template").value_or("")),
       template_(template_text_.empty() ? model::ChatTemplate::chatml()
                                        : model::ChatTemplate::parse(template_text_)),
       generation_context_{tokenizer_, context_, info_.name},
-      weights_(config_, file, true, pool),
+      weights_(config_, file, true, pool, adapted),
       cache_dtype_(options.cache_q8 ? tensor::DType::kQ8_0 : weights_.cache_dtype()),
       transformer_(config_, weights_, context_, pool),
       kv_pool_(config_, cache_dtype_, cache_pages(config_, cache_dtype_, context_, options.cache_bytes)),

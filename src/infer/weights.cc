@@ -55,8 +55,8 @@ void give_back(std::span<const std::byte> bytes) {
 /// then with it, for the pointers.
 class Weights::Loader {
  public:
-  Loader(const model::GgufFile& file, bool mapped, ThreadPool& pool)
-      : file_(file), mapped_(mapped), pool_(pool) {}
+  Loader(const model::GgufFile& file, const AdaptedTensors& adapted, bool mapped, ThreadPool& pool)
+      : file_(file), adapted_(adapted), mapped_(mapped), pool_(pool) {}
 
   size_t bytes() const { return bytes_; }
   /// Begins the layout anew, in this memory.
@@ -74,7 +74,7 @@ class Weights::Loader {
 
   /// Rows [first, first + rows) of a tensor of at least two dimensions, of which the later ones count as rows.
   tensor::PackedMatrix matrix(const std::string& name, size_t first, size_t rows) {
-    const model::GgufTensor& t = file_.tensor(name);
+    const model::GgufTensor& t = source_of(name);
     const size_t cols = t.shape[0];
     std::byte* packed = take(tensor::packed_bytes(*t.dtype, rows, cols));
     matrices_.push_back({&t, first, rows, packed});
@@ -82,7 +82,7 @@ class Weights::Loader {
   }
 
   tensor::PackedMatrix matrix(const std::string& name) {
-    const model::GgufTensor& t = file_.tensor(name);
+    const model::GgufTensor& t = source_of(name);
     return matrix(name, 0, t.elements / t.shape[0]);
   }
 
@@ -161,6 +161,11 @@ class Weights::Loader {
     return pieces;
   }
 
+  const model::GgufTensor& source_of(const std::string& name) const {
+    const model::GgufTensor* adapted = adapted_.find(name);
+    return adapted != nullptr ? *adapted : file_.tensor(name);
+  }
+
   void unpack(const Vector& v) const {
     std::vector<float> all(v.tensor->elements);
     if (!tensor::row_is_finite(*v.tensor->dtype, v.tensor->data.data(), all.size())) refuse(*v.tensor);
@@ -177,10 +182,11 @@ class Weights::Loader {
     const size_t count = std::min(piece.group_end * tensor::kGroupRows, m.rows) - first;
     const std::byte* rows = m.tensor->data.data() + m.first * m.row_bytes();
     const std::span source(rows + first * m.row_bytes(), count * m.row_bytes());
-    if (mapped_) read_ahead(source);
+    const bool mapped = mapped_ && adapted_.find(m.tensor->name) == nullptr;
+    if (mapped) read_ahead(source);
     const bool finite = tensor::row_is_finite(dtype, source.data(), count * cols);
     tensor::pack_groups(dtype, rows, m.rows, cols, piece.group_begin, piece.group_end, m.packed);
-    if (mapped_) give_back(source);
+    if (mapped) give_back(source);
     return finite;
   }
 
@@ -192,6 +198,7 @@ class Weights::Loader {
   }
 
   const model::GgufFile& file_;
+  const AdaptedTensors& adapted_;
   bool mapped_;
   ThreadPool& pool_;
   std::byte* memory_ = nullptr;
@@ -278,8 +285,9 @@ void Weights::lay_out(const model::ModelConfig& c, Loader& load) {
   }
 }
 
-Weights::Weights(const model::ModelConfig& c, const model::GgufFile& file, bool mapped, ThreadPool& pool) {
-  Loader loader(file, mapped, pool);
+Weights::Weights(const model::ModelConfig& c, const model::GgufFile& file, bool mapped, ThreadPool& pool,
+                 const AdaptedTensors& adapted) {
+  Loader loader(file, adapted, mapped, pool);
   lay_out(c, loader);
   memory_ = tensor::Buffer(loader.bytes(), true);
   loader.set_memory(memory_.as<std::byte>());

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "infer/adapter.h"
 #include "model/config.h"
 #include "model/gguf.h"
 #include "tensor/buffer.h"
@@ -53,10 +54,12 @@ struct RopeFactors {
 class Weights {
  public:
   /// Packs every tensor on all threads of `pool`. The tensors have been checked (ModelConfig::from_gguf). `mapped`: the
-  /// file is a map of its own (GgufFile::open), whose pages are given back as they have been read.
+  /// file is a map of its own (GgufFile::open), whose pages are given back as they have been read. Tensors of `adapted`
+  /// stand in for the file's.
   /// Errors: kCorrupt, naming the tensor, for a number that is not finite, and for a factor of positions that is not
   /// positive; kResourceExhausted.
-  Weights(const model::ModelConfig& config, const model::GgufFile& file, bool mapped, ThreadPool& pool);
+  Weights(const model::ModelConfig& config, const model::GgufFile& file, bool mapped, ThreadPool& pool,
+          const AdaptedTensors& adapted = {});
 
   const tensor::PackedMatrix& embedding() const { return embedding_; }  // [vocab, d_model]
   const tensor::PackedMatrix& output() const { return output_; }        // the same one when tied
