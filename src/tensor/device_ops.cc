@@ -1,5 +1,7 @@
 #include "tensor/device_ops.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace fathom::tensor {
@@ -23,6 +25,13 @@ DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
   std::swap(bytes_, other.bytes_);
   std::swap(release_, other.release_);
   return *this;
+}
+
+SoftmaxPart merge(const SoftmaxPart& a, const SoftmaxPart& b) {
+  const float max = std::max(a.max, b.max);
+  return {.max = max,
+          .sum = a.sum * std::exp(a.max - max) + b.sum * std::exp(b.max - max),
+          .target = a.target + b.target};
 }
 
 }  // namespace fathom::tensor

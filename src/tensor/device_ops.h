@@ -85,6 +85,9 @@ struct SoftmaxPart {
   float target = 0;  // the target's logit, 0 where another device holds it
 };
 
+/// Of the columns of both.
+SoftmaxPart merge(const SoftmaxPart& a, const SoftmaxPart& b);
+
 /// AdamW (Loshchilov and Hutter, 2019) for one step; the first step is 1.
 struct AdamWArgs {
   float learning_rate = 0;

@@ -22,7 +22,7 @@ struct Silu {
   HWY_INLINE Activated both(VF x) const {
     const VF s = sigmoid(x);
     const VF value = hn::Mul(x, s);
-    return {value, hn::NegMulAdd(value, s, hn::Add(s, value))};  // s + x s (1 - s)
+    return {value, hn::MulAdd(s, hn::Sub(x, value), s)};  // s (1 + x (1 - s))
   }
 };
 
@@ -31,18 +31,16 @@ struct Gelu {
   static constexpr float kTwiceRootOfTwoOverPi = 1.59576912160573071f;
   static constexpr float kCubic = 0.044715f * kTwiceRootOfTwoOverPi;
 
-  HWY_INLINE VF share(VF x, VF squared) const {
-    const DF df;
-    return sigmoid(hn::Mul(x, hn::MulAdd(squared, hn::Set(df, kCubic), hn::Set(df, kTwiceRootOfTwoOverPi))));
-  }
-  HWY_INLINE VF value(VF x) const { return hn::Mul(x, share(x, hn::Mul(x, x))); }
+  HWY_INLINE VF value(VF x) const { return both(x).value; }
   HWY_INLINE Activated both(VF x) const {
     const DF df;
-    const VF squared = hn::Mul(x, x);
-    const VF s = share(x, squared);
+    const VF linear = hn::Set(df, kTwiceRootOfTwoOverPi);
+    const VF c = clamp(x, -20.0f, 20.0f);  // beyond which the sigmoid is 0 or 1, and its cube may overflow
+    const VF squared = hn::Mul(c, c);
+    const VF s = sigmoid(hn::Mul(c, hn::MulAdd(squared, hn::Set(df, kCubic), linear)));
     const VF value = hn::Mul(x, s);
-    const VF inner = hn::MulAdd(squared, hn::Set(df, 3 * kCubic), hn::Set(df, kTwiceRootOfTwoOverPi));
-    return {value, hn::MulAdd(hn::NegMulAdd(value, s, value), inner, s)};  // s + x s (1 - s) u'
+    const VF steepness = hn::MulAdd(squared, hn::Set(df, 3 * kCubic), linear);  // u'
+    return {value, hn::MulAdd(hn::Mul(s, hn::Sub(x, value)), steepness, s)};    // s + x s (1 - s) u'
   }
 };
 
