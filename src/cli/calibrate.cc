@@ -1,17 +1,12 @@
 // fathom calibrate: this machine measured, as an entry of the catalogue.
 #include "cluster/calibrate.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -20,6 +15,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/process.h"
 #include "base/progress.h"
 #include "cli/command.h"
 #include "cluster/catalogue.h"
@@ -46,43 +42,16 @@ struct Options {
 /// The program beside this one; empty where this build has none.
 fs::path collectives_program() {
   std::error_code error;
-  const fs::path self = fs::read_symlink("/proc/self/exe", error);
-  const fs::path program = self.parent_path() / "fathom_collectives";
-  return !error && fs::exists(program, error) ? program : fs::path();
+  const fs::path program = own_program().parent_path() / "fathom_collectives";
+  return fs::exists(program, error) ? program : fs::path();
 }
 
-/// Standard output of the program, which is found on the PATH. Errors: kUnsupported where it does not end well.
+/// Standard output of the program. Errors: kUnsupported where it does not end well.
 std::string output_of(const std::vector<std::string>& command) {
-  std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw Error(ErrorCode::kIo, "cannot make a pipe to mpirun");
-  posix_spawn_file_actions_t actions;
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-  std::vector<char*> arguments;
-  for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
-  arguments.push_back(nullptr);
-  pid_t child = 0;
-  const int failed = ::posix_spawnp(&child, arguments[0], &actions, nullptr, arguments.data(), environ);
-  ::posix_spawn_file_actions_destroy(&actions);
-  ::close(ends[1]);
-  std::string out;
-  std::array<char, 4096> piece{};
-  for (ssize_t n = 0; failed == 0;) {
-    n = ::read(ends[0], piece.data(), piece.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    if (out.size() < (size_t{1} << 20)) out.append(piece.data(), static_cast<size_t>(n));
-  }
-  ::close(ends[0]);
-  int status = -1;
-  if (failed == 0)
-    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
-  if (failed != 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
-    throw Error(ErrorCode::kUnsupported, fmt::format("{} {}", command.front(),
-                                                     failed != 0 ? std::string(std::strerror(failed))
-                                                                 : std::string("did not end well")));
-  return out;
+  ProcessResult result = run_process(command);
+  if (!result.ok())
+    throw Error(ErrorCode::kUnsupported, fmt::format("{} did not end well", command.front()));
+  return std::move(result.out);
 }
 
 /// Collectives between `ranks` processes; a sentence in `left_out` where they cannot be measured.
@@ -108,14 +77,22 @@ std::vector<cluster::CollectiveSample> measure_collectives(uint32_t ranks, std::
 
 ordered_json to_json(const cluster::Measurements& m, const cluster::CalibrationFit& f,
                      const std::string& left_out) {
-  ordered_json gemm = ordered_json::array(), collectives = ordered_json::array(),
-               kinds = ordered_json::array();
+  ordered_json gemm = ordered_json::array(), attention = ordered_json::array(),
+               collectives = ordered_json::array(), kinds = ordered_json::array();
   for (const auto& s : m.gemm)
     gemm.push_back({{"m", s.m},
                     {"n", s.n},
                     {"k", s.k},
                     {"seconds", s.seconds},
+                    {"bf16_seconds", s.bf16_seconds},
                     {"operations_per_s", 2.0 * s.m * s.n * s.k / s.seconds}});
+  for (const auto& s : m.attention)
+    attention.push_back({{"sequences", s.batch},
+                         {"heads", s.heads},
+                         {"head_dim", s.head_dim},
+                         {"length", s.length},
+                         {"forward_s", s.forward_s},
+                         {"backward_s", s.backward_s}});
   for (const auto& s : m.collectives)
     collectives.push_back(
         {{"kind", to_string(s.kind)}, {"ranks", s.ranks}, {"bytes", s.bytes}, {"seconds", s.seconds}});
@@ -137,12 +114,18 @@ ordered_json to_json(const cluster::Measurements& m, const cluster::CalibrationF
           {"file_write_bytes_per_s", m.write_bytes_per_s},
           {"file_read_bytes_per_s", m.file_read_bytes_per_s},
           {"products", gemm},
+          {"attention", attention},
           {"collectives", collectives},
           {"collectives_left_out", left_out},
           {"fit",
            {{"gemm_peak_fraction", f.gemm_peak_fraction},
             {"gemm_k_half", f.gemm_k_half},
             {"gemm_mean_error", f.gemm_error},
+            {"bf16_speed", f.bf16_speed},
+            {"attention_forward_fraction", f.attention_forward},
+            {"attention_backward_fraction", f.attention_backward},
+            {"attention_sequence_half", f.attention_sequence_half},
+            {"attention_mean_error", f.attention_error},
             {"hop_s", f.hop_s},
             {"link_bytes_per_s", f.link_bytes_per_s},
             {"collective_mean_error", f.collective_error},
@@ -159,14 +142,19 @@ void print_table(const cluster::Measurements& m, const cluster::CalibrationFit& 
       format_bytes(m.read_bytes_per_s), format_bytes(m.copy_bytes_per_s), m.kernel_launch_s * 1e6);
   std::cout << fmt::format("  files: written and synced {}/s, read back {}/s\n",
                            format_bytes(m.write_bytes_per_s), format_bytes(m.file_read_bytes_per_s));
-  std::cout << fmt::format("\n  {:>6} {:>6} {:>6} {:>12} {:>10}\n", "m", "n", "k", "GFLOP/s", "of peak");
+  std::cout << fmt::format("\n  {:>6} {:>6} {:>6} {:>12} {:>10} {:>12}\n", "m", "n", "k", "GFLOP/s",
+                           "of peak", "BF16 faster");
   for (const auto& s : m.gemm) {
     const double rate = 2.0 * s.m * s.n * s.k / s.seconds;
-    std::cout << fmt::format("  {:>6} {:>6} {:>6} {:>12.1f} {:>8.0f} %\n", s.m, s.n, s.k, rate / 1e9,
-                             100 * rate / m.float_peak);
+    std::cout << fmt::format("  {:>6} {:>6} {:>6} {:>12.1f} {:>8.0f} % {:>12}\n", s.m, s.n, s.k, rate / 1e9,
+                             100 * rate / m.float_peak,
+                             s.bf16_seconds > 0 ? fmt::format("{:.2f}", s.seconds / s.bf16_seconds) : "");
   }
   std::cout << fmt::format("  fitted: {:.0f} % of the peak, half of it at k = {:.0f}; mean error {:.1f} %\n",
                            100 * f.gemm_peak_fraction, f.gemm_k_half, 100 * f.gemm_error);
+  if (f.attention_forward > 0)
+    std::cout << fmt::format("  attention: forward {:.0f} %, backward {:.0f} % of it; mean error {:.1f} %\n",
+                             100 * f.attention_forward, 100 * f.attention_backward, 100 * f.attention_error);
   if (!left_out.empty()) {
     std::cout << fmt::format("\n  Collectives are left out: {}\n", left_out);
     return;

@@ -68,6 +68,61 @@ void fit_gemm(const Measurements& measured, CalibrationFit& out) {
     }
 }
 
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+void fit_bf16(const Measurements& measured, CalibrationFit& out) {
+  std::vector<double> speeds;
+  for (const GemmSample& sample : measured.gemm)
+    if (sample.bf16_seconds > 0) speeds.push_back(sample.seconds / sample.bf16_seconds);
+  if (!speeds.empty()) out.bf16_speed = median(speeds);
+}
+
+double attention_peak(const Measurements& measured, const CalibrationFit& fit) {
+  return measured.float_peak * (fit.bf16_speed > 0 ? fit.bf16_speed : 1);
+}
+
+/// Fractions of the peak that KernelModel takes for attention, and the length at which they are half reached.
+void fit_attention(const Measurements& measured, CalibrationFit& out) {
+  if (measured.attention.empty()) return;
+  double best = HUGE_VAL;
+  for (double half = 0; half <= 2048; half = half == 0 ? 16 : half * std::sqrt(2.0)) {
+    Accelerator chip = chip_of(measured, 1, 0);
+    chip.peak_flops[static_cast<size_t>(Precision::kBf16)] = attention_peak(measured, out);
+    chip.efficiency.attention_forward_fraction = chip.efficiency.attention_backward_fraction = 1;
+    chip.efficiency.more["attention_sequence_half"] = half;
+    chip.efficiency.more["attention_head_extra"] = 0;
+    chip.memory_bytes_per_s = HUGE_VAL;  // arithmetic alone
+    const KernelModel kernels(chip, false);
+    std::vector<double> forward, backward;
+    for (const AttentionSample& s : measured.attention) {
+      const double length = s.length, pairs = length * (length + 1) / 2;
+      const AttentionShape shape{.batch = static_cast<double>(s.batch),
+                                 .heads = static_cast<double>(s.heads),
+                                 .kv_heads = static_cast<double>(s.heads),
+                                 .queries = length,
+                                 .keys = length,
+                                 .pairs = pairs,
+                                 .head_dim = static_cast<double>(s.head_dim),
+                                 .value_dim = static_cast<double>(s.head_dim)};
+      forward.push_back(kernels.attention_forward(shape) / s.forward_s);
+      backward.push_back(kernels.attention_backward(shape) / s.backward_s);
+    }
+    const double of_forward = median(forward), of_backward = median(backward);
+    double error = 0;
+    for (const double f : forward) error += std::abs(of_forward / f - 1);
+    for (const double b : backward) error += std::abs(of_backward / b - 1);
+    error /= 2 * static_cast<double>(forward.size());
+    if (error >= best) continue;
+    best = out.attention_error = error;
+    out.attention_sequence_half = half;
+    out.attention_forward = of_forward;
+    out.attention_backward = of_backward;
+  }
+}
+
 struct Line {
   double x = 0, y = 0, seconds = 0;  // seconds = a x + b y
 };
@@ -185,6 +240,8 @@ CalibrationFit fit(const Measurements& measured) {
   FATHOM_CHECK(!measured.gemm.empty() && measured.float_peak > 0);
   CalibrationFit out;
   fit_gemm(measured, out);
+  fit_bf16(measured, out);
+  fit_attention(measured, out);
   fit_collectives(measured, out);
   return out;
 }
@@ -193,6 +250,8 @@ std::string to_toml(const Measurements& measured, const CalibrationFit& fit, con
   const double ranks = std::max(1u, measured.ranks);
   const std::string name = plain(measured.processor);
   const std::string source = fmt::format("measured by fathom calibrate on {}, {}", measured.date, name);
+  const bool narrow = fit.bf16_speed > 0;
+  const bool attended = fit.attention_forward > 0;
   const bool connected = fit.link_bytes_per_s > 0;
   const double link = connected ? fit.link_bytes_per_s : measured.copy_bytes_per_s / 2 / ranks;
   const double memory_share =
@@ -202,12 +261,12 @@ std::string to_toml(const Measurements& measured, const CalibrationFit& fit, con
                   measured.ranks == 1 ? "" : "s", std::max(1u, measured.threads / measured.ranks),
                   measured.threads / measured.ranks > 1 ? "s" : "");
   out += fmt::format(
-      "[accelerator.{0}]\nname = \"{1}, one of {2} ranks\"\nfp32_tflops = {3:.6g}\nmemory_gib = {4:.6g}\n"
+      "[accelerator.{0}]\nname = \"{1}, one of {2} ranks\"\nfp32_tflops = {3:.6g}\n{13}memory_gib = {4:.6g}\n"
       "memory_gb_per_s = {5:.6g}\nscale_up_gb_per_s = {6:.6g}\nscale_up_latency_us = "
       "{7:.6g}\nscale_up_fraction = 1.0\n"
       "scale_up_chips = {2}\npower_w = {8:.6g}\nidle_power_w = {9:.6g}\nyear = "
       "{10}\n[accelerator.{0}.sources]\n"
-      "\"fp32_tflops, memory_gib, memory_gb_per_s, scale_up_chips, year\" = \"{11}\"\n"
+      "\"fp32_tflops, {14}memory_gib, memory_gb_per_s, scale_up_chips, year\" = \"{11}\"\n"
       "\"scale_up_gb_per_s, scale_up_latency_us, scale_up_fraction\" = \"{12}\"\n"
       "\"power_w, idle_power_w\" = \"assumed: 10 W a thread, 3 W idle\"\n\n",
       id, name, measured.ranks, measured.float_peak / ranks / 1e12, measured.memory_bytes / ranks / (1 << 30),
@@ -215,19 +274,26 @@ std::string to_toml(const Measurements& measured, const CalibrationFit& fit, con
       10.0 * measured.threads / ranks, 3.0 * measured.threads / ranks, measured.date.substr(0, 4), source,
       connected ? source + fmt::format(": rings of all-reduce and all-gather, mean error {:.0f} %",
                                        100 * fit.collective_error)
-                : "assumed: half of the copying rate; collectives were not measured");
+                : "assumed: half of the copying rate; collectives were not measured",
+      narrow ? fmt::format("bf16_tflops = {:.6g}\n", attention_peak(measured, fit) / ranks / 1e12) : "",
+      narrow ? "bf16_tflops, " : "");
   out += fmt::format(
-      "[accelerator.{0}.efficiency]\nsource = \"{1}; {2} products, mean error {3:.1f} %; attention assumed "
-      "as products\"\n"
+      "[accelerator.{0}.efficiency]\nsource = \"{1}; {2} products, mean error {3:.1f} %; {10}\"\n"
       "gemm_peak_fraction = {4:.6g}\ngemm_k_half = {5:.6g}\ngemm_tile_m = {6}\ngemm_tile_n = "
       "{6}\ngemm_tile_reuse = 0.0\n"
-      "units = {7}\nattention_forward_fraction = {4:.6g}\nattention_backward_fraction = {4:.6g}\n"
+      "units = {7}\nattention_forward_fraction = {11:.6g}\nattention_backward_fraction = {12:.6g}\n"
+      "attention_sequence_half = {13:.6g}\nattention_head_extra = 0.0\n"
       "memory_fraction = {8:.6g}\nkernel_launch_us = {9:.6g}\n"
       "host_kernel_s = 0.0\nhost_collective_s = 0.0\nhost_micro_batch_s = 0.0\nhost_step_s = "
       "0.0\noverlap_share = 0.0\n\n",
       id, source, measured.gemm.size(), 100 * fit.gemm_error, std::clamp(fit.gemm_peak_fraction, 1e-3, 1.0),
       fit.gemm_k_half, kTile, std::max(1.0, std::floor(measured.threads / ranks)), memory_share,
-      std::min(measured.kernel_launch_s * 1e6, 1e4));
+      std::min(measured.kernel_launch_s * 1e6, 1e4),
+      attended ? fmt::format("attention, mean error {:.1f} %", 100 * fit.attention_error)
+               : "attention assumed as products",
+      std::clamp(attended ? fit.attention_forward : fit.gemm_peak_fraction, 1e-3, 1.0),
+      std::clamp(attended ? fit.attention_backward : fit.gemm_peak_fraction, 1e-3, 1.0),
+      fit.attention_sequence_half);
   out += fmt::format(
       "[host.{0}]\nname = \"{1}\"\naccelerator = \"{0}\"\nchips = {2}\npower_w = 100\nprice_usd = 0\nnics = "
       "1\nnic = \"{0}\"\n"

@@ -19,7 +19,14 @@ namespace fathom::cluster {
 
 struct GemmSample {
   uint32_t m = 0, n = 0, k = 0;  // tokens, rows of the weights, columns
-  double seconds = 0;
+  double seconds = 0;            // in F32
+  double bf16_seconds = 0;       // 0: not measured
+};
+
+/// Causal attention of training, all heads of one sequence after another.
+struct AttentionSample {
+  uint32_t batch = 1, heads = 0, head_dim = 0, length = 0;
+  double forward_s = 0, backward_s = 0;
 };
 
 enum class CollectiveKind : uint8_t { kAllReduce, kAllGather, kAllToAll };
@@ -41,7 +48,8 @@ struct Measurements {
   double memory_bytes = 0;
   double write_bytes_per_s = 0;      // to the folder of checkpoints, synced
   double file_read_bytes_per_s = 0;  // back again, from the system's cache most likely
-  std::vector<GemmSample> gemm;      // of one rank's threads' worth of pool: all threads together
+  std::vector<GemmSample> gemm;      // of training (tensor/gemm.h), all threads together
+  std::vector<AttentionSample> attention;
   std::vector<CollectiveSample> collectives;
 };
 
@@ -70,6 +78,9 @@ struct AlphaBeta {
 
 struct CalibrationFit {
   double gemm_peak_fraction = 0, gemm_k_half = 0, gemm_error = 0;
+  double bf16_speed = 0;  // of products, over F32's; 0: not measured
+  // Fractions of the F32 peak; 0: not measured.
+  double attention_forward = 0, attention_backward = 0, attention_sequence_half = 0, attention_error = 0;
   double hop_s = 0, link_bytes_per_s = 0,
          collective_error = 0;  // of rings of all-reduce and all-gather; 0: not measured
   std::vector<AlphaBeta> kinds;

@@ -11,10 +11,10 @@
 #include "base/text.h"
 #include "cluster/calibrate.h"
 #include "tensor/buffer.h"
+#include "tensor/gemm.h"
+#include "tensor/grad/attention.h"
 #include "tensor/instruction_set.h"
 #include "tensor/limits.h"
-#include "tensor/matmul.h"
-#include "tensor/packed.h"
 
 namespace fathom::cluster {
 namespace {
@@ -22,21 +22,24 @@ namespace {
 constexpr size_t kCopyBytes = size_t{64} << 20;
 constexpr size_t kFilePiece = size_t{4} << 20;
 
-/// m, n, k: the shapes of layers of small models, from what fits the caches to what does not, and thin ones.
-constexpr std::array<std::array<uint32_t, 3>, 14> kShapes{{{64, 256, 256},
-                                                           {256, 256, 256},
-                                                           {1024, 256, 256},
+/// m, n, k: products of training steps of small models: forward, then gradients of weights (k: tokens), then thin ones.
+constexpr std::array<std::array<uint32_t, 3>, 14> kShapes{{{1024, 256, 256},
+                                                           {4096, 768, 256},
+                                                           {2048, 1024, 256},
+                                                           {2048, 256, 1024},
+                                                           {1024, 768, 768},
+                                                           {1024, 2048, 768},
+                                                           {512, 2048, 2048},
+                                                           {256, 8192, 256},
+                                                           {256, 256, 4096},
+                                                           {1024, 256, 2048},
+                                                           {768, 768, 1024},
                                                            {64, 1024, 256},
-                                                           {256, 1024, 256},
-                                                           {256, 256, 1024},
-                                                           {64, 512, 512},
-                                                           {512, 512, 512},
-                                                           {128, 2048, 512},
-                                                           {128, 512, 2048},
-                                                           {64, 1024, 1024},
-                                                           {256, 1024, 1024},
-                                                           {64, 2048, 2048},
-                                                           {512, 64, 512}}};
+                                                           {128, 512, 512},
+                                                           {32, 2048, 512}}};
+/// sequences, heads, head_dim, length
+constexpr std::array<std::array<uint32_t, 4>, 4> kAttention{
+    {{8, 8, 32, 256}, {4, 8, 64, 256}, {2, 4, 64, 1024}, {1, 4, 64, 2048}}};
 
 /// Seconds of the fastest pass among those that fit into `budget`.
 template <class Work>
@@ -52,25 +55,49 @@ double fastest(const std::function<double()>& seconds, double budget, Work work)
   return std::max(best, 1e-9);
 }
 
-double time_gemm(ThreadPool& pool, const std::array<uint32_t, 3>& shape,
+double time_gemm(ThreadPool& pool, const std::array<uint32_t, 3>& shape, tensor::Precision precision,
                  const std::function<double()>& seconds, double budget) {
-  const uint32_t m = shape[0], n = shape[1], k = shape[2];
-  const std::vector<float> rows(size_t{n} * k, 0.01f);
-  const tensor::Buffer packed(tensor::packed_bytes(tensor::DType::kF32, n, k));
-  tensor::PackedMatrix matrix{.dtype = tensor::DType::kF32,
-                              .rows = n,
-                              .cols = k,
-                              .group_bytes = tensor::packed_group_bytes(tensor::DType::kF32, k),
-                              .data = packed.as<std::byte>()};
-  tensor::pack_groups(tensor::DType::kF32, reinterpret_cast<const std::byte*>(rows.data()), n, k, 0,
-                      matrix.groups(), packed.as<std::byte>());
-  const std::vector<float> x(size_t{m} * k, 0.5f);
-  std::vector<float> y(size_t{m} * n);
+  const size_t m = shape[0], n = shape[1], k = shape[2];
+  const std::vector<float> a(m * k, 0.5f), b(n * k, 0.01f);
+  std::vector<float> c(m * n);
+  const tensor::Buffer scratch(tensor::gemm_scratch_bytes(pool.size()));
+  const tensor::GemmArgs args{.m = m,
+                              .n = n,
+                              .k = k,
+                              .a = a.data(),
+                              .a_stride = k,
+                              .b = b.data(),
+                              .b_stride = k,
+                              .b_transposed = true,
+                              .c = c.data(),
+                              .c_stride = n,
+                              .precision = precision};
   return fastest(seconds, budget, [&] {
-    pool.parallel_for(matrix.groups(), 1, [&](size_t begin, size_t end) {
-      tensor::matmul_float(matrix, x.data(), k, m, begin, end, {.y = y.data(), .stride = n, .add = false});
-    });
+    tensor::gemm(args, pool, {scratch.as<std::byte>(), scratch.bytes()});
   });
+}
+
+AttentionSample time_attention(ThreadPool& pool, const std::array<uint32_t, 4>& size,
+                               const std::function<double()>& seconds, double budget) {
+  AttentionSample out{.batch = size[0], .heads = size[1], .head_dim = size[2], .length = size[3]};
+  tensor::AttentionShape shape;
+  shape.sequences = out.batch;
+  shape.length = out.length;
+  shape.heads = shape.kv_heads = out.heads;
+  shape.head_dim = out.head_dim;
+  shape.scale = 0.1f;
+  const size_t stride = size_t{out.heads} * out.head_dim, floats = shape.tokens() * stride;
+  const std::vector<float> q(floats, 0.1f), k(floats, 0.2f), v(floats, 0.3f);
+  std::vector<float> y(floats), dq(floats), dk(floats), dv(floats), log_sum(shape.tokens() * out.heads);
+  const tensor::Buffer scratch(tensor::attention_scratch_bytes(shape, pool.size()));
+  const std::span<std::byte> room{scratch.as<std::byte>(), scratch.bytes()};
+  const tensor::AttentionForward forward{q.data(), stride,   k.data(), v.data(),
+                                         stride,   y.data(), stride,   log_sum.data()};
+  out.forward_s = fastest(seconds, budget, [&] { tensor::attention_forward(shape, forward, pool, room); });
+  const tensor::AttentionBackward backward{q.data(), stride, k.data(),       v.data(),  stride,    y.data(),
+                                           y.data(), stride, log_sum.data(), dq.data(), dk.data(), dv.data()};
+  out.backward_s = fastest(seconds, budget, [&] { tensor::attention_backward(shape, backward, pool, room); });
+  return out;
 }
 
 double time_copy(ThreadPool& pool, const std::function<double()>& seconds, double budget) {
@@ -123,7 +150,7 @@ std::string processor_name() {
 Measurements measure_machine(ThreadPool& pool, const MeasureOptions& options,
                              const std::function<double()>& seconds,
                              const std::function<void(double)>& progress) {
-  const double steps = static_cast<double>(kShapes.size()) + 4;
+  const double steps = static_cast<double>(kShapes.size() + kAttention.size()) + 4;
   double done = 0;
   const auto step = [&] {
     if (progress) progress(++done / steps);
@@ -144,7 +171,15 @@ Measurements measure_machine(ThreadPool& pool, const MeasureOptions& options,
   out.kernel_launch_s = fastest(seconds, options.seconds / 2, [&] { pool.run([](size_t) {}); });
   step();
   for (const auto& shape : kShapes) {
-    out.gemm.push_back({shape[0], shape[1], shape[2], time_gemm(pool, shape, seconds, options.seconds)});
+    out.gemm.push_back({shape[0], shape[1], shape[2],
+                        time_gemm(pool, shape, tensor::Precision::kF32, seconds, options.seconds / 2)});
+    if (tensor::has_fast_bf16())
+      out.gemm.back().bf16_seconds =
+          time_gemm(pool, shape, tensor::Precision::kBF16, seconds, options.seconds / 2);
+    step();
+  }
+  for (const auto& size : kAttention) {
+    out.attention.push_back(time_attention(pool, size, seconds, options.seconds / 2));
     step();
   }
   const long pages = ::sysconf(_SC_PHYS_PAGES), page = ::sysconf(_SC_PAGE_SIZE);

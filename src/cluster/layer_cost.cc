@@ -9,8 +9,7 @@
 namespace fathom::cluster {
 namespace {
 
-constexpr double kElement = 2;  // bytes of an activation
-constexpr double kMask = 1;     // of a dropout mask
+constexpr double kMask = 1;  // of a dropout mask
 constexpr double kDropouts =
     3;  // of a layer that has dropout everywhere: scores, attention's output, feed-forward's
 // Of a collective that is cut into pieces behind a product, the first piece is always seen.
@@ -35,6 +34,7 @@ LayerCosts::LayerCosts(const model::ModelConfig& model, const Machine& machine, 
                        const KernelModel& kernels, const ParallelPlan& plan)
     : model_(model), machine_(machine), job_(job), kernels_(kernels), plan_(plan) {
   tensor_ = plan.tensor;
+  element_ = job.activation_bytes;
   tokens_ = static_cast<double>(plan.micro_batch) * static_cast<double>(job.sequence) / plan.context;
   norm_tokens_ = plan.sequence_parallel ? tokens_ / tensor_ : tokens_;
   heads_ = static_cast<double>(model.heads) / tensor_;
@@ -51,20 +51,20 @@ LayerCosts::LayerCosts(const model::ModelConfig& model, const Machine& machine, 
   }
 }
 
-double LayerCosts::boundary() const { return norm_tokens_ * static_cast<double>(model_.d_model) * kElement; }
+double LayerCosts::boundary() const { return norm_tokens_ * static_cast<double>(model_.d_model) * element_; }
 
 LayerKernel LayerCosts::linear(const char* name, double tokens, double in, double out, bool bias) const {
   LayerKernel kernel{.name = name};
   kernel.flops = 2 * tokens * in * out;
   kernel.backward_flops = 2 * kernel.flops;
-  kernel.bytes = kElement * (tokens * (in + out) + in * out);
+  kernel.bytes = element_ * (tokens * (in + out) + in * out);
   kernel.forward = kernels_.gemm({tokens, out, in}, plan_.precision);
   kernel.backward_input = kernels_.gemm({tokens, in, out}, plan_.precision);
   kernel.backward_weight = weight_gradient({out, in, tokens}, plan_.precision);
-  if (bias) kernel.backward_weight += kernels_.pass(kElement * tokens * out);
+  if (bias) kernel.backward_weight += kernels_.pass(element_ * tokens * out);
   if (low_precision(plan_.precision)) {
     // What is multiplied is cast first: read at two bytes, written in both layouts at the narrow format's.
-    const double cast = kElement + 2 * bytes_of(plan_.precision);
+    const double cast = element_ + 2 * bytes_of(plan_.precision);
     kernel.forward += kernels_.pass(cast * tokens * in);
     kernel.backward_input += kernels_.pass(cast * tokens * out);
     kernel.launches_forward += 1;
@@ -78,7 +78,7 @@ double LayerCosts::weight_gradient(const GemmShape& shape, Precision precision) 
   // product itself, or by a pass of its own over what it wrote.
   if (job_.fused_accumulation) return kernels_.gemm(shape, precision, job_.gradient_bytes, true);
   return kernels_.gemm(shape, precision) +
-         kernels_.pass((kElement + 2 * job_.gradient_bytes) * shape.m * shape.n * shape.count);
+         kernels_.pass((element_ + 2 * job_.gradient_bytes) * shape.m * shape.n * shape.count);
 }
 
 LayerKernel LayerCosts::pass(const char* name, double bytes_forward, double bytes_backward) const {
@@ -96,7 +96,7 @@ void LayerCosts::add_norm(LayerKernels& list, const char* name, double elements)
   // One pass reads and writes; backward reads x and the gradient and writes one. Unfused, squares, means and products are
   // passes of their own.
   const double passes = job_.fused_elementwise ? 1 : 3;
-  LayerKernel kernel = pass(name, passes * 2 * kElement * elements, passes * 3 * kElement * elements);
+  LayerKernel kernel = pass(name, passes * 2 * element_ * elements, passes * 3 * element_ * elements);
   kernel.launches_forward *= passes;
   kernel.launches_backward = 2 * passes;
   list.add(kernel);
@@ -131,7 +131,7 @@ void LayerCosts::add_fused_core(LayerKernels& list, const AttentionShape& shape)
   const double pairs = shape.skips ? shape.pairs : shape.queries * shape.keys;
   kernel.flops = 2 * shape.batch * shape.heads * pairs * (shape.head_dim + shape.value_dim);
   kernel.backward_flops = 2 * kernel.flops;
-  kernel.bytes = kElement * shape.batch * shape.queries * (shape.heads + shape.kv_heads) *
+  kernel.bytes = element_ * shape.batch * shape.queries * (shape.heads + shape.kv_heads) *
                  (shape.head_dim + shape.value_dim);
   kernel.forward = kernels_.attention_forward(shape);
   kernel.backward_input = kernels_.attention_backward(shape);
@@ -149,7 +149,7 @@ void LayerCosts::add_unfused_core(LayerKernels& list, const AttentionShape& shap
   LayerKernel kernel{.name = "scores"};
   kernel.flops = 2 * scores * shape.head_dim;
   kernel.backward_flops = 2 * kernel.flops;
-  kernel.bytes = kElement * scores;
+  kernel.bytes = element_ * scores;
   kernel.forward = one;
   kernel.backward_input = 2 * other;
   kernel.selective = true;
@@ -159,15 +159,15 @@ void LayerCosts::add_unfused_core(LayerKernels& list, const AttentionShape& shap
   const bool whole = std::fmod(count, 4) == 0;
   const double passes = whole ? 1 : 6;
   const double slow = 1 / kernels_.constants().score_pass_share;
-  LayerKernel softmax = pass("softmax", slow * passes * 1.5 * kElement * scores,
-                             slow * passes * 3 * kElement * scores / (whole ? 1 : 2));
+  LayerKernel softmax = pass("softmax", slow * passes * 1.5 * element_ * scores,
+                             slow * passes * 3 * element_ * scores / (whole ? 1 : 2));
   softmax.launches_forward = passes;
   softmax.launches_backward = passes;
   softmax.selective = true;
   list.add(softmax);
   if (job_.dropout_passes > 0) {
-    LayerKernel dropout = pass("scores dropout", slow * (2 * kElement + kMask) * scores,
-                               slow * (2 * kElement + kMask) * scores);
+    LayerKernel dropout = pass("scores dropout", slow * (2 * element_ + kMask) * scores,
+                               slow * (2 * element_ + kMask) * scores);
     dropout.selective = true;
     list.add(dropout);
   }
@@ -175,8 +175,8 @@ void LayerCosts::add_unfused_core(LayerKernels& list, const AttentionShape& shap
   kernel.forward = other;
   kernel.backward_input = one + other;
   list.add(kernel);
-  list.add(pass("heads together", 2 * kElement * count * shape.queries * shape.value_dim,
-                2 * kElement * count * shape.queries * shape.value_dim));
+  list.add(pass("heads together", 2 * element_ * count * shape.queries * shape.value_dim,
+                2 * element_ * count * shape.queries * shape.value_dim));
 }
 
 void LayerCosts::add_projections(LayerKernels& list) const {
@@ -186,7 +186,7 @@ void LayerCosts::add_projections(LayerKernels& list) const {
   list.add(linear("qkv", tokens_, h, q + 2 * kv, model_.attention_bias));
   if (model_.qk_norm) add_norm(list, "qk norm", tokens_ * (q + kv));
   if (model_.rope.dims > 0) {
-    const double turned = 2 * kElement * tokens_ * (q + kv) * (job_.fused_elementwise ? 1 : 3);
+    const double turned = 2 * element_ * tokens_ * (q + kv) * (job_.fused_elementwise ? 1 : 3);
     list.add(pass("rope", turned, turned));
   }
 }
@@ -210,7 +210,7 @@ void LayerCosts::add_latent_projections(LayerKernels& list) const {
   add_norm(list, "kv norm", norm_tokens_ * kv_rank);
   list.add(linear("kv up", tokens_, kv_rank, heads_ * (nope + value_dim_), false));
   // Positions turn a part of each head, and keys are put together from two parts.
-  const double moved = 2 * kElement * tokens_ * heads_ * 2 * head_dim_;
+  const double moved = 2 * element_ * tokens_ * heads_ * 2 * head_dim_;
   list.add(pass("rope", moved, moved));
 }
 
@@ -236,9 +236,9 @@ LayerKernel LayerCosts::residual() const {
   const double mask = job_.dropout_passes / kDropouts * kMask;
   const double passes = job_.fused_elementwise ? 1 : 1.7;  // bias, dropout and sum apart
   // Backward: the gradients of the two branches are added; the mask is applied.
-  const double masked = mask > 0 ? 2 * kElement + mask : 0;
-  return pass("residual", passes * (3 * kElement + mask) * elements,
-              passes * (3 * kElement + masked) * elements);
+  const double masked = mask > 0 ? 2 * element_ + mask : 0;
+  return pass("residual", passes * (3 * element_ + mask) * elements,
+              passes * (3 * element_ + masked) * elements);
 }
 
 void LayerCosts::add_feed_forward(LayerKernels& list, double width, bool shared) const {
@@ -248,8 +248,8 @@ void LayerCosts::add_feed_forward(LayerKernels& list, double width, bool shared)
   list.add(linear(shared ? "shared up" : "ffn up", tokens_, h, parts * local, model_.ffn_bias));
   const double passes = job_.fused_elementwise ? 1 : 1.7;
   const double elements = tokens_ * local;
-  list.add(pass(shared ? "shared activation" : "activation", passes * kElement * (parts + 1) * elements,
-                passes * kElement * (2 * parts + 1) * elements));
+  list.add(pass(shared ? "shared activation" : "activation", passes * element_ * (parts + 1) * elements,
+                passes * element_ * (2 * parts + 1) * elements));
   LayerKernel down = linear(shared ? "shared down" : "ffn down", tokens_, local, h, model_.ffn_bias);
   down.last = !shared;
   list.add(down);
@@ -260,7 +260,7 @@ LayerKernel LayerCosts::grouped(const char* name, double rows, double in, double
   const double each = rows / expert_count_;
   kernel.flops = 2 * rows * in * out;
   kernel.backward_flops = 2 * kernel.flops;
-  kernel.bytes = kElement * (rows * (in + out) + expert_count_ * in * out);
+  kernel.bytes = element_ * (rows * (in + out) + expert_count_ * in * out);
   kernel.forward = kernels_.gemm({each, out, in, expert_count_}, plan_.precision);
   kernel.backward_input = kernels_.gemm({each, in, out, expert_count_}, plan_.precision);
   kernel.backward_weight = weight_gradient({out, in, each, expert_count_}, plan_.precision);
@@ -268,7 +268,7 @@ LayerKernel LayerCosts::grouped(const char* name, double rows, double in, double
   kernel.launches_forward = expert_count_;
   kernel.launches_backward = 2 * expert_count_;
   if (low_precision(plan_.precision)) {
-    const double cast = kElement + 2 * bytes_of(plan_.precision);
+    const double cast = element_ + 2 * bytes_of(plan_.precision);
     kernel.forward += kernels_.pass(cast * rows * in);
     kernel.backward_input += kernels_.pass(cast * rows * out);
     kernel.launches_forward += expert_count_;
@@ -286,7 +286,7 @@ void LayerCosts::add_experts(LayerKernels& list) const {
   const auto count = static_cast<double>(experts.count);
   router.flops = 2 * own * h * count;
   router.backward_flops = 2 * router.flops;
-  router.bytes = 2 * kElement * own * h;
+  router.bytes = 2 * element_ * own * h;
   router.forward = kernels_.gemm({own, count, h}, Precision::kTf32, 4) + 3 * kernels_.pass(8 * own * count);
   router.backward_input =
       kernels_.gemm({own, h, count}, Precision::kTf32, 4) + 3 * kernels_.pass(8 * own * count);
@@ -295,8 +295,8 @@ void LayerCosts::add_experts(LayerKernels& list) const {
   router.launches_backward = 8;
   list.add(router);
   // Each chosen token is copied to its place, and copied again where it arrives, so that an expert's lie together.
-  const double move = 2 * kElement * chosen * h;
-  const double arrive = plan_.expert > 1 ? 2 * kElement * expert_rows_ * h : 0;
+  const double move = 2 * element_ * chosen * h;
+  const double arrive = plan_.expert > 1 ? 2 * element_ * expert_rows_ * h : 0;
   LayerKernel permute = pass("permute", move + arrive, move + arrive);
   permute.launches_forward = permute.launches_backward = plan_.expert > 1 ? 6 : 3;
   list.add(permute);
@@ -305,8 +305,8 @@ void LayerCosts::add_experts(LayerKernels& list) const {
   list.add(grouped("experts up", expert_rows_, h, parts * width));
   // Unfused, each step of the gate is a pass: the halves apart, their product, bounds and biases.
   const double passes = job_.fused_elementwise ? 1 : 3;
-  list.add(pass("experts activation", passes * kElement * (parts + 1) * expert_rows_ * width,
-                passes * kElement * (2 * parts + 1) * expert_rows_ * width));
+  list.add(pass("experts activation", passes * element_ * (parts + 1) * expert_rows_ * width,
+                passes * element_ * (2 * parts + 1) * expert_rows_ * width));
   list.add(grouped("experts down", expert_rows_, width, h));
   LayerKernel unpermute = pass("unpermute", move + arrive, move + arrive);
   unpermute.launches_forward = unpermute.launches_backward = permute.launches_forward;
@@ -337,11 +337,11 @@ LayerKernels LayerCosts::layer_kernels(size_t kind) const {
 LayerKernels LayerCosts::embedding_kernels() const {
   const auto h = static_cast<double>(model_.d_model);
   LayerKernels list;
-  const double rows = 2 * kElement * tokens_ * h * (model_.learned_positions > 0 ? 2 : 1);
-  list.add(pass("embedding", rows, rows + 2 * kElement * tokens_ * h));
+  const double rows = 2 * element_ * tokens_ * h * (model_.learned_positions > 0 ? 2 : 1);
+  list.add(pass("embedding", rows, rows + 2 * element_ * tokens_ * h));
   if (job_.dropout_passes > 0)
-    list.add(pass("embedding dropout", (2 * kElement + kMask) * norm_tokens_ * h,
-                  (2 * kElement + kMask) * norm_tokens_ * h));
+    list.add(pass("embedding dropout", (2 * element_ + kMask) * norm_tokens_ * h,
+                  (2 * element_ + kMask) * norm_tokens_ * h));
   return list;
 }
 
@@ -359,7 +359,7 @@ LayerKernels LayerCosts::head_kernels() const {
   }
   list.add(product);
   // Unfused: to fp32, the maximum, the difference, exponentials, their sum and the quotient are passes of their own.
-  LayerKernel loss = job_.fused_loss ? pass("cross entropy", 3 * kElement * logits, 2 * kElement * logits)
+  LayerKernel loss = job_.fused_loss ? pass("cross entropy", 3 * element_ * logits, 2 * element_ * logits)
                                      : pass("cross entropy", 34 * logits, 14 * logits);
   loss.launches_forward = job_.fused_loss ? 3 : 10;
   loss.launches_backward = job_.fused_loss ? 2 : 6;
@@ -388,7 +388,7 @@ LayerCost LayerCosts::sum(const LayerKernels& list) const {
 LayerCosts::Comm LayerCosts::tensor_comm(size_t kind) const {
   Comm comm;
   if (plan_.tensor == 1) return comm;
-  const double bytes = tokens_ * static_cast<double>(model_.d_model) * kElement;
+  const double bytes = tokens_ * static_cast<double>(model_.d_model) * element_;
   const Group group{plan_.tensor, 1, 1};
   // Two joints a layer (the output of attention and of the feed-forward), each a sum over the ranks: one all-reduce, or a
   // reduce-scatter with an all-gather before the next product. Experts on the same ranks have no second joint.
@@ -409,7 +409,7 @@ LayerCosts::Comm LayerCosts::context_comm(double attention_forward, double atten
   Comm comm;
   if (plan_.context == 1) return comm;
   // Keys and values travel around the ring, each part behind the attention to the one before.
-  const double bytes = tokens_ * kv_heads_ * (head_dim_ + value_dim_) * kElement;
+  const double bytes = tokens_ * kv_heads_ * (head_dim_ + value_dim_) * element_;
   const uint32_t domain = machine_.network.domain();
   const uint64_t reach = uint64_t{plan_.tensor} * plan_.context;
   const uint64_t stride = reach > domain && plan_.tensor < domain ? domain : plan_.tensor;
@@ -451,7 +451,7 @@ double LayerCosts::dispatch_s(double bytes) const {
 LayerCosts::Comm LayerCosts::expert_comm() const {
   Comm comm;
   const auto h = static_cast<double>(model_.d_model);
-  const double own = tokens_ / tensor_ * static_cast<double>(model_.experts.used) * h * kElement;
+  const double own = tokens_ / tensor_ * static_cast<double>(model_.experts.used) * h * element_;
   if (plan_.expert > 1) {
     const double one = dispatch_s(own * job_.expert_imbalance);
     comm.forward = comm.backward = 2 * one;
@@ -459,7 +459,7 @@ LayerCosts::Comm LayerCosts::expert_comm() const {
   }
   if (plan_.expert_tensor > 1) {
     const Group group{plan_.expert_tensor, 1, 1};
-    const double bytes = expert_rows_ * h * kElement;
+    const double bytes = expert_rows_ * h * element_;
     const double both =
         machine_.network.all_gather_s(bytes, group) + machine_.network.reduce_scatter_s(bytes, group);
     comm.forward += both;
@@ -583,27 +583,27 @@ void LayerCosts::add_activations(LayerCost& cost, size_t kind) const {
   const double kv = kv_heads_ * head_dim_;
   // Inputs of the two norms, of the two products that follow them, and masks: whole on each rank, or a share of the tokens.
   // What low-precision products take is kept as it was multiplied.
-  const double taken = low_precision(plan_.precision) ? bytes_of(Precision::kFp8) : kElement;
+  const double taken = low_precision(plan_.precision) ? bytes_of(Precision::kFp8) : element_;
   const double norm_outputs = 2 * taken * norm_tokens_ * h;
-  const double streams = 2 * kElement * norm_tokens_ * h + norm_outputs + 2 * mask * norm_tokens_ * h;
-  const double attention = kElement * tokens_ * (q + kv + kv_heads_ * value_dim_ + heads_ * value_dim_) +
+  const double streams = 2 * element_ * norm_tokens_ * h + norm_outputs + 2 * mask * norm_tokens_ * h;
+  const double attention = element_ * tokens_ * (q + kv + kv_heads_ * value_dim_ + heads_ * value_dim_) +
                            (fused ? 4 * shape.batch * shape.heads * shape.queries : 0);
   const double scores = fused ? 0
                               : shape.batch * shape.heads * shape.queries * shape.keys *
-                                    (kElement + (mask > 0 ? mask + kElement : 0));
+                                    (element_ + (mask > 0 ? mask + element_ : 0));
   const double parts = model_.gated_ffn ? 2 : 1;
   double inner = 0;   // inputs of the activation function
   double result = 0;  // its outputs
   double moved = 0;   // tokens as the experts receive them
   const auto wide = [&](double width) {
-    inner += kElement * parts * tokens_ * width / tensor_;
+    inner += element_ * parts * tokens_ * width / tensor_;
     result += taken * tokens_ * width / tensor_;
   };
   if (kind_has_experts(kind)) {
     const double width = static_cast<double>(model_.experts.ffn) / plan_.expert_tensor;
-    inner += kElement * parts * expert_rows_ * width;
+    inner += element_ * parts * expert_rows_ * width;
     result += taken * expert_rows_ * width;
-    moved = (kElement + taken) * expert_rows_ * h;
+    moved = (element_ + taken) * expert_rows_ * h;
     if (model_.experts.shared > 0) wide(static_cast<double>(model_.experts.shared * model_.experts.ffn));
     if (model_.experts.beside != model::BesideExperts::kNothing) wide(static_cast<double>(model_.ffn));
   } else {
@@ -616,10 +616,10 @@ void LayerCosts::add_activations(LayerCost& cost, size_t kind) const {
       // Unfused: what grows with the square of the sequence. Fused: what one pass over memory gives back.
       cost.activations = fused ? all - norm_outputs - result : all - scores;
       break;
-    case Recompute::kFull: cost.activations = kElement * norm_tokens_ * h; break;
+    case Recompute::kFull: cost.activations = element_ * norm_tokens_ * h; break;
   }
   // While a layer's backward pass runs, all that it keeps is there again, and the gradient of its widest vector.
-  cost.peak = all - cost.activations + std::max(inner, kElement * tokens_ * h) + scores / 2;
+  cost.peak = all - cost.activations + std::max(inner, element_ * tokens_ * h) + scores / 2;
 }
 
 double LayerCosts::model_flops(size_t kind) const {
@@ -658,7 +658,7 @@ LayerCost LayerCosts::embedding() const {
   LayerCost cost = sum(list);
   const auto h = static_cast<double>(model_.d_model);
   if (plan_.tensor > 1) {
-    const double bytes = tokens_ * h * kElement;
+    const double bytes = tokens_ * h * element_;
     const Group group{plan_.tensor, 1, 1};
     cost.tensor_comm_forward = plan_.sequence_parallel ? machine_.network.reduce_scatter_s(bytes, group)
                                                        : machine_.network.all_reduce_s(bytes, group);
@@ -680,7 +680,7 @@ LayerCost LayerCosts::head() const {
   cost.hardware_flops = 6 * tokens_ * h * v;
   cost.model_flops = 2 * tokens_ * h * v;
   if (plan_.tensor > 1) {
-    const double bytes = tokens_ * h * kElement;
+    const double bytes = tokens_ * h * element_;
     const Group group{plan_.tensor, 1, 1};
     if (plan_.sequence_parallel) {
       cost.tensor_comm_forward = machine_.network.all_gather_s(bytes, group);
@@ -691,8 +691,8 @@ LayerCost LayerCosts::head() const {
   }
   cost.weights = v * h;
   // The input of the norm and of the product, and the logits at two bytes (fused) or four.
-  cost.activations = 2 * kElement * norm_tokens_ * h + (job_.fused_loss ? kElement : 4) * tokens_ * v;
-  cost.peak = (job_.fused_loss ? kElement : 6) * tokens_ * v;
+  cost.activations = 2 * element_ * norm_tokens_ * h + (job_.fused_loss ? element_ : 4) * tokens_ * v;
+  cost.peak = (job_.fused_loss ? element_ : 6) * tokens_ * v;
   return cost;
 }
 

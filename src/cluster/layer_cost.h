@@ -103,6 +103,7 @@ class LayerCosts {
   const TrainingJob& job_;
   const KernelModel& kernels_;
   const ParallelPlan& plan_;
+  double element_ = 2;      // bytes of an activation
   double tokens_ = 0;       // T
   double norm_tokens_ = 0;  // T, or T / t where sequence parallel
   double tensor_ = 1;

@@ -76,6 +76,7 @@ struct TrainingJob {
   double optimizer_bytes = 12;  // of one parameter: master copy and two moments
   double expert_imbalance = 1.0;  // the most loaded rank over the mean
   double weight_bytes = 2;        // of one weight as it is gathered and multiplied
+  double activation_bytes = 2;    // of one activation as it is kept and passed on
   bool recompute_stops_early =
       false;  // full recomputation ends where nothing more is needed (PyTorch from 2.1)
   bool fused_accumulation =

@@ -61,8 +61,8 @@ std::string describe(const ParallelPlan& plan) {
 TrainingJob TrainingJob::read(const TomlTable& table) {
   table.allow({"sequence", "global_batch", "tokens", "attention", "causal_skips", "fused_elementwise",
                "fused_loss", "dropout_passes", "gradient_bytes", "optimizer_bytes", "expert_imbalance",
-               "weight_bytes", "captured_graphs", "dispatch_by_domain", "fused_accumulation",
-               "recompute_stops_early"});
+               "weight_bytes", "activation_bytes", "captured_graphs", "dispatch_by_domain",
+               "fused_accumulation", "recompute_stops_early"});
   TrainingJob job;
   job.sequence = static_cast<uint64_t>(
       table.integer_or("sequence", static_cast<int64_t>(job.sequence), 1, int64_t{1} << 30));
@@ -79,6 +79,7 @@ TrainingJob TrainingJob::read(const TomlTable& table) {
   job.optimizer_bytes = table.number_or("optimizer_bytes", job.optimizer_bytes, 0, 64);
   job.expert_imbalance = table.number_or("expert_imbalance", job.expert_imbalance, 1, 64);
   job.weight_bytes = table.number_or("weight_bytes", job.weight_bytes, 0.5, 8);
+  job.activation_bytes = table.number_or("activation_bytes", job.activation_bytes, 1, 8);
   job.captured_graphs = table.flag_or("captured_graphs", job.captured_graphs);
   job.recompute_stops_early = table.flag_or("recompute_stops_early", job.recompute_stops_early);
   job.fused_accumulation = table.flag_or("fused_accumulation", job.fused_accumulation);

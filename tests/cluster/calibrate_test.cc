@@ -39,8 +39,10 @@ Measurements made_up(double fraction, double k_half) {
   chip.efficiency.kernel_launch_s = m.kernel_launch_s;
   chip.efficiency.more["gemm_tile_reuse"] = 0;
   const KernelModel kernels(chip, false);
-  for (const uint32_t k : {64u, 256u, 1024u, 2048u})
-    m.gemm.push_back({256, 512, k, kernels.gemm({256, 512, static_cast<double>(k)}, Precision::kFp32, 4)});
+  for (const uint32_t k : {64u, 256u, 1024u, 2048u}) {
+    const double s = kernels.gemm({256, 512, static_cast<double>(k)}, Precision::kFp32, 4);
+    m.gemm.push_back({.m = 256, .n = 512, .k = k, .seconds = s, .bf16_seconds = s / 1.5});
+  }
   return m;
 }
 
@@ -67,6 +69,35 @@ TEST(Calibrate, FindsTheConstantsThatMadeTheMeasurements) {
   ASSERT_EQ(f.kinds.size(), 3u);
   EXPECT_NEAR(f.kinds[2].alpha_s, 5e-6, 1e-9);
   EXPECT_NEAR(f.kinds[2].bytes_per_s, 1e9, 1e3);
+}
+
+TEST(Calibrate, FindsWhatAttentionTakes) {
+  Measurements m = made_up(0.6, 64);
+  const auto flops = [](double products, double batch, double heads, double length, double head_dim) {
+    return products * 2 * batch * heads * (length * (length + 1) / 2 + length * 64) * head_dim;
+  };
+  for (const uint32_t length : {256u, 1024u, 2048u}) {
+    const double rate = 1.5 * m.float_peak * length / (length + 256.0);
+    m.attention.push_back({.batch = 8,
+                           .heads = 4,
+                           .head_dim = 64,
+                           .length = length,
+                           .forward_s = flops(2, 8, 4, length, 64) / (0.3 * rate),
+                           .backward_s = flops(5, 8, 4, length, 64) / (0.2 * rate)});
+  }
+  const CalibrationFit f = fit(m);
+  EXPECT_NEAR(f.bf16_speed, 1.5, 1e-9);
+  EXPECT_NEAR(f.attention_forward, 0.3, 0.02);
+  EXPECT_NEAR(f.attention_backward, 0.2, 0.02);
+  EXPECT_NEAR(f.attention_sequence_half, 256, 60);
+  EXPECT_LT(f.attention_error, 0.05);
+  TempDir folder;
+  write_file_atomic(folder.path() / "own.toml", to_toml(m, f, "my-lab"));
+  const Catalogue catalogue = Catalogue::read({FATHOM_SOURCE_DIR "/data/catalogue", folder.path()});
+  const Accelerator& chip = catalogue.accelerator("my-lab");
+  EXPECT_NEAR(chip.peak(Precision::kBf16), 1.5 * m.float_peak / m.ranks, 1e6);
+  EXPECT_NEAR(chip.efficiency.attention_backward_fraction, f.attention_backward, 1e-5);
+  EXPECT_NEAR(chip.efficiency.more.at("attention_sequence_half"), f.attention_sequence_half, 1e-3);
 }
 
 TEST(Calibrate, LatencyOrBandwidthAloneIsNotNegative) {
