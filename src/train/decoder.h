@@ -67,13 +67,14 @@ class Decoder {
   /// Runs chunk `chunk` of this rank on a micro-batch and keeps what `backward` needs in `slot`. `in` (boundary_size) is
   /// what the chunk before sent, ignored by the model's first; `out` is what goes to the next one, ignored by the last,
   /// which computes the loss and the gradient of its own output at once. Returns the loss on the last chunk, the balance
-  /// of the chunk's experts on all.
+  /// of the chunk's experts on all; the same on every rank of a tensor group.
   LossSums forward(size_t chunk, size_t slot, const MicroBatch& batch, const LossScale& scale,
                    std::span<const float> in, std::span<float> out);
 
   /// The backward pass of what `slot` holds, with the same batch. `d_out` is the gradient of `out` (ignored by the last
   /// chunk), `d_in` receives that of `in` (ignored by the first). `layer_done(name)` is called with the first parameter,
-  /// in arena order, whose gradient and those behind it are complete for this micro-batch of this chunk; empty: not called.
+  /// in arena order, whose gradient and those behind it are complete for this micro-batch of this chunk, for each arena in
+  /// which a layer has any; not with what finish_gradients completes; empty: not called.
   void backward(size_t chunk, size_t slot, const MicroBatch& batch, const LossScale& scale,
                 std::span<const float> d_out, std::span<float> d_in,
                 const std::function<void(const Parameter&)>& layer_done);
@@ -81,14 +82,17 @@ class Decoder {
   /// The forward pass alone: loss and nothing kept.
   LossSums evaluate(size_t chunk, const MicroBatch& batch, std::span<const float> in, std::span<float> out);
 
-  /// Sums what tensor ranks each have a part of (Parameter::tensor_shared) and what two stages share (tied_copy): once a
-  /// step, after the last backward pass and before gradients are reduced over data ranks... of whole arenas.
+  /// Sums what two stages each have a part of (an embedding that is the output too): once a step, after the last backward
+  /// pass and before that parameter is reduced over data ranks.
   void finish_gradients();
 
   /// Bytes of activations and scratch.
   size_t bytes() const;
 
  private:
+  friend std::vector<float> logits(const model::ModelConfig& config, Parameters& parameters,
+                                   tensor::DeviceOps& ops, std::span<const int32_t> tokens,
+                                   tensor::Precision precision);
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -1,0 +1,204 @@
+#include "train/decoder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/error.h"
+#include "train/decoder_support.h"
+
+namespace fathom::train {
+namespace {
+
+DecoderOptions tiny_options() {
+  DecoderOptions options;
+  options.sequences = 2;
+  options.length = 12;
+  options.recompute = Recompute::kNone;
+  options.loss_rows = 10;  // the last block is a part of one
+  return options;
+}
+
+/// Each parameter's gradient along a random direction against the difference of losses a little way along it.
+void expect_gradients(TestDecoder& t, const TestBatch& b) {
+  t.learn(b.batch);
+  Random random(11);
+  for (const Parameter& p : t.parameters.all()) {
+    if (p.arena == Arena::kFrozen) continue;
+    std::vector<float> direction(p.elements());
+    double along = 0;
+    for (size_t i = 0; i < direction.size(); ++i) {
+      direction[i] = random.chance(0.5) ? 1.0f : -1.0f;
+      along += static_cast<double>(direction[i]) * static_cast<double>(t.gradients(p)[i]);
+    }
+    const std::vector<float> before(t.values(p).begin(), t.values(p).end());
+    const auto loss_at = [&](float step) {
+      for (size_t i = 0; i < direction.size(); ++i) t.values(p)[i] = before[i] + step * direction[i];
+      return t.loss(b.batch);
+    };
+    const float step = 2e-3f / std::sqrt(static_cast<float>(p.elements()));
+    const double measured =
+        (8 * (loss_at(step) - loss_at(-step)) - (loss_at(2 * step) - loss_at(-2 * step))) /
+        (12 * static_cast<double>(step));
+    std::copy(before.begin(), before.end(), t.values(p).begin());
+    EXPECT_NEAR(along, measured, 2e-3 + 4e-3 * std::abs(measured)) << p.name;
+  }
+}
+
+void expect_gradients(const model::ModelConfig& config, const DecoderOptions& options,
+                      bool documents = false) {
+  TestDecoder t(config, options);
+  disturb(t, 5);
+  TestBatch b(options.sequences, options.length, config.vocab, 7);
+  if (documents)
+    for (size_t i = 5; i < options.length; ++i) b.starts[i] = 5;
+  expect_gradients(t, b);
+}
+
+TEST(Decoder, GradientsOfALlama) { expect_gradients(tiny_config(), tiny_options()); }
+
+TEST(Decoder, GradientsOfAllSwitchesOfADenseModel) {
+  model::ModelConfig c = tiny_config();
+  c.rope.pairing = model::RopePairing::kHalves;
+  c.rope.dims = 6;
+  c.activation = model::Activation::kGelu;
+  c.tied_output = false;
+  c.embedding_scale = 3.0f;
+  c.logit_scale = 0.7f;
+  c.attention_scale = 0.4f;
+  c.attention_softcap = 2.0f;
+  c.final_softcap = 3.0f;
+  c.sliding_window = 4;
+  c.window_layers = {true, false};
+  c.window_rope = c.rope;
+  c.window_rope.base = 100.0f;
+  c.qk_norm = c.post_norms = true;
+  c.attention_bias = c.attention_output_bias = c.ffn_bias = true;
+  DecoderOptions options = tiny_options();
+  options.z_loss = 0.01f;
+  expect_gradients(c, options, true);
+}
+
+TEST(Decoder, GradientsWithBiasesOfOneProductAndStretchedPositions) {
+  model::ModelConfig c = tiny_config();
+  c.attention_bias = true;
+  c.rope.scaling = model::RopeScaling::kYarn;
+  c.rope.scale = 4.0f;
+  c.rope.original_context = 8;
+  c.rope.attention_factor = 1.1f;
+  c.attention_temperature_length = 4;
+  expect_gradients(c, tiny_options());
+}
+
+TEST(Decoder, GradientsOfAdapters) {
+  DecoderOptions options = tiny_options();
+  options.lora.rank = 4;
+  options.lora.matrices = {"attn_q", "attn_v", "attn_output", "ffn_gate", "ffn_down"};
+  expect_gradients(tiny_config(), options);
+}
+
+TEST(Decoder, RecomputationChangesNoBit) {
+  model::ModelConfig c = tiny_config();
+  c.post_norms = c.qk_norm = true;
+  const auto gradients = [&](Recompute recompute) {
+    DecoderOptions options = tiny_options();
+    options.recompute = recompute;
+    TestDecoder t(c, options);
+    const TestBatch b(2, 12, c.vocab, 7);
+    const LossSums sums = t.learn(b.batch);
+    auto out = t.all_gradients();
+    out.push_back(static_cast<float>(sums.loss));
+    return out;
+  };
+  const auto kept = gradients(Recompute::kNone);
+  EXPECT_EQ(kept, gradients(Recompute::kSelective));
+  EXPECT_EQ(kept, gradients(Recompute::kFull));
+}
+
+TEST(Decoder, ThreadsChangeRoundingAlone) {
+  const model::ModelConfig c = tiny_config();
+  const TestBatch b(2, 12, c.vocab, 7);
+  TestDecoder one(c, tiny_options(), 1), three(c, tiny_options(), 3);
+  EXPECT_NEAR(one.learn(b.batch).loss, three.learn(b.batch).loss, 1e-4);
+  EXPECT_THAT(three.all_gradients(), testing::Pointwise(testing::FloatNear(2e-5f), one.all_gradients()));
+}
+
+TEST(Decoder, MicroBatchesAddUp) {
+  const model::ModelConfig c = tiny_config();
+  DecoderOptions half = tiny_options();
+  half.sequences = 1;
+  half.slots = 2;
+  TestDecoder whole(c, tiny_options()), parts(c, half);
+  const TestBatch b(2, 12, c.vocab, 7);
+  const auto part = [&](size_t i) {
+    const auto of = [&](const std::vector<int32_t>& v) { return std::span(v).subspan(i * 12, 12); };
+    return MicroBatch{1, 12, of(b.tokens), of(b.targets), of(b.starts)};
+  };
+  // Both forward passes before either backward pass: each keeps what it needs in its slot.
+  LossSums sums = parts.decoder->forward(0, 0, part(0), parts.scale, {}, {});
+  sums += parts.decoder->forward(0, 1, part(1), parts.scale, {}, {});
+  parts.decoder->backward(0, 0, part(0), parts.scale, {}, {}, {});
+  parts.decoder->backward(0, 1, part(1), parts.scale, {}, {}, {});
+  EXPECT_NEAR(whole.learn(b.batch).loss, sums.loss, 1e-4);
+  EXPECT_THAT(parts.all_gradients(), testing::Pointwise(testing::FloatNear(2e-5f), whole.all_gradients()));
+}
+
+TEST(Decoder, DocumentsOfARowDoNotSeeEachOther) {
+  const model::ModelConfig c = tiny_config();
+  DecoderOptions options = tiny_options();
+  TestDecoder t(c, options);
+  TestBatch b(2, 12, c.vocab, 7);
+  for (size_t i = 6; i < 12; ++i) b.starts[i] = b.starts[12 + i] = 6;
+  const double packed = t.loss(b.batch);
+  options.length = 6;
+  options.sequences = 4;
+  TestDecoder apart(c, options);
+  TestBatch same = b;
+  same.starts.assign(24, 0);
+  EXPECT_NEAR(packed, apart.loss({4, 6, same.tokens, same.targets, same.starts}), 1e-5);
+}
+
+TEST(Decoder, LayersAreDoneFromTheEndToTheBeginning) {
+  TestDecoder t(tiny_config(), tiny_options());
+  const TestBatch b(2, 12, 50, 7);
+  std::vector<std::string> done;
+  t.decoder->forward(0, 0, b.batch, t.scale, {}, {});
+  t.decoder->backward(0, 0, b.batch, t.scale, {}, {}, [&](const Parameter& p) { done.push_back(p.name); });
+  EXPECT_THAT(done, testing::ElementsAre("output_norm.weight", "blk.1.attn_norm.weight",
+                                         "blk.0.attn_norm.weight", "token_embd.weight"));
+}
+
+TEST(Decoder, LogitsGiveTheLoss) {
+  model::ModelConfig c = tiny_config();
+  c.final_softcap = 2.0f;
+  c.logit_scale = 1.5f;
+  DecoderOptions options = tiny_options();
+  options.sequences = 1;
+  TestDecoder t(c, options);
+  const TestBatch b(1, 12, c.vocab, 9);
+  const auto rows = logits(c, t.parameters, *t.ops, b.tokens, tensor::Precision::kF32);
+  double loss = 0;
+  for (size_t i = 0; i < 12; ++i) {
+    if (b.targets[i] < 0) continue;
+    double sum = 0;
+    for (size_t v = 0; v < c.vocab; ++v) sum += std::exp(static_cast<double>(rows[i * c.vocab + v]));
+    loss += std::log(sum) - static_cast<double>(rows[i * c.vocab + static_cast<size_t>(b.targets[i])]);
+  }
+  EXPECT_NEAR(t.decoder->evaluate(0, b.batch, {}, {}).loss, loss, 1e-4);
+}
+
+TEST(Decoder, RefusesByNameWhatItHasNoBackwardPassFor) {
+  model::ModelConfig c = tiny_config();
+  c.attention_sinks = true;
+  try {
+    TestDecoder t(c, tiny_options());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kUnsupported);
+    EXPECT_THAT(error.what(), testing::HasSubstr("attention sinks"));
+  }
+}
+
+}  // namespace
+}  // namespace fathom::train
