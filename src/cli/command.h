@@ -28,6 +28,9 @@ void add_pull(CLI::App& app, Run& run);
 void add_plan(CLI::App& app, Run& run);
 void add_simulate(CLI::App& app, Run& run);
 void add_calibrate(CLI::App& app, Run& run);
+void add_train(CLI::App& app, Run& run);
+void add_data(CLI::App& app, Run& run);
+void add_tokenizer(CLI::App& app, Run& run);
 
 /// Where posts, models and settings live: $FATHOM_STATE, else .fathom here if it exists, else the user's data folder.
 std::filesystem::path default_state_folder();

@@ -66,6 +66,9 @@ int main_checked(int argc, char** argv) {
   add_plan(app, run);
   add_simulate(app, run);
   add_calibrate(app, run);
+  add_train(app, run);
+  add_data(app, run);
+  add_tokenizer(app, run);
 
   const auto is_named = [&](const CLI::App* command) { return command->get_name() == argv[1]; };
   if (argc > 1 && argv[1][0] != '-' && app.get_subcommands(is_named).empty()) {

@@ -64,6 +64,8 @@ ChatTemplate ChatTemplate::parse(std::string_view text) {
 
 ChatTemplate ChatTemplate::chatml() { return parse(kChatMl); }
 
+std::string_view ChatTemplate::chatml_text() { return kChatMl; }
+
 std::vector<Segment> ChatTemplate::render(std::span<const ChatTurn> messages,
                                           const ChatOptions& options) const {
   std::vector<jinja::Value> values;

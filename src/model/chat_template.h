@@ -44,6 +44,8 @@ class ChatTemplate {
   static ChatTemplate parse(std::string_view text);
   /// <|im_start|>role\ncontent<|im_end|>\n, for models that bring no template.
   static ChatTemplate chatml();
+  /// Its text, for a model's file.
+  static std::string_view chatml_text();
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;

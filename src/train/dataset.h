@@ -66,6 +66,7 @@ class DatasetWriter {
   DatasetWriter(const std::filesystem::path& folder, size_t vocab, bool masked, std::string tokenizer_digest,
                 uint64_t tokens_per_shard = uint64_t{1} << 27);
   ~DatasetWriter();
+  DatasetWriter(DatasetWriter&&) noexcept;
   /// `learn` is empty, or has one entry a token. REQUIRES: ids below vocab.
   void add(std::span<const int32_t> document, std::span<const uint8_t> learn = {});
   /// Writes the manifest: without it the folder is no dataset. `made_by`: JSON of the options that made it.

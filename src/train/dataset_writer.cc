@@ -134,6 +134,7 @@ DatasetWriter::DatasetWriter(const std::filesystem::path& folder, size_t vocab, 
 }
 
 DatasetWriter::~DatasetWriter() = default;
+DatasetWriter::DatasetWriter(DatasetWriter&&) noexcept = default;
 
 void DatasetWriter::add(std::span<const int32_t> document, std::span<const uint8_t> learn) {
   if (document.empty()) return;

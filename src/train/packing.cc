@@ -4,11 +4,13 @@
 #include <map>
 
 #include "base/error.h"
+#include "train/permutation.h"
 
 namespace fathom::train {
 namespace {
 
-constexpr size_t kWindow = 2048;  // pieces; larger windows leave no less over
+constexpr size_t kWindow = 4096;  // pieces
+constexpr uint64_t kShuffle = 1;
 
 /// The pieces of a document: each but the first begins with the last token of the one before, which is its context.
 template <class Emit>
@@ -25,14 +27,19 @@ void cut(const Shard& shard, uint64_t document, size_t length, Emit emit) {
 Packing::Packing(std::span<const Shard> shards, std::span<const uint64_t> bases, size_t length) {
   if (length == 0 || length >= (size_t{1} << 31))
     throw Error(ErrorCode::kInvalidArgument, "rows of tokens are 1 to 2^31 - 1 long");
-  std::vector<RowPiece> window;
+  std::vector<RowPiece> pieces;
   for (size_t s = 0; s < shards.size(); ++s)
     for (uint64_t d = 0; d < shards[s].header().documents; ++d)
       cut(shards[s], d, length, [&](uint64_t begin, uint64_t size) {
-        window.push_back({bases[s] + begin, static_cast<uint32_t>(size)});
-        if (window.size() == kWindow) pack(window, length + 1);
+        pieces.push_back({bases[s] + begin, static_cast<uint32_t>(size)});
       });
-  pack(window, length + 1);
+  std::vector<RowPiece> window;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    window.push_back(pieces[permute(kShuffle, i, pieces.size())]);
+    if (window.size() < kWindow && i + 1 < pieces.size()) continue;
+    pack(window, length + 1);
+    window.clear();
+  }
 }
 
 std::span<const RowPiece> Packing::row(uint64_t row) const {
@@ -40,7 +47,7 @@ std::span<const RowPiece> Packing::row(uint64_t row) const {
   return {pieces_.data() + begin, row_ends_[row] - begin};
 }
 
-void Packing::pack(std::vector<RowPiece>& window, size_t places) {
+void Packing::pack(std::span<RowPiece> window, size_t places) {
   std::stable_sort(window.begin(), window.end(),
                    [](const RowPiece& a, const RowPiece& b) { return a.size > b.size; });
   std::vector<std::vector<RowPiece>> rows;
@@ -60,7 +67,6 @@ void Packing::pack(std::vector<RowPiece>& window, size_t places) {
     pieces_.insert(pieces_.end(), row.begin(), row.end());
     row_ends_.push_back(pieces_.size());
   }
-  window.clear();
 }
 
 }  // namespace fathom::train

@@ -1,10 +1,10 @@
 // How documents that are to stay whole are packed into rows of one length.
 //
-// Documents longer than a row are cut into pieces of a row each. Pieces are taken in windows, in order; within a window the
-// largest is placed first, into the row that it fills best (best-fit decreasing; Johnson, 1973), so that little is left
-// over and the documents of a row stand near each other in the data. Pieces without anything to learn are left out.
+// Documents longer than a row are cut into pieces of a row each. Pieces are taken in windows out of a fixed shuffle, so that
+// long and short ones of all sources meet; within a window the largest is placed first, into the row that it fills best
+// (best-fit decreasing; Johnson, 1973), so that little is left over. Pieces without anything to learn are left out.
 //
-// Immutable and thread-safe once made; 16 bytes a piece.
+// Immutable and thread-safe once made; 16 bytes a piece (32 while it is made).
 #pragma once
 
 #include <cstddef>
@@ -33,7 +33,7 @@ class Packing {
   std::span<const RowPiece> row(uint64_t row) const;
 
  private:
-  void pack(std::vector<RowPiece>& window, size_t places);
+  void pack(std::span<RowPiece> window, size_t places);
 
   std::vector<RowPiece> pieces_;    // by row
   std::vector<uint64_t> row_ends_;  // in pieces_
