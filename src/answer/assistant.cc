@@ -130,13 +130,12 @@ class GroundedAssistant final : public Assistant {
     std::vector<ChosenQuote> quotes = choose_quotes(plan, reading);
     arrange(plan, request.search.max_results, reading, quotes);
     report_read(reading.evidence, answer, events);
-    if (quotes.empty()) {
-      say_nothing_found(answer, out);
-      return std::move(answer);
-    }
-    const bool refused = engine_ != nullptr && request.writer != Writer::kExtract && !plan.overview &&
-                         generate(request, plan, reading, quotes, answer, out, stop).refused;
-    if (refused) {
+    const bool cites = engine_ != nullptr && engine_->info().cites;
+    Written written;
+    if (engine_ != nullptr && request.writer != Writer::kExtract && !plan.overview &&
+        (cites || !quotes.empty()))
+      written = generate(request, plan, reading, quotes, answer, out, stop);
+    if (written.refused || (written.sentences == 0 && quotes.empty())) {
       say_nothing_found(answer, out);
       return std::move(answer);
     }

@@ -16,6 +16,13 @@ bool states_any(std::string_view text, const std::vector<std::string>& accepted)
   return std::ranges::any_of(accepted, [&](const std::string& answer) { return live::states(text, answer); });
 }
 
+/// A quotation is judged by its words, without who is said to have written them.
+std::string_view words_of(std::string_view claim) {
+  const size_t open = claim.find('"');
+  const size_t close = claim.rfind('"');
+  return open < close && close != std::string_view::npos ? claim.substr(open + 1, close - open - 1) : claim;
+}
+
 std::vector<std::string> counted_words(std::string_view text) {
   std::vector<std::string> out;
   for (const Word& word : split_words(text))
@@ -51,7 +58,7 @@ Verdict judge(const EvalQuestion& question, const JudgedAnswer& answer) {
     const bool gold = std::ranges::find(question.gold_posts, mark.post.id) != question.gold_posts.end();
     ++out.citations;
     out.right_citations += gold || states_any(mark.post.text, question.answers) ? 1 : 0;
-    out.wrong_citations += check_support(mark.claim, prepare(mark.post)).supported ? 0 : 1;
+    out.wrong_citations += check_support(words_of(mark.claim), prepare(mark.post)).supported ? 0 : 1;
   }
   return out;
 }

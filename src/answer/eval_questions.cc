@@ -109,7 +109,6 @@ Shown shown_for(const live::Store& store, const std::string& question) {
   Reading reading = read_posts(store, plan, SearchParameters{}, {});
   std::vector<ChosenQuote> quotes = choose_quotes(plan, reading);
   arrange(plan, SearchParameters{}.max_results, reading, quotes);
-  if (quotes.empty()) return out;
   for (const Evidence* evidence : cited_posts(reading, quotes)) out.posts.push_back(evidence->post);
   return out;
 }

@@ -28,10 +28,9 @@ constexpr auto kExamples = std::to_array<std::array<std::string_view, 2>>({
 });
 /// For a model that was trained on them.
 constexpr std::string_view kCitedInstructions =
-    "Answer the question from the numbered posts alone. Give figures, names and times as the posts give "
-    "them, and "
-    "cite the post after each sentence, like [2]. If the posts do not hold the answer, write: The posts do "
-    "not say.";
+    "Answer from the numbered posts alone, in their words, and cite them like [2]. If they do not hold the "
+    "answer, "
+    "write: The posts do not say.";
 constexpr size_t kLongestCited = 280;  // bytes of a post that are shown
 
 constexpr std::string_view kChatInstructions = "You are Fathom, a helpful assistant. Answer briefly.";
@@ -108,9 +107,10 @@ std::string_view strip_bullet(std::string_view text) {
 /// Checks each finished sentence and hands on those that hold.
 class Gate {
  public:
+  /// `chooses`: what answers the question is the model's to say, and the check only sees that a post says it too.
   Gate(const Plan& plan, const std::vector<const Evidence*>& posts, const std::string& value, size_t most,
-       Composer& out)
-      : plan_(plan), posts_(posts), value_(value), most_(most), out_(out) {}
+       bool chooses, Composer& out)
+      : plan_(plan), posts_(posts), value_(value), most_(most), chooses_(chooses), out_(out) {}
 
   /// False when no more text is wanted.
   bool feed(std::string_view piece) {
@@ -179,6 +179,7 @@ class Gate {
     const std::vector<Fact> facts = find_facts(text, words);
     if (words.size() < kFewestWords || words.back().folded == "are" || words.back().folded == "is")
       return false;
+    if (chooses_) return true;
     if (!value_.empty()) {
       return std::ranges::any_of(facts, [&](const Fact& fact) { return fact.key == value_; });
     }
@@ -253,6 +254,7 @@ class Gate {
   const std::vector<const Evidence*>& posts_;
   const std::string& value_;
   size_t most_;
+  bool chooses_;
   Composer& out_;
   std::string pending_;
   std::unordered_set<std::string> seen_;
@@ -287,24 +289,32 @@ void count(const infer::GenerateResult& result, Answer& answer) {
   answer.completion_tokens += result.completion_tokens;
 }
 
+/// "[2] Name, 14:32 UTC: text"; without `head` the text alone.
+std::string post_line(size_t number, const live::Post& post, Time now, bool head, size_t longest) {
+  const std::string_view name = trim(post.author.name.empty() ? post.author.handle : post.author.name);
+  const std::string who = name.empty() || name == "unknown" ? "" : as_data(name, 60) + ", ";
+  const Span body = clean_span(post.text, {0, post.text.size()});
+  return fmt::format("[{}] {}{}\n", number, head ? who + written_time(post.created_at, now) + ": " : "",
+                     as_data(slice(post.text, body), longest));
+}
+
+std::vector<infer::ChatMessage> prompt_of(std::string_view instructions, const std::string& posts,
+                                          std::string_view question) {
+  return {{"system", std::string(instructions)},
+          {"user", "Posts:\n" + posts + "\nQuestion: " + as_data(question, 1000)}};
+}
+
 }  // namespace
 
 std::vector<infer::ChatMessage> grounded_prompt(const Plan& plan, const std::vector<const Evidence*>& posts,
                                                 Time now) {
-  std::string user = "Posts:\n";
   const bool few = posts.size() <= 4;
-  for (size_t i = 0; i < posts.size(); ++i) {
-    const live::Post& post = posts[i]->post;
-    const std::string_view name = trim(post.author.name.empty() ? post.author.handle : post.author.name);
-    const std::string who = name.empty() || name == "unknown" ? "" : as_data(name, 60) + ", ";
-    // Who wrote it and when only distracts a small model, unless that is the question.
-    const bool head = !few || plan.ask == Ask::kWhoSaid;
-    const Span body = clean_span(post.text, {0, post.text.size()});
-    user += fmt::format("[{}] {}{}\n", i + 1, head ? who + written_time(post.created_at, now) + ": " : "",
-                        as_data(slice(post.text, body), few ? 280 : 1200));
-  }
-  user += "\nQuestion: " + as_data(plan.resolved, 1000);
-  return {{"system", std::string(kInstructions)}, {"user", std::move(user)}};
+  // Who wrote it and when only distracts a small model, unless that is the question.
+  const bool head = !few || plan.ask == Ask::kWhoSaid;
+  std::string lines;
+  for (size_t i = 0; i < posts.size(); ++i)
+    lines += post_line(i + 1, posts[i]->post, now, head, few ? 280 : 1200);
+  return prompt_of(kInstructions, lines, plan.resolved);
 }
 
 std::vector<const Evidence*> cited_posts(const Reading& reading, const std::vector<ChosenQuote>& quotes) {
@@ -330,17 +340,9 @@ std::vector<const Evidence*> cited_posts(const Reading& reading, const std::vect
 
 std::vector<infer::ChatMessage> cited_prompt(std::string_view question,
                                              const std::vector<const live::Post*>& posts, Time now) {
-  std::string user = "Posts:\n";
-  for (size_t i = 0; i < posts.size(); ++i) {
-    const live::Post& post = *posts[i];
-    const std::string_view name = trim(post.author.name.empty() ? post.author.handle : post.author.name);
-    const std::string who = name.empty() || name == "unknown" ? "" : as_data(name, 60) + ", ";
-    const Span body = clean_span(post.text, {0, post.text.size()});
-    user += fmt::format("[{}] {}{}: {}\n", i + 1, who, written_time(post.created_at, now),
-                        as_data(slice(post.text, body), kLongestCited));
-  }
-  user += "\nQuestion: " + as_data(question, 1000);
-  return {{"system", std::string(kCitedInstructions)}, {"user", std::move(user)}};
+  std::string lines;
+  for (size_t i = 0; i < posts.size(); ++i) lines += post_line(i + 1, *posts[i], now, true, kLongestCited);
+  return prompt_of(kCitedInstructions, lines, question);
 }
 
 namespace {
@@ -395,7 +397,7 @@ struct Writing {
   const Request& request;
   const Plan& plan;
   const Reading& reading;
-  const std::string& value;
+  const std::string value;  // the figure that holds, where one is asked for
   const Profile profile;
 };
 
@@ -411,7 +413,7 @@ Written attempt(const Writing& w, const std::vector<const Evidence*>& posts, Ans
   generation.deadline = w.request.deadline;
   if (w.profile.small || w.profile.cites) generation.stop.push_back("\n");
   generation.sampling = grounded_sampling(w.request.sampling);
-  Gate gate(w.plan, posts, w.value, w.profile.sentences, out);
+  Gate gate(w.plan, posts, w.value, w.profile.sentences, w.profile.cites, out);
   bool satisfied = false;
   const infer::GenerateResult result = w.engine.generate(
       generation, [&](std::string_view piece) { return !(satisfied = !gate.feed(piece)); }, stop);
@@ -441,12 +443,18 @@ Written attempt_in_time(const Writing& writing, const std::vector<const Evidence
 Written write_generated(infer::Engine& engine, const Request& request, const Plan& plan,
                         const Reading& reading, const std::vector<ChosenQuote>& quotes, Answer& answer,
                         Composer& out, const std::stop_token& stop) {
-  const Writing writing{engine, request, plan, reading, quotes.front().quote.value, profile_of(engine)};
+  const Writing writing{engine,
+                        request,
+                        plan,
+                        reading,
+                        quotes.empty() ? std::string() : quotes.front().quote.value,
+                        profile_of(engine)};
   std::vector<const Evidence*> posts = writing.profile.cites
                                            ? cited_posts(reading, quotes)
                                            : choose_posts(plan, reading, quotes, writing.profile.posts);
   // Whether it is so, one post decides; another may be about a part of it only.
   if (plan.ask == Ask::kYesNo && writing.profile.small) posts.resize(1);
+  if (posts.empty()) return {};
   const size_t attempts = std::min(writing.profile.attempts, posts.size());
   for (size_t i = 0; i < attempts; ++i) {
     const Written written = attempt_in_time(writing, posts, answer, out, stop);

@@ -26,8 +26,9 @@ struct Written {
   bool refused = false;  // the model said that the posts do not hold the answer (only one that cites does)
 };
 
-/// Writes what survives the check into `out`; adds token counts, finish and dropped sentences to `answer`. `quotes` (choose_quotes, not empty) says what the answer is about and which figure
-/// holds. Errors: those of the engine; kResourceExhausted when the question alone does not fit.
+/// Writes what survives the check into `out`; adds token counts, finish and dropped sentences to `answer`. `quotes`
+/// (choose_quotes; empty only for a model that cites) says what the answer is about and which figure holds. Errors: those
+/// of the engine; kResourceExhausted when the question alone does not fit.
 Written write_generated(infer::Engine& engine, const Request& request, const Plan& plan,
                         const Reading& reading, const std::vector<ChosenQuote>& quotes, Answer& answer,
                         Composer& out, const std::stop_token& stop);
@@ -45,7 +46,7 @@ inline constexpr std::string_view kNoAnswer = "The posts do not say.";
 
 /// The posts that a model that cites is shown, best first, at most kCitedPosts: what the extractive writer would quote,
 /// figures of before left out, then what was found besides.
-inline constexpr size_t kCitedPosts = 5;
+inline constexpr size_t kCitedPosts = 4;
 std::vector<const Evidence*> cited_posts(const Reading& reading, const std::vector<ChosenQuote>& quotes);
 
 /// The messages for a model that cites: what recipes/grounded trains on, byte for byte.

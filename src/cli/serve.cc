@@ -61,6 +61,10 @@ void add_model_options(CLI::App& command, InstanceOptions& instance) {
           "folder) or none")
       ->capture_default_str();
   command
+      .add_option("--adapter", instance.engine.adapter,
+                  "A LoRA adapter in PEFT's layout, added to the model as it is loaded")
+      ->type_name("DIR");
+  command
       .add_option("--embedding-model", instance.embedding_model,
                   "The same for POST /v1/embeddings: a model of the BERT family, auto or none")
       ->capture_default_str();

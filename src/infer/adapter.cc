@@ -22,6 +22,7 @@ using nlohmann::json;
 
 constexpr size_t kMostConfig = size_t{1} << 20;
 constexpr size_t kMostRank = 4096;
+constexpr double kMostAlpha = 1e6;
 constexpr std::string_view kPrefix = "base_model.model.";
 
 [[noreturn]] void corrupt(const std::string& name, const std::string& what) {
@@ -199,8 +200,8 @@ AdapterConfig parse_adapter_config(std::string_view text, const std::string& nam
   const auto alpha = config.find("lora_alpha");
   if (rank == config.end() || !rank->is_number_unsigned() || *rank < 1u || *rank > kMostRank)
     corrupt(name, fmt::format("has no rank \"r\" from 1 to {}", kMostRank));
-  if (alpha == config.end() || !alpha->is_number() || !std::isfinite(alpha->get<float>()))
-    corrupt(name, "has no finite \"lora_alpha\"");
+  if (alpha == config.end() || !alpha->is_number() || !(std::abs(alpha->get<double>()) <= kMostAlpha))
+    corrupt(name, fmt::format("has no \"lora_alpha\" of at most {}", kMostAlpha));
   AdapterConfig out;
   out.rank = rank->get<size_t>();
   out.alpha = alpha->get<double>();

@@ -164,6 +164,9 @@ class FakeEngine final : public infer::Engine {
     return result;
   }
 
+  /// As one whose adapter was trained to cite.
+  void set_cites() { info_.cites = true; }
+
   std::string prompt;
   infer::Sampling sampling;
 
