@@ -184,7 +184,7 @@ void Optimiser::begin() {
   s.exposed = 0;
 }
 
-void Optimiser::begin_backward() {
+void Optimiser::before_gradients() {
   Impl& s = *impl_;
   if (s.arenas.front().zero == 2) {
     s.wait();

@@ -53,12 +53,13 @@ class Optimiser {
             const OptimiserOptions& options);
   ~Optimiser();
 
-  // A step: begin; for each micro-batch begin_backward and the backward pass, which tells `ready`; `reduce`; `update` or
+  // A step: begin; for each micro-batch before_gradients and the passes, which tell `ready`; `reduce`; `update` or
   // `discard`. Errors of all that waits: the communicator's.
   /// Empties the gradients.
   void begin();
-  /// Gradients are about to be added to. With zero 2 returns when those of the micro-batch before have been reduced.
-  void begin_backward();
+  /// Gradients are about to be added to: by a backward pass, or by the forward pass of the model's last chunk, which adds
+  /// those of the output. With zero 2 returns when those of the pass before have been reduced.
+  void before_gradients();
   /// Gradients of `first` and of all behind it in its arena are complete for the current micro-batch; `last_micro_batch`
   /// says that no other will add to them.
   void ready(const Parameter& first, bool last_micro_batch);

@@ -91,6 +91,7 @@ struct Step::Impl {
     const size_t slot = work.micro_batch % batches.size();
     if (work.chunk == 0) batches[slot] = batch(work.micro_batch);
     receive_input(work.chunk);
+    if (model_ends(work.chunk)) optimiser.before_gradients();
     count(sums, decoder.forward(work.chunk, slot, batches[slot], scale, in, out), work.chunk, batches[slot]);
     send_output(work.chunk);
   }
@@ -98,7 +99,7 @@ struct Step::Impl {
   void backward(const PipelineWork& work, const LossScale& scale, bool last_micro_batch) {
     const size_t slot = work.micro_batch % batches.size();
     receive_gradient(work.chunk);
-    optimiser.begin_backward();
+    optimiser.before_gradients();
     decoder.backward(work.chunk, slot, batches[slot], scale, d_out, d_in,
                      [&](const Parameter& first) { optimiser.ready(first, last_micro_batch); });
     send_gradient(work.chunk);

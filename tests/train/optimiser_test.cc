@@ -69,7 +69,7 @@ void backward(Rank& rank, size_t micro_batch, size_t micro_batches, uint64_t ste
   constexpr size_t kParts = 4;  // of the batch, spread over data ranks and micro-batches
   const size_t expert_ranks = rank.groups.layout.expert;
   const auto& all = rank.parameters.all();
-  rank.optimiser.begin_backward();
+  rank.optimiser.before_gradients();
   for (size_t i = all.size(); i-- > 0;) {
     const Parameter& p = all[i];
     if (p.arena == Arena::kFrozen) continue;
@@ -340,7 +340,7 @@ TEST(Optimiser, ReducesWhileGradientsAreStillMade) {
       Rank rank(tiny_mixture(), layout, std::move(world), options());
       Optimiser& optimiser = rank.optimiser;
       optimiser.begin();
-      optimiser.begin_backward();
+      optimiser.before_gradients();
       EXPECT_GE(optimiser.buckets(), 8u);
       EXPECT_EQ(optimiser.reduced_buckets(), 0u);
       optimiser.ready(rank.parameters.at("blk.2.attn_norm.weight"), true);  // half of the model
@@ -363,7 +363,7 @@ TEST(Optimiser, KeepsGradientsOverMicroBatches) {
       Rank rank(tiny_dense(), layout, std::move(world), options());
       rank.optimiser.begin();
       backward(rank, 0, 2, 1);
-      rank.optimiser.begin_backward();
+      rank.optimiser.before_gradients();
       const Parameter& p = rank.parameters.at("blk.3.ffn_down.weight");
       float most = 0;
       for (size_t i = 0; i < p.elements(); ++i)
