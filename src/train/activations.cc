@@ -14,11 +14,11 @@ size_t feed_forward_workspace(const Shape& s) { return aligned(s.tokens * s.ffn)
 /// What a mixture takes beside the feed-forward that stands beside its experts.
 size_t mixture_workspace(const Shape& s) {
   if (s.experts == 0) return 0;
-  const size_t choices = aligned(s.choices * s.d_model), rows = aligned(s.expert_rows * s.d_model);
-  const size_t exchanged = s.expert_ranks > 1 ? choices + rows : 0;
-  const size_t beside = s.gated_beside ? aligned(s.tokens * s.d_model) : 0;
-  return choices + rows + exchanged + beside + aligned(s.expert_rows * s.expert_ffn) + aligned(s.choices) +
-         aligned(s.tokens * s.experts) + 2 * aligned(s.tokens);
+  const size_t rows = aligned(s.expert_rows * s.d_model);
+  const size_t exchanged = s.expert_ranks > 1 ? rows : 0;
+  const size_t beside = s.beside ? aligned(s.tokens * s.d_model) + aligned(s.tokens) : 0;
+  return aligned(s.choices * s.d_model) + rows + exchanged + beside + aligned(s.expert_rows * s.expert_ffn) +
+         aligned(s.choices) + aligned(s.tokens * s.experts);
 }
 
 size_t head_workspace(const Shape& s) { return aligned(s.loss_rows * s.vocab) + aligned(s.loss_rows * 3); }
@@ -38,7 +38,7 @@ ActivationSizes activation_sizes(const Shape& s, Recompute recompute) {
   const size_t tables = aligned(s.length * s.rope_dims) + aligned(s.length * s.window_rope_dims);
   // Scratch, the output norm's sums, positions, beginnings of documents and targets, tables of angles.
   sizes.fixed = 2 * wide + aligned(2 * aligned(s.tokens * s.low_rank)) + aligned(s.widest) + aligned(s.rows) +
-                3 * aligned(s.tokens) + (s.sharpened ? 2 : 1) * tables;
+                (s.gated_beside ? 4 : 3) * aligned(s.tokens) + (s.sharpened ? 2 : 1) * tables;
   return sizes;
 }
 

@@ -121,8 +121,9 @@ class Workspace {
     used_ += aligned(floats);
     return out;
   }
-  /// Forgets all that was taken.
-  void reset() { used_ = 0; }
+  /// Forgets all that was taken since `mark`.
+  void reset(size_t mark = 0) { used_ = mark; }
+  size_t mark() const { return used_; }
 
  private:
   float* memory_ = nullptr;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -67,6 +68,7 @@ struct Decoder::Impl {
   StreamRows rows;
   SharedGradients shared;
   Scratch scratch;
+  Router router;
   Pass pass;
   Rotary rotary;
   float *device_positions = nullptr, *device_starts = nullptr, *device_targets = nullptr;
@@ -91,7 +93,8 @@ Decoder::Impl::Impl(const model::ModelConfig& c, const Groups& g, Parameters& p,
       sizes(activation_sizes(shape, o.recompute)),
       rows(*g.tensor, shape),
       shared(p, shape, device),
-      pass{config, shape, ops, o.precision, o.recompute, rows, scratch},
+      router(config, shape, o.balance_weight),
+      pass{config, shape, ops, o.precision, o.recompute, rows, scratch, &router},
       rotary(config, p, shape, device) {
   FATHOM_CHECK(shape.tokens > 0 && shape.rows * g.layout.tensor == shape.tokens && options.slots > 0);
   size_t layers = 0;
@@ -116,6 +119,12 @@ void Decoder::Impl::lay_out_scratch() {
   scratch.workspace = Workspace(arena.take(sizes.workspace), sizes.workspace);
   for (float** part : {&device_positions, &device_starts, &device_targets}) *part = arena.take(shape.tokens);
   inverse = arena.take(shape.rows);
+  if (shape.gated_beside) {
+    scratch.every_token = arena.take(shape.tokens);
+    std::vector<int32_t> every(shape.tokens);
+    std::iota(every.begin(), every.end(), 0);
+    to_device(ops, every, scratch.every_token);
+  }
   rotary.place(arena);
   positions.resize(shape.tokens);
 }
@@ -147,7 +156,7 @@ void Decoder::Impl::make_layers() {
   const auto binder = [&](size_t section) { return Binder{parameters, shared, section, options.lora}; };
   for (Chunk& chunk : chunks)
     for (size_t l = chunk.range.begin; l < chunk.range.end; ++l) {
-      chunk.layers.emplace_back(binder(l), config, l);
+      chunk.layers.emplace_back(binder(l), config, shape, *groups.expert, l);
       chunk.first.push_back(first_of(l));
     }
   if (groups.first_stage()) embedding = &parameters.at("token_embd.weight");

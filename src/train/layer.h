@@ -11,14 +11,15 @@
 
 #include "train/attention_block.h"
 #include "train/batch.h"
-#include "train/feed_forward.h"
+#include "train/mixture.h"
 #include "train/residual.h"
 
 namespace fathom::train {
 
 class Layer {
  public:
-  Layer(const Binder& bind, const model::ModelConfig& config, size_t layer);
+  Layer(const Binder& bind, const model::ModelConfig& config, const Shape& shape, Communicator& experts,
+        size_t layer);
 
   const Norm& input_norm() const { return attention_norm_; }
   /// See above. Returns what the layer's experts add to the sums.
@@ -29,17 +30,19 @@ class Layer {
 
  private:
   void attend(const Pass& pass, const Rotary& rotary, const Positions& at, const LayerMemory& m);
-  void contract(const Pass& pass, const LayerMemory& m);
+  LossSums feed_forward(const Pass& pass, const LayerMemory& m, bool whole);
+  void feed_forward_backward(const Pass& pass, const LayerMemory& m, const LossScale& scale, float* d_x);
   void make_again(const Pass& pass, const Rotary& rotary, const Positions& at, const LayerMemory& m);
   void norm(const Pass& pass, const Norm& weights, const float* x, float* h, float* inverse) const;
-  void norm_backward(const Pass& pass, const Norm& weights, const float* x, const float* inverse,
-                     float* d_x) const;
+  void norm_backward(const Pass& pass, const Norm& weights, const float* d_h, const float* x,
+                     const float* inverse, float* d_x) const;
 
   Norm attention_norm_;
   AttentionBlock attention_;
   BranchEnd attention_end_;
   Norm ffn_norm_;
-  std::optional<FeedForward> dense_;
+  std::optional<FeedForward> dense_;  // or
+  std::optional<Mixture> mixture_;
   BranchEnd ffn_end_;
 };
 

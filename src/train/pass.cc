@@ -60,4 +60,8 @@ void to_device(tensor::DeviceOps& ops, std::span<const int32_t> host, float* dev
   ops.to_device({reinterpret_cast<const float*>(host.data()), host.size()}, device);
 }
 
+void to_host(tensor::DeviceOps& ops, const float* device, std::span<int32_t> host) {
+  ops.to_host(device, {reinterpret_cast<float*>(host.data()), host.size()});
+}
+
 }  // namespace fathom::train

@@ -25,6 +25,7 @@ class StreamRows {
 
   float* own(float* all) const { return all + group_->rank() * floats_; }
   const float* own(const float* all) const { return all + group_->rank() * floats_; }
+  size_t first() const { return group_->rank() * rows_; }
   /// Every rank's rows, of which `all` holds this one's.
   void gather(float* all) const;
   /// The same of [tokens, width].
@@ -68,14 +69,17 @@ class SharedGradients {
   std::vector<Section> sections_;
 };
 
+class Router;
+
 /// The memory of all passes.
 struct Scratch {
   float* full =
       nullptr;  // [tokens, d_model]: a branch on its way between split products and the stream's rows
-  float* d_h = nullptr;       // [tokens, d_model]: gradient of what a branch reads
-  float* low_rank = nullptr;  // [tokens, rank] twice: an adapter's middle, and its gradient
-  float* bias = nullptr;      // [widest]
-  Workspace workspace;        // of one part of a layer at a time
+  float* d_h = nullptr;          // [tokens, d_model]: gradient of what a branch reads
+  float* low_rank = nullptr;     // [tokens, rank] twice: an adapter's middle, and its gradient
+  float* bias = nullptr;         // [widest]
+  float* every_token = nullptr;  // [tokens] int32: 0, 1, 2, ...; with a gated feed-forward beside experts
+  Workspace workspace;           // of one part of a layer at a time
 };
 
 /// Everything that a part of the decoder needs beside its own parameters.
@@ -87,6 +91,7 @@ struct Pass {
   Recompute recompute;
   const StreamRows& rows;
   Scratch& scratch;
+  Router* router;
 };
 
 /// Finds parameters by name for a layer.
@@ -113,6 +118,7 @@ struct Norm {
 
 /// Whole numbers to a device, in memory of as many floats.
 void to_device(tensor::DeviceOps& ops, std::span<const int32_t> host, float* device);
+void to_host(tensor::DeviceOps& ops, const float* device, std::span<int32_t> host);
 inline const int32_t* as_ints(const float* device) { return reinterpret_cast<const int32_t*>(device); }
 
 }  // namespace fathom::train

@@ -28,6 +28,7 @@ void set_experts(Shape& s, const model::ExpertsConfig& e, const Layout& layout,
   const size_t most = s.tokens * std::min(e.used, s.own_experts);
   const size_t taken = s.capacity == 0 ? most : s.sequences * s.own_experts * s.capacity;
   s.expert_rows = layout.expert * std::min(most, taken);
+  s.beside = e.beside != model::BesideExperts::kNothing;
   s.gated_beside = e.beside == model::BesideExperts::kGatedDense;
 }
 

@@ -34,6 +34,7 @@ struct Shape {
   bool split = false;  // among tensor ranks
   bool qk_norm = false;
   bool post_norms = false;
+  bool beside = false;        // a dense feed-forward beside experts
   bool gated_beside = false;  // BesideExperts::kGatedDense
   bool sharpened = false;     // attention temperature
   size_t rope_dims = 0, window_rope_dims = 0;

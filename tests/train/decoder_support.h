@@ -1,6 +1,10 @@
 // Small decoders for tests: models of a few thousand weights, batches of random tokens, and their loss with its gradients.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -98,6 +102,34 @@ inline void disturb(TestDecoder& t, uint64_t seed) {
   for (const Parameter& p : t.parameters.all())
     if (p.shape[1] == 1 || p.name.ends_with(".lora_b"))
       for (float& v : t.values(p)) v += static_cast<float>(random.normal()) * 0.2f;
+}
+
+/// Each parameter's gradient along the direction of its signs against the difference of losses at a few points within
+/// twice `length` along it.
+inline void expect_gradients(TestDecoder& t, const TestBatch& b, float length = 1e-2f) {
+  t.learn(b.batch);
+  Random random(11);
+  for (const Parameter& p : t.parameters.all()) {
+    if (p.arena == Arena::kFrozen) continue;
+    std::vector<float> direction(p.elements());
+    double along = 0;
+    for (size_t i = 0; i < direction.size(); ++i) {
+      direction[i] = t.gradients(p)[i] == 0 ? (random.chance(0.5) ? 1.0f : -1.0f)
+                                            : std::copysign(1.0f, t.gradients(p)[i]);
+      along += static_cast<double>(direction[i]) * static_cast<double>(t.gradients(p)[i]);
+    }
+    const std::vector<float> before(t.values(p).begin(), t.values(p).end());
+    const auto loss_at = [&](float step) {
+      for (size_t i = 0; i < direction.size(); ++i) t.values(p)[i] = before[i] + step * direction[i];
+      return t.loss(b.batch);
+    };
+    const float step = length / std::sqrt(static_cast<float>(p.elements()));
+    const double measured =
+        (8 * (loss_at(step) - loss_at(-step)) - (loss_at(2 * step) - loss_at(-2 * step))) /
+        (12 * static_cast<double>(step));
+    std::copy(before.begin(), before.end(), t.values(p).begin());
+    EXPECT_NEAR(along, measured, 2e-6 / static_cast<double>(length) + 2e-3 * std::abs(measured)) << p.name;
+  }
 }
 
 }  // namespace fathom::train

@@ -20,32 +20,6 @@ DecoderOptions tiny_options() {
   return options;
 }
 
-/// Each parameter's gradient along a random direction against the difference of losses a little way along it.
-void expect_gradients(TestDecoder& t, const TestBatch& b) {
-  t.learn(b.batch);
-  Random random(11);
-  for (const Parameter& p : t.parameters.all()) {
-    if (p.arena == Arena::kFrozen) continue;
-    std::vector<float> direction(p.elements());
-    double along = 0;
-    for (size_t i = 0; i < direction.size(); ++i) {
-      direction[i] = random.chance(0.5) ? 1.0f : -1.0f;
-      along += static_cast<double>(direction[i]) * static_cast<double>(t.gradients(p)[i]);
-    }
-    const std::vector<float> before(t.values(p).begin(), t.values(p).end());
-    const auto loss_at = [&](float step) {
-      for (size_t i = 0; i < direction.size(); ++i) t.values(p)[i] = before[i] + step * direction[i];
-      return t.loss(b.batch);
-    };
-    const float step = 2e-3f / std::sqrt(static_cast<float>(p.elements()));
-    const double measured =
-        (8 * (loss_at(step) - loss_at(-step)) - (loss_at(2 * step) - loss_at(-2 * step))) /
-        (12 * static_cast<double>(step));
-    std::copy(before.begin(), before.end(), t.values(p).begin());
-    EXPECT_NEAR(along, measured, 2e-3 + 4e-3 * std::abs(measured)) << p.name;
-  }
-}
-
 void expect_gradients(const model::ModelConfig& config, const DecoderOptions& options,
                       bool documents = false) {
   TestDecoder t(config, options);
