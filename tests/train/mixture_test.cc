@@ -54,7 +54,7 @@ TEST(Mixture, GradientsWithACapacity) {
   DecoderOptions options = mixture_options();
   options.capacity_factor = 0.8f;
   options.recompute = Recompute::kSelective;
-  expect_gradients(grok_config(), options, 8);
+  expect_gradients(grok_config(), options, 9);
 }
 
 TEST(Mixture, GradientsOfWeightsThatDoNotAddUpToOne) {
