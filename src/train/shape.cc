@@ -12,7 +12,8 @@ namespace {
 size_t capacity_of(const model::ExpertsConfig& e, const DecoderOptions& options) {
   if (options.capacity_factor == 0) return 0;
   const double fair = static_cast<double>(e.used * options.length) / static_cast<double>(e.count);
-  return static_cast<size_t>(std::ceil(static_cast<double>(options.capacity_factor) * fair));
+  const double places = static_cast<double>(options.capacity_factor) * fair;
+  return static_cast<size_t>(std::ceil(places - 1e-6 * places));  // 0.8f is a little more than 0.8
 }
 
 void set_experts(Shape& s, const model::ExpertsConfig& e, const Layout& layout,
