@@ -1,22 +1,23 @@
-// The user's wish to end, as a stop token: what SIGINT and SIGTERM mean to a command that cleans up after itself.
+// The user's wish to end, as a stop token: what SIGINT and SIGTERM (and whatever else is named) mean to a command that
+// cleans up after itself.
 #pragma once
 
 #include <pthread.h>
 #include <signal.h>
 
 #include <cstdlib>
+#include <initializer_list>
 #include <stop_token>
 #include <thread>
 
 namespace fathom::cli {
 
-/// Blocks SIGINT and SIGTERM for all threads to come, and waits for one of them on a thread of its own.
+/// Blocks the signals for all threads to come, and waits for one of them on a thread of its own.
 class SignalStop {
  public:
-  SignalStop() {
+  explicit SignalStop(std::initializer_list<int> signals = {SIGINT, SIGTERM}) {
     sigemptyset(&signals_);
-    sigaddset(&signals_, SIGINT);
-    sigaddset(&signals_, SIGTERM);
+    for (const int signal : signals) sigaddset(&signals_, signal);
     pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
   }
   std::stop_token token() const { return stop_.get_token(); }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <exception>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -229,6 +230,7 @@ struct Checkpoints::Impl {
         has_average(!optimiser.state(OptimiserState::kAverage).empty()) {}
 
   ~Impl() {
+    if (std::uncaught_exceptions() > 0) all->cancel();  // the other ranks may not come to what this one waits in
     if (writer.joinable()) writer.join();
   }
 

@@ -105,7 +105,10 @@ class Reader {
     if (out_.length > out_.model.context)
       t.error("length",
               fmt::format("is {}, more than the model's context of {}", out_.length, out_.model.context));
-    out_.tokenizer = path_or(t, "tokenizer", out_.model_file);
+    const fs::path beside =
+        out_.train.parent_path() / "tokenizer.gguf";  // as `fathom data prepare` leaves it
+    const fs::path usual = out_.model_file.empty() && fs::exists(beside) ? beside : out_.model_file;
+    out_.tokenizer = path_or(t, "tokenizer", usual);
   }
 
   void read_batch() {
@@ -159,7 +162,9 @@ class Reader {
   void read_lora() {
     if (!root_.has("lora")) return;
     const TomlTable t = root_.table("lora");
-    t.allow({"rank", "alpha", "matrices"});
+    t.allow({"rank", "alpha", "matrices", "prompt"});
+    if (t.has("prompt")) t.choice("prompt", {"cited"});
+    out_.adapter_prompt = t.text_or("prompt", "");
     if (out_.model_file.empty()) t.error("[lora] needs a model to adapt: [model] file");
     out_.lora.rank = static_cast<size_t>(t.integer("rank", 1, 4096));
     out_.lora.alpha = number(t, "alpha", out_.lora.alpha, 0, 1e6);

@@ -14,7 +14,8 @@
 //   train = "tokens/train"       a folder that `fathom data prepare` made
 //   held_out = "tokens/held-out" the same, for evaluation
 //   length = 512                 tokens of a sequence; left out: the model's context
-//   tokenizer = "tokenizer.gguf" what goes into an exported model; left out: that of `file`, or none
+//   tokenizer = "tokenizer.gguf" what goes into an exported model; left out: that of `file`, or what lies
+//                                beside the folder `train`
 //   [batch]
 //   sequences = 64               of one step, over all ranks
 //   micro = 1                    of one forward and backward pass of a rank
@@ -26,7 +27,8 @@
 //                                warmup = 100 (steps; at most a tenth), decay (steps, of wsd; a fifth), and one of
 //   steps = 1000                 or
 //   tokens = 1e9                 rounded up to whole steps
-//   [lora]                       rank = 8, alpha = 16, matrices = ["attn_q", "attn_v"]: adapters; the rest is frozen
+//   [lora]                       rank = 8, alpha = 16, matrices = ["attn_q", "attn_v"]: adapters; the rest is frozen;
+//                                prompt = "cited": how the adapter is to be asked (infer/adapter.h)
 //   [checkpoint]                 steps = 500 and minutes = 30 between them (whichever comes first; 0: not by this), keep = 3
 //   [evaluate]                   every = 500 (steps; 0: at the end alone), batches = 8
 //
@@ -73,6 +75,7 @@ struct RunConfig {
   float z_loss = 0, balance_weight = 0.01f, capacity_factor = 0;
   LearningRate schedule;  // with the number of steps
   LoraSpec lora;
+  std::string adapter_prompt;  // or empty
 
   uint64_t checkpoint_steps = 500;
   double checkpoint_minutes = 30;

@@ -86,20 +86,6 @@ Dataset open_data(const fs::path& folder, const RunConfig& run) {
   return data;
 }
 
-DecoderOptions decoder_options(const RunConfig& run) {
-  DecoderOptions out;
-  out.sequences = run.micro;
-  out.length = run.length;
-  out.slots = Step::slots(run.layout, run.micro_batches());
-  out.recompute = run.recompute;
-  out.precision = run.precision;
-  out.z_loss = run.z_loss;
-  out.balance_weight = run.balance_weight;
-  out.capacity_factor = run.capacity_factor;
-  out.lora = run.lora;
-  return out;
-}
-
 /// Of one token, forward and backward: twice as much backward as forward; under an adapter only the gradients of
 /// activations, so as much as forward. A causal token attends to half of the sequence on average.
 double model_flops_per_token(const RunConfig& run) {
@@ -387,6 +373,20 @@ class Trainer {
 };
 
 }  // namespace
+
+DecoderOptions decoder_options(const RunConfig& run) {
+  DecoderOptions out;
+  out.sequences = run.micro;
+  out.length = run.length;
+  out.slots = Step::slots(run.layout, run.micro_batches());
+  out.recompute = run.recompute;
+  out.precision = run.precision;
+  out.z_loss = run.z_loss;
+  out.balance_weight = run.balance_weight;
+  out.capacity_factor = run.capacity_factor;
+  out.lora = run.lora;
+  return out;
+}
 
 TrainResult train(const TrainOptions& options, std::unique_ptr<Communicator> world, ThreadPool& pool) {
   if (options.run.layout.ranks() != world->size())

@@ -46,6 +46,9 @@ struct TrainResult {
 /// `world`: run.layout.ranks() ranks. The pool is this rank's own.
 TrainResult train(const TrainOptions& options, std::unique_ptr<Communicator> world, ThreadPool& pool);
 
+/// What the run asks of the decoder.
+DecoderOptions decoder_options(const RunConfig& run);
+
 inline constexpr const char* kCheckpointsFolder = "checkpoints";
 inline constexpr const char* kRunRecord = "run.json";
 

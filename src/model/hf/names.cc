@@ -92,6 +92,13 @@ const Rule* find_rule(std::span<const Rule> rules, std::string_view from) {
   return found == rules.end() ? nullptr : &*found;
 }
 
+/// The first that leads to this name.
+const Rule* find_target(std::span<const Rule> rules, std::string_view to) {
+  const auto found =
+      std::find_if(rules.begin(), rules.end(), [&](const Rule& rule) { return rule.to == to; });
+  return found == rules.end() ? nullptr : &*found;
+}
+
 bool take_prefix(std::string_view& text, std::string_view prefix) {
   if (!text.starts_with(prefix)) return false;
   text.remove_prefix(prefix.size());
@@ -168,6 +175,37 @@ HfName gguf_name(std::string_view architecture, std::string_view name) {
   const Rule* rule = bert ? find_rule(kBertWhole, stem) : find_rule(kWhole, stem);
   if (rule == nullptr) return {};
   return {HfPlace::kMapped, fmt::format("{}.{}", rule->to, suffix), rule->change};
+}
+
+std::string hugging_face_name(std::string_view architecture, std::string_view gguf) {
+  const size_t dot = gguf.rfind('.');
+  if (dot == std::string_view::npos) return "";
+  std::string_view stem = gguf.substr(0, dot);
+  const std::string_view suffix = gguf.substr(dot);  // with its dot
+  std::string_view layer;
+  if (!take_prefix(stem, "blk.")) {
+    const Rule* rule = find_target(kWhole, stem);
+    if (rule == nullptr) return "";
+    const std::string_view prefix = rule->from == "lm_head" ? "" : "model.";
+    return fmt::format("{}{}{}", prefix, rule->from, suffix);
+  }
+  if (!take_number(stem, layer)) return "";
+  // Mixtral and grok have their experts under a name of their own, and count what others name.
+  const bool counted = architecture == "llama" || architecture == "grok";
+  if (const size_t expert = stem.find('.'); expert != std::string_view::npos) {
+    const std::span<const Rule> names(kExpert);
+    const Rule* rule = find_target(counted ? names.first(3) : names.subspan(3), stem.substr(0, expert));
+    if (rule == nullptr) return "";
+    return fmt::format("model.layers.{}.{}.experts.{}.{}{}", layer, counted ? "block_sparse_moe" : "mlp",
+                       stem.substr(expert + 1), rule->from, suffix);
+  }
+  if (counted && stem == "ffn_gate_inp")
+    return fmt::format("model.layers.{}.block_sparse_moe.gate{}", layer, suffix);
+  const Rule* rule = nullptr;
+  if (architecture == "gemma2" || architecture == "gemma3") rule = find_target(kGemmaBlock, stem);
+  if (architecture == "grok") rule = find_target(kGrokBlock, stem);
+  if (rule == nullptr) rule = find_target(kBlock, stem);
+  return rule == nullptr ? "" : fmt::format("model.layers.{}.{}{}", layer, rule->from, suffix);
 }
 
 }  // namespace fathom::model

@@ -28,4 +28,8 @@ struct HfName {
 /// that are computed here).
 HfName gguf_name(std::string_view architecture, std::string_view name);
 
+/// The way back, for decoders: the name in a checkpoint of what GGUF calls `gguf` ("blk.0.attn_q.weight", of one expert
+/// "blk.0.ffn_gate.3.weight"). Empty where it has none.
+std::string hugging_face_name(std::string_view architecture, std::string_view gguf);
+
 }  // namespace fathom::model
