@@ -7,6 +7,7 @@
 #include "answer/eval_run.h"
 #include "answer/fakes.h"
 #include "answer/generate.h"
+#include "base/error.h"
 
 namespace fathom::answer {
 namespace {
