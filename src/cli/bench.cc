@@ -216,6 +216,7 @@ void add_bench(CLI::App& app, Run& run) {
   command->add_option("--out", options->out, "With --random: keep the model in this file, measure nothing")
       ->type_name("FILE")
       ->needs("--random");
+  command->add_option("--adapter", o.adapter, "A LoRA adapter to apply to the model")->type_name("DIR");
   command->add_option("--prompt", o.prompt, "Tokens of the prompt that prefill reads")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

@@ -229,6 +229,7 @@ void check(const BenchmarkOptions& o, size_t context) {
 
 EngineOptions engine_options(const BenchmarkOptions& o) {
   EngineOptions out;
+  out.adapter = o.adapter;
   for (const size_t count : o.sequences) out.sequences = std::max(out.sequences, count);
   return out;
 }

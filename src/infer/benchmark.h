@@ -30,6 +30,7 @@ struct BenchmarkOptions {
   size_t runs = 5;
   double limit_seconds = 0.1;  // of each measurement of the machine, once a run
   uint64_t seed = 1;
+  std::filesystem::path adapter;  // applied to the model; empty: none
 };
 
 struct Spread {
