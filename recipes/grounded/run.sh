@@ -11,7 +11,7 @@ data=${DATA:-../shared/data}
 name=SmolLM2-135M-Instruct.Q4_1.gguf
 model=${MODEL:-.fathom/models/$name}
 quick=()
-[ "${1:-}" = --quick ] && quick=(--set schedule.steps=3)
+[ "${1:-}" = --quick ] && quick=(--set schedule.steps=3 --set schedule.warmup=1)
 
 mkdir -p "$work"
 ln -sf "$(realpath "$model")" "$work/$name"
@@ -30,9 +30,9 @@ rm -rf "$work/tokens"
 
 # 3. Training. Started again, it goes on from its last checkpoint.
 "$fathom" train "$recipe/train.toml" "${quick[@]}"
-adapter=$work/run/adapter
-# Marks it for `serve`: it wants the prompt that it was trained on.
-sed -i 's/^{/{"fathom_prompt": "cited", /' "$adapter/adapter_config.json"
+adapter=$work/adapter
+rm -rf "$adapter"
+"$fathom" train export "$work/run" --out "$adapter" --adapter
 if [ ${#quick[@]} = 0 ]; then
   mkdir -p "$recipe/adapter"
   cp "$adapter"/adapter_{config.json,model.safetensors} "$recipe/adapter/"
