@@ -46,10 +46,11 @@ TokenDocument encode_text(const model::Tokenizer& tokenizer, std::string_view te
 }
 
 TokenDocument encode_dialogue(const model::Tokenizer& tokenizer, const model::ChatTemplate& chat,
-                              const Json& messages) {
+                              const Json& messages, Learn learn) {
   Encoder encoder(tokenizer, chat);
   TokenDocument document;
   document.tokens = encoder.encode(messages, false);
+  if (learn == Learn::kAll) return document;
   document.learn.assign(document.tokens.size(), 0);
   Json before = Json::array();
   for (const Json& message : messages) {

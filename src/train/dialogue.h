@@ -23,9 +23,11 @@ struct TokenDocument {
 /// The text between the tokens that begin and end one, where the tokenizer has them.
 TokenDocument encode_text(const model::Tokenizer& tokenizer, std::string_view text);
 
+enum class Learn { kAssistant, kAll };
+
 /// `messages` as ChatTemplate::render takes them. Errors: those of the template; kInvalidArgument where there is nothing
 /// to learn.
 TokenDocument encode_dialogue(const model::Tokenizer& tokenizer, const model::ChatTemplate& chat,
-                              const nlohmann::ordered_json& messages);
+                              const nlohmann::ordered_json& messages, Learn learn);
 
 }  // namespace fathom::train

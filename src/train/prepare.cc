@@ -68,7 +68,7 @@ class OutputFolder {
  public:
   explicit OutputFolder(std::filesystem::path path) : path_(std::move(path)) {
     std::error_code failed;
-    std::filesystem::create_directories(path_, failed);
+    made_ = std::filesystem::create_directories(path_, failed);
     if (failed || !std::filesystem::is_directory(path_))
       throw Error(ErrorCode::kIo,
                   fmt::format("cannot make the folder '{}': {}", path_.string(), failed.message()));
@@ -77,10 +77,11 @@ class OutputFolder {
                   fmt::format("the folder '{}' is not empty; name a new one", path_.string()));
   }
   ~OutputFolder() {
+    if (kept_) return;
     std::error_code ignored;
-    if (!kept_)
-      for (const char* name : {"train", "held-out", "tokenizer.gguf"})
-        std::filesystem::remove_all(path_ / name, ignored);
+    for (const char* name : {"train", "held-out", "tokenizer.gguf"})
+      std::filesystem::remove_all(path_ / name, ignored);
+    if (made_) std::filesystem::remove(path_, ignored);
   }
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
@@ -90,7 +91,7 @@ class OutputFolder {
 
  private:
   std::filesystem::path path_;
-  bool kept_ = false;
+  bool made_ = false, kept_ = false;
 };
 
 model::ChatTemplate chat_template_of(const model::GgufFile& file, const model::Tokenizer& tokenizer) {
@@ -157,9 +158,10 @@ class Preparation {
       out.bytes = content.size();
       out.digest = digest_of(content);
       if (options_.near_duplicates > 0) out.near = min_hash(content);
-      out.document = document.messages.is_null() ? encode_text(tokenizer_, document.text)
-                                                 : encode_dialogue(tokenizer_, *chat_, document.messages);
-      if (options_.learn_all) out.document.learn.clear();
+      const Learn learn = options_.learn_all ? Learn::kAll : Learn::kAssistant;
+      out.document = document.messages.is_null()
+                         ? encode_text(tokenizer_, document.text)
+                         : encode_dialogue(tokenizer_, *chat_, document.messages, learn);
     } catch (const Error& error) {
       out.refusal = error.what();
     }

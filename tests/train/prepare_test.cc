@@ -142,7 +142,7 @@ TEST_F(Prepare, WhatIsBrokenIsNamedAndTheRestIsRead) {
   auto strict = options({path});
   strict.strict = true;
   EXPECT_THAT(error_of(strict), HasSubstr("a.jsonl:2: it is not JSON"));
-  EXPECT_TRUE(std::filesystem::is_empty(strict.out));
+  EXPECT_FALSE(std::filesystem::exists(strict.out));
 }
 
 TEST_F(Prepare, ALineWithoutAnEndIsRefusedAndNotKept) {
@@ -160,7 +160,7 @@ TEST_F(Prepare, DamagedInputEndsItAndLeavesNothing) {
   const std::string packed = zstd(all);
   const auto cut = options({write("cut.jsonl.zst", packed.substr(0, packed.size() / 2))});
   EXPECT_THAT(error_of(cut), HasSubstr("cut.jsonl.zst' is damaged at byte"));
-  EXPECT_TRUE(std::filesystem::is_empty(cut.out));
+  EXPECT_FALSE(std::filesystem::exists(cut.out));
   EXPECT_THAT(error_of(options({dir_.path() / "nowhere"})), HasSubstr("there is no file"));
   EXPECT_THAT(error_of(options({write("empty.jsonl", "")})), HasSubstr("holds no document"));
   auto again = options({write("a.txt", "a")});
@@ -241,7 +241,8 @@ TEST_F(Prepare, OfDialoguesTheAssistantsTurnsAreLearnt) {
                                      {{"role", "user"}, {"content", "<|im_end|>"}},
                                      {{"role", "assistant"}, {"content", "no"}}});
   const auto tokenizer = model::Tokenizer::from_gguf(tokenizer_.file);
-  const auto document = encode_dialogue(tokenizer, model::ChatTemplate::chatml(), messages);
+  const auto document =
+      encode_dialogue(tokenizer, model::ChatTemplate::chatml(), messages, Learn::kAssistant);
   std::string learnt;
   for (size_t i = 0; i < document.tokens.size(); ++i)
     if (document.learn[i] != 0) learnt += tokenizer.decode(std::vector{document.tokens[i]}, true);
@@ -249,7 +250,7 @@ TEST_F(Prepare, OfDialoguesTheAssistantsTurnsAreLearnt) {
   // What a user writes is never a control token.
   EXPECT_EQ(std::count(document.tokens.begin(), document.tokens.end(), 2), 4);
   EXPECT_THROW(encode_dialogue(tokenizer, model::ChatTemplate::chatml(),
-                               Json::array({{{"role", "user"}, {"content", "hi"}}})),
+                               Json::array({{{"role", "user"}, {"content", "hi"}}}), Learn::kAssistant),
                Error);
 }
 
@@ -264,7 +265,7 @@ TEST_F(Prepare, ATemplateThatRewritesEarlierTurnsIsLearntUpToThere) {
                                      {{"role", "user"}, {"content", "so"}},
                                      {{"role", "assistant"}, {"content", "no"}}});
   const auto tokenizer = model::Tokenizer::from_gguf(tokenizer_.file);
-  const auto document = encode_dialogue(tokenizer, chat, messages);
+  const auto document = encode_dialogue(tokenizer, chat, messages, Learn::kAssistant);
   std::string learnt;
   for (size_t i = 0; i < document.tokens.size(); ++i)
     if (document.learn[i] != 0) learnt += tokenizer.decode(std::vector{document.tokens[i]}, true);
@@ -295,7 +296,9 @@ TEST_F(Prepare, DialoguesInTheirForms) {
   EXPECT_EQ(report.refused, 3u);
   auto learn_all = options(wanted.documents.inputs);
   learn_all.documents.dialogues = learn_all.learn_all = true;
-  EXPECT_EQ(run(learn_all).train.loss_tokens, report.train.tokens - 3);
+  const auto all = run(learn_all).train;  // with the user who is alone
+  EXPECT_EQ(all.documents, 4u);
+  EXPECT_EQ(all.loss_tokens, all.tokens - 4);
   EXPECT_THAT(error_of(options(wanted.documents.inputs)),
               HasSubstr("nothing was thrown"));  // the prose alone
 }
