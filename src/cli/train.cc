@@ -167,6 +167,11 @@ int submit_to_slurm(const Options& options, const train::RunConfig& run) {
   return 0;
 }
 
+/// What a checkpoint takes while it is written: the rank's part of weights and optimiser, once more.
+uint64_t snapshot_bytes(const train::Layout& layout, const train::MemoryNeed& memory) {
+  return memory.weights / layout.data + memory.optimiser / (layout.zero == 0 ? layout.data : 1);
+}
+
 int show_plan(const Options& options, const train::RunConfig& run) {
   const auto& c = run.model;
   const train::MemoryNeed memory =
@@ -189,7 +194,8 @@ int show_plan(const Options& options, const train::RunConfig& run) {
                          {"optimiser", memory.optimiser},
                          {"activations", memory.activations},
                          {"scratch", memory.scratch},
-                         {"total", memory.total()}}},
+                         {"total", memory.total()},
+                         {"checkpoint", snapshot_bytes(run.layout, memory)}}},
                        {"folder", run.folder.string()}};
   if (options.json) {
     std::cout << plan.dump(2) << "\n";
@@ -203,9 +209,11 @@ int show_plan(const Options& options, const train::RunConfig& run) {
   std::cout << fmt::format("Layout {}: {} ranks, {} micro-batches of {} sequences of {} tokens each\n",
                            run.layout.line(), run.layout.ranks(), run.micro_batches(), run.micro, run.length);
   std::cout << fmt::format(
-      "Memory of rank 0: {}B (weights {}B, gradients {}B, optimiser {}B, activations {}B, scratch {}B)\n",
+      "Memory of rank 0: {}B (weights {}B, gradients {}B, optimiser {}B, activations {}B, scratch {}B), and "
+      "{}B while it "
+      "saves\n",
       count(memory.total()), count(memory.weights), count(memory.gradients), count(memory.optimiser),
-      count(memory.activations), count(memory.scratch));
+      count(memory.activations), count(memory.scratch), count(snapshot_bytes(run.layout, memory)));
   std::cout << fmt::format("Folder {}\n", run.folder.string());
   return 0;
 }

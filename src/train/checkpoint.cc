@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -230,7 +231,8 @@ struct Checkpoints::Impl {
         has_average(!optimiser.state(OptimiserState::kAverage).empty()) {}
 
   ~Impl() {
-    if (std::uncaught_exceptions() > 0) all->cancel();  // the other ranks may not come to what this one waits in
+    if (std::uncaught_exceptions() > 0)
+      all->cancel();  // the other ranks may not come to what this one waits in
     if (writer.joinable()) writer.join();
   }
 
@@ -310,6 +312,7 @@ struct Checkpoints::Impl {
     } catch (const std::exception& error) {
       failed = Failure{ErrorCode::kInternal, error.what()};
     }
+    snapshot = {};  // training has this memory again
   }
 
   /// This rank's part of `checkpoint`.

@@ -25,6 +25,7 @@
 #include "train/optimiser.h"
 #include "train/sample_source.h"
 #include "train/step.h"
+#include "train/tokenizer_file.h"
 
 namespace fathom::train {
 namespace {
@@ -86,6 +87,15 @@ Dataset open_data(const fs::path& folder, const RunConfig& run) {
   return data;
 }
 
+/// Told, not refused: a vocabulary filled up to the rows of a matrix has another digest and the same ids.
+void compare_tokenizers(const RunConfig& run, const Dataset& data) {
+  if (run.tokenizer.empty() || data.info().tokenizer.empty()) return;
+  const auto tokenizer = model::Tokenizer::from_gguf(open_tokenizer(run.tokenizer).file);
+  if (tokenizer_digest(tokenizer) != data.info().tokenizer)
+    log().warn("'{}' was prepared with another tokenizer than '{}'", run.train.string(),
+               run.tokenizer.string());
+}
+
 /// Of one token, forward and backward: twice as much backward as forward; under an adapter only the gradients of
 /// activations, so as much as forward. A causal token attends to half of the sequence on average.
 double model_flops_per_token(const RunConfig& run) {
@@ -126,6 +136,7 @@ class Trainer {
         CheckpointOptions{run_.folder / kCheckpointsFolder, run_.checkpoints_kept}, groups_, parameters_,
         *optimiser_);
     if (first()) {
+      compare_tokenizers(run_, data_);
       write_file_atomic(run_.folder / kRunRecord, run_.as_json() + "\n");
       monitor_.emplace(run_.folder, run_.steps(), options.progress);
     }

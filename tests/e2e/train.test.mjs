@@ -6,7 +6,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { binary } from './server.mjs';
+import { binary, Server } from './server.mjs';
 import { Slurm, skipWithoutSlurm } from './slurm.mjs';
 
 const STOPPED = 75;
@@ -191,6 +191,17 @@ describe('fathom train', () => {
       const inspected = JSON.parse((await fathom('inspect', file(out), '--json')).out);
       assert.equal(inspected.architecture, 'llama');
       assert.equal(inspected.serves, 'text', inspected.problem);
+    }
+    const server = await Server.start({ model: file('ferry.gguf') });
+    try {
+      const { choices } = await server.json('/v1/completions', {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify({ model: 'ferry', prompt: 'the ferry leaves', max_tokens: 12, temperature: 0 }),
+      });
+      assert.match(choices[0].text, /^ ?(the|ferry|leaves|harbour|at|noon|and|returns|before|dark|when|wind|allows)\b/, choices[0].text);
+    } finally {
+      await server.stop();
     }
   });
 
