@@ -4,7 +4,9 @@
 //   gemm_bench [--threads 2] [--seconds 0.3] [--shapes 1024x768x768,...] [--target AVX2]
 //
 // A shape is m x n x k; three products of it stand in a row: forward (x W^T), the gradient of x (dy W) and that of W (dy^T x),
-// where m is tokens, n outputs and k inputs. The median of the products that fit in --seconds.
+// where m is tokens, n outputs and k inputs. Then attention of 8192 tokens in sequences of several lengths, forward and
+// backward (tensor/grad/attention.h), of which only products that the causal mask lets through count. The median of the
+// calls that fit in --seconds.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -19,6 +21,7 @@
 #include "base/thread_pool.h"
 #include "tensor/buffer.h"
 #include "tensor/gemm.h"
+#include "tensor/grad/attention.h"
 #include "tensor/instruction_set.h"
 #include "tensor/limits.h"
 
@@ -33,6 +36,10 @@ struct Options {
                                      "4096x768x768",   "4096x2304x768",  "4096x3072x768", "4096x768x3072",
                                      "8192x512x512",   "256x8192x256",   "256x32000x512", "256x50304x768",
                                      "50x512x512",     "300x512x512",    "1000x512x512"};
+  std::vector<size_t> lengths = {256, 512, 1024, 2048};
+  size_t heads = 12;
+  size_t kv_heads = 12;
+  size_t head_dim = 64;
   size_t threads = 2;
   double seconds = 0.3;
   std::string target;
@@ -54,6 +61,26 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+void fill(const tensor::Buffer& buffer, Random& random) {
+  for (size_t i = 0; i < buffer.bytes() / sizeof(float); ++i)
+    buffer.as<float>()[i] = static_cast<float>(random.uniform() - 0.5);
+}
+
+/// Seconds of a call, the median.
+template <class Call>
+double median_time(double seconds, const Call& call) {
+  std::vector<double> times;
+  const double stop = now() + seconds;
+  do {
+    const double start = now();
+    call();
+    times.push_back(now() - start);
+  } while (now() < stop);
+  const auto middle = times.begin() + static_cast<ptrdiff_t>(times.size() / 2);
+  std::nth_element(times.begin(), middle, times.end());
+  return *middle;
+}
+
 /// The three products of a layer with weights w [n, k].
 class Layer {
  public:
@@ -65,9 +92,7 @@ class Layer {
         y_(s.m * s.n * sizeof(float), true),
         scratch_(tensor::gemm_scratch_bytes(pool.size()), true) {
     Random random(3);
-    for (const tensor::Buffer* b : {&x_, &w_, &y_})
-      for (size_t i = 0; i < b->bytes() / sizeof(float); ++i)
-        b->as<float>()[i] = static_cast<float>(random.uniform() - 0.5);
+    for (const tensor::Buffer* b : {&x_, &w_, &y_}) fill(*b, random);
   }
 
   /// Operations a second, the median: forward, gradient of x, gradient of w.
@@ -84,21 +109,75 @@ class Layer {
 
  private:
   double rate(const GemmArgs& args, double seconds) const {
-    std::vector<double> times;
-    const double stop = now() + seconds;
-    do {
-      const double start = now();
+    const double time = median_time(seconds, [&] {
       tensor::gemm(args, pool_, {scratch_.as<std::byte>(), scratch_.bytes()});
-      times.push_back(now() - start);
-    } while (now() < stop);
-    std::nth_element(times.begin(), times.begin() + static_cast<ptrdiff_t>(times.size() / 2), times.end());
-    return 2.0 * static_cast<double>(args.m * args.n * args.k) / times[times.size() / 2];
+    });
+    return 2.0 * static_cast<double>(args.m * args.n * args.k) / time;
   }
 
   Shape shape_;
   ThreadPool& pool_;
   tensor::Buffer x_, w_, y_, scratch_;
 };
+
+/// Attention over sequences of one length.
+class Attention {
+ public:
+  Attention(const tensor::AttentionShape& s, ThreadPool& pool)
+      : shape_(s), pool_(pool), scratch_(tensor::attention_scratch_bytes(s, pool.size()), true) {
+    Random random(4);
+    const size_t queries = s.tokens() * s.heads * s.head_dim * sizeof(float);
+    const size_t keys = s.tokens() * s.kv_heads * s.head_dim * sizeof(float);
+    for (tensor::Buffer* b : {&q_, &out_, &d_out_, &dq_}) *b = tensor::Buffer(queries, true);
+    for (tensor::Buffer* b : {&k_, &v_, &dk_, &dv_}) *b = tensor::Buffer(keys, true);
+    log_sum_ = tensor::Buffer(s.heads * s.tokens() * sizeof(float));
+    for (const tensor::Buffer* b : {&q_, &k_, &v_, &d_out_}) fill(*b, random);
+  }
+
+  /// Operations a second, the median: forward, backward, both.
+  std::array<double, 3> rates(double seconds) const {
+    const auto s = shape_;
+    const size_t stride = s.heads * s.head_dim;
+    const size_t kv_stride = s.kv_heads * s.head_dim;
+    const std::span<std::byte> scratch{scratch_.as<std::byte>(), scratch_.bytes()};
+    const tensor::AttentionForward forward{
+        q_.as<float>(), stride,           k_.as<float>(), v_.as<float>(),
+        kv_stride,      out_.as<float>(), stride,         log_sum_.as<float>()};
+    const tensor::AttentionBackward backward{
+        q_.as<float>(),     stride, k_.as<float>(),       v_.as<float>(),  kv_stride,       out_.as<float>(),
+        d_out_.as<float>(), stride, log_sum_.as<float>(), dq_.as<float>(), dk_.as<float>(), dv_.as<float>()};
+    const double there = median_time(seconds, [&] { tensor::attention_forward(s, forward, pool_, scratch); });
+    const double back =
+        median_time(seconds, [&] { tensor::attention_backward(s, backward, pool_, scratch); });
+    // Two products forward, five backward.
+    const double product = static_cast<double>(s.tokens() * (s.length + 1) * s.heads * s.head_dim);
+    return {2 * product / there, 5 * product / back, 7 * product / (there + back)};
+  }
+
+ private:
+  tensor::AttentionShape shape_;
+  ThreadPool& pool_;
+  tensor::Buffer scratch_, q_, k_, v_, out_, log_sum_, d_out_, dq_, dk_, dv_;
+};
+
+void measure_attention(const Options& o, ThreadPool& pool, double peak) {
+  constexpr size_t kTokens = 8192;
+  fmt::print("attention, {} heads of {}, {} of keys: forward, backward, both\n", o.heads, o.head_dim,
+             o.kv_heads);
+  for (const size_t length : o.lengths) {
+    tensor::AttentionShape shape;
+    shape.sequences = std::max<size_t>(1, kTokens / length);
+    shape.length = length;
+    shape.heads = o.heads;
+    shape.kv_heads = o.kv_heads;
+    shape.head_dim = o.head_dim;
+    shape.scale = 0.125f;
+    fmt::print("length {:<14}", length);
+    for (const double rate : Attention(shape, pool).rates(o.seconds))
+      fmt::print("{:6.0f}{:4.0f}%", rate / 1e9, 100 * rate / peak);
+    fmt::print("\n");
+  }
+}
 
 void measure(const Options& o) {
   ThreadPool pool(o.threads);
@@ -117,12 +196,17 @@ void measure(const Options& o) {
     }
     fmt::print("\n");
   }
+  measure_attention(o, pool, peak);
 }
 
 int run(int argc, char** argv) {
   Options o;
   CLI::App app("Measures products of training; example: gemm_bench --shapes 1024x768x768 --threads 2");
   app.add_option("--shapes", o.shapes, "tokens x outputs x inputs")->delimiter(',');
+  app.add_option("--lengths", o.lengths, "lengths of sequences for attention")->delimiter(',');
+  app.add_option("--heads", o.heads, "heads of attention")->check(CLI::PositiveNumber);
+  app.add_option("--kv-heads", o.kv_heads, "heads of keys; divides heads")->check(CLI::PositiveNumber);
+  app.add_option("--head-dim", o.head_dim, "of attention")->check(CLI::PositiveNumber);
   app.add_option("--threads", o.threads, "threads")->check(CLI::PositiveNumber);
   app.add_option("--seconds", o.seconds, "time for each figure")->check(CLI::PositiveNumber);
   app.add_option("--target", o.target, "instruction set: AVX3_DL, AVX3, AVX2, SSE4, NEON");

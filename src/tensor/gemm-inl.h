@@ -58,23 +58,23 @@ struct PairProducts {
 };
 #endif
 
-/// Writes one row of a tile, alpha * sums [+ c].
-HWY_INLINE void store_tile_row(const VF* sums, const Tile& t, float* c) {
+/// c = alpha * sums [+ c], for one row of a whole tile.
+HWY_INLINE void store_row(const VF* sums, const Tile& t, float* c) {
   const DF df;
   const VF alpha = hn::Set(df, t.alpha);
-  if (t.cols == kTileCols) {
-    FATHOM_UNROLL
-    for (size_t v = 0; v < kTileVectors; ++v) {
-      VF out = hn::Mul(sums[v], alpha);
-      if (t.add) out = hn::Add(hn::LoadU(df, c + v * kN), out);
-      hn::StoreU(out, df, c + v * kN);
-    }
-    return;
-  }
-  HWY_ALIGN float row[kTileCols];
   FATHOM_UNROLL
-  for (size_t v = 0; v < kTileVectors; ++v) hn::Store(hn::Mul(sums[v], alpha), df, row + v * kN);
-  for (size_t i = 0; i < t.cols; ++i) c[i] = t.add ? c[i] + row[i] : row[i];
+  for (size_t v = 0; v < kTileVectors; ++v) {
+    const VF before = t.add ? hn::LoadU(df, c + v * kN) : hn::Zero(df);
+    hn::StoreU(hn::MulAdd(sums[v], alpha, before), df, c + v * kN);
+  }
+}
+
+/// The same of a tile at the edge of c.
+inline HWY_NOINLINE void store_some(const float* sums, const Tile& t, size_t rows) {
+  for (size_t r = 0; r < rows; ++r) {
+    float* c = t.c + r * t.c_stride;
+    for (size_t i = 0; i < t.cols; ++i) c[i] = sums[r * kTileCols + i] * t.alpha + (t.add ? c[i] : 0.0f);
+  }
 }
 
 /// c [kRows, cols] of a tile; kAcross and kAlong are words from one row of a to the next, and from one depth to the next.
@@ -105,8 +105,15 @@ HWY_NOINLINE void multiply_tile(const Tile& t) {
     a += kAlong;
     b += b_step;
   }
+  if (t.cols == kTileCols) {
+    FATHOM_UNROLL
+    for (size_t r = 0; r < kRows; ++r) store_row(sums + r * kTileVectors, t, t.c + r * t.c_stride);
+    return;
+  }
+  HWY_ALIGN float all[kRows * kTileCols];
   FATHOM_UNROLL
-  for (size_t r = 0; r < kRows; ++r) store_tile_row(sums + r * kTileVectors, t, t.c + r * t.c_stride);
+  for (size_t i = 0; i < kRows * kTileVectors; ++i) hn::Store(sums[i], df, all + i * kN);
+  store_some(all, t, kRows);
 }
 
 using MultiplyTile = void (*)(const Tile&);
@@ -249,15 +256,20 @@ HWY_INLINE void pack_along(const float* from, size_t stride, size_t lines, size_
   }
 }
 
+constexpr size_t kAhead = 256;  // floats, of the panels that come next
+
 /// The same of lines that are neighbours at each depth, `lines` of them from `from` on.
 template <class Words>
 HWY_INLINE void pack_across(const float* from, size_t stride, size_t lines, size_t elements, size_t step,
                             float* to) {
-  for (size_t at = 0; at < elements; at += Words::kElements, to += step)
-    for (size_t first = 0; first < step; first += kN)
-      hn::StoreU(
-          Words::across(from + at * stride + first, stride, elements - at, lines - std::min(lines, first)),
-          DF(), to + first);
+  for (size_t at = 0; at < elements; at += Words::kElements, to += step) {
+    const float* row = from + at * stride;
+    for (size_t first = 0; first < step; first += kN) {
+      __builtin_prefetch(row + first + kAhead, 0, 3);
+      hn::StoreU(Words::across(row + first, stride, elements - at, lines - std::min(lines, first)), DF(),
+                 to + first);
+    }
+  }
 }
 
 }  // namespace HWY_NAMESPACE

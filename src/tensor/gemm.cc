@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "base/error.h"
+#include "tensor/cut.h"
 #include "tensor/dtype.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -25,6 +26,8 @@ constexpr size_t kRoundColumns = 2048;  // of b that are in panels at one time
 constexpr size_t kRowGroup =
     8;  // panels of a that a thread takes at once; with kColGroup they fit the L2 cache
 constexpr size_t kColGroup = 4;
+constexpr size_t kPackPanels = 4;
+constexpr size_t kPackDepths = 16;
 
 /// Rows of a that are in panels at one time: enough work for every thread.
 constexpr size_t round_rows(size_t threads) { return std::clamp<size_t>(512 * threads, 1024, 8192); }
@@ -32,16 +35,6 @@ constexpr size_t round_rows(size_t threads) { return std::clamp<size_t>(512 * th
 // Words: rows that do not fill a panel, and the step of a panel, take at most as much again as the rows.
 constexpr size_t row_words(size_t threads) { return 2 * round_rows(threads) * kMostDepth; }
 constexpr size_t kColWords = kRoundColumns * kMostDepth;
-
-struct Range {
-  size_t begin = 0;
-  size_t end = 0;
-  size_t size() const { return end - begin; }
-};
-
-/// The part `index` of [0, count) cut into `parts` as even as can be.
-inline size_t cut(size_t count, size_t parts, size_t index) { return count * index / parts; }
-inline size_t div_up(size_t a, size_t b) { return (a + b - 1) / b; }
 
 /// One side of a product: `count` lines (rows of c for a, columns for b), each with the elements of the depth.
 struct Side {
@@ -115,15 +108,15 @@ class Product {
     row_panels_.panels = rows;
     col_panels_.panels = cols;
     row_panels_.blocks = col_panels_.blocks = blocks;
-    const size_t row_groups = pack_rows ? div_up(rows.size(), kRowGroup) : 0;
-    const size_t col_groups = pack_cols ? div_up(cols.size(), kColGroup) : 0;
-    share((row_groups + col_groups) * blocks.size(), [&](size_t task) HWY_ATTR {
-      const size_t block = blocks.begin + task / (row_groups + col_groups);
-      const size_t group = task % (row_groups + col_groups);
-      if (group < row_groups)
-        pack(rows_, row_panels_, group * kRowGroup, kRowGroup, block);
+    const size_t row_tasks = pack_rows ? pack_tasks(rows_, row_panels_) : 0;
+    const size_t col_tasks = pack_cols ? pack_tasks(cols_, col_panels_) : 0;
+    share((row_tasks + col_tasks) * blocks.size(), [&](size_t i) HWY_ATTR {
+      const size_t block = blocks.begin + i / (row_tasks + col_tasks);
+      const size_t task = i % (row_tasks + col_tasks);
+      if (task < row_tasks)
+        pack(rows_, row_panels_, task, block);
       else
-        pack(cols_, col_panels_, (group - row_groups) * kColGroup, kColGroup, block);
+        pack(cols_, col_panels_, task - row_tasks, block);
     });
     multiply(rows, cols);
   }
@@ -150,28 +143,33 @@ class Product {
     return packed.words + ((block - packed.blocks.begin) * packed.panels.size() + index) * side.step * depth_;
   }
 
-  /// Packs one block of `count` panels from `first` of those of the round on.
-  void pack(const Side& side, const Packed& packed, size_t first, size_t count, size_t block) const {
-    const size_t end = std::min(first + count, packed.panels.size());
-    const size_t begin_element = block_begin(block) * Words::kElements;
-    const size_t elements = std::min(side.depth, block_begin(block + 1) * Words::kElements) - begin_element;
-    if (side.along) {  // line after line
-      for (size_t i = first; i < end; ++i) {
+  /// Packing goes through memory in the order in which it lies: a task is a few panels of contiguous lines, or a few depths
+  /// of all panels.
+  size_t pack_tasks(const Side& side, const Packed& packed) const {
+    return side.along ? div_up(packed.panels.size(), kPackPanels) : div_up(depth_, kPackDepths);
+  }
+
+  void pack(const Side& side, const Packed& packed, size_t task, size_t block) const {
+    const size_t begin = block_begin(block) * Words::kElements;
+    const size_t elements = std::min(side.depth, block_begin(block + 1) * Words::kElements) - begin;
+    if (side.along) {
+      const size_t end = std::min((task + 1) * kPackPanels, packed.panels.size());
+      for (size_t i = task * kPackPanels; i < end; ++i) {
         const size_t line = side.line(packed.panels.begin + i);
-        pack_along<Words>(side.data + line * side.stride + begin_element, side.stride,
+        pack_along<Words>(side.data + line * side.stride + begin, side.stride,
                           side.line(packed.panels.begin + i + 1) - line, elements, side.step,
                           panel(side, packed, i, block));
       }
       return;
     }
-    constexpr size_t kRun = kN * Words::kElements;  // some depths, of one panel after another
-    for (size_t at = 0; at < elements; at += kRun)
-      for (size_t i = first; i < end; ++i) {
-        const size_t line = side.line(packed.panels.begin + i);
-        pack_across<Words>(side.data + (begin_element + at) * side.stride + line, side.stride,
-                           side.count - line, std::min(kRun, elements - at), side.step,
-                           panel(side, packed, i, block) + at / Words::kElements * side.step);
-      }
+    const size_t at = task * kPackDepths * Words::kElements;
+    if (at >= elements) return;
+    for (size_t i = 0; i < packed.panels.size(); ++i) {
+      const size_t line = side.line(packed.panels.begin + i);
+      pack_across<Words>(side.data + (begin + at) * side.stride + line, side.stride, side.count - line,
+                         std::min(kPackDepths * Words::kElements, elements - at), side.step,
+                         panel(side, packed, i, block) + task * kPackDepths * side.step);
+    }
   }
 
   void multiply(const Range& rows, const Range& cols) {
@@ -190,8 +188,9 @@ class Product {
 
   void multiply_group(const Range& rows, const Range& cols) const {
     for (size_t block = row_panels_.blocks.begin; block < row_panels_.blocks.end; ++block)
-      for (size_t j = cols.begin; j < cols.end; ++j)
-        for (size_t i = rows.begin; i < rows.end; ++i) multiply_panels(i, j, block);
+      for (size_t i = rows.begin; i < rows.end;
+           ++i)  // a panel of a stays in the L1 cache, those of b in the L2
+        for (size_t j = cols.begin; j < cols.end; ++j) multiply_panels(i, j, block);
   }
 
   void multiply_panels(size_t i, size_t j, size_t block) const {

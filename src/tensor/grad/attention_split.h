@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
+#include "tensor/cut.h"
 #include "tensor/device_ops.h"
 #include "tensor/grad/attention.h"
 
@@ -16,15 +17,6 @@ namespace fathom::tensor {
 constexpr size_t kBlock = 128;                // queries or keys of a block of scores
 constexpr size_t kScoreStride = kBlock + 16;  // so that rows do not meet in the same lines of the cache
 constexpr size_t kWidest = 32;                // columns of a tile, whatever the target
-
-inline size_t div_up(size_t a, size_t b) { return (a + b - 1) / b; }
-inline size_t cut(size_t count, size_t parts, size_t index) { return count * index / parts; }
-
-struct Range {
-  size_t begin = 0;
-  size_t end = 0;
-  size_t size() const { return end > begin ? end - begin : 0; }
-};
 
 /// How the work is shared out: `pairs` of a sequence and a head of keys, each cut into `parts` of its blocks of queries.
 struct Split {
