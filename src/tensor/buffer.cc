@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstring>
 
 #include "base/error.h"
 
@@ -23,5 +27,17 @@ Buffer::~Buffer() {
 }
 
 void Buffer::free(void* data, size_t bytes) { munmap(data, bytes); }
+
+void Buffer::empty(void* data, size_t bytes) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(data), end = begin + bytes;
+  const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
+  if (first >= last || madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED) != 0) {
+    std::memset(data, 0, bytes);
+    return;
+  }
+  std::memset(data, 0, first - begin);
+  std::memset(reinterpret_cast<void*>(last), 0, end - last);
+}
 
 }  // namespace fathom::tensor

@@ -30,6 +30,8 @@ class Buffer {
     return std::exchange(data_, nullptr);
   }
   static void free(void* data, size_t bytes);
+  /// Zeroes part of such memory; its whole pages go back to the system until they are touched again.
+  static void empty(void* data, size_t bytes);
 
   size_t bytes() const { return bytes_; }
   template <class T>

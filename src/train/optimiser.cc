@@ -176,8 +176,9 @@ Optimiser::~Optimiser() = default;
 void Optimiser::begin() {
   Impl& s = *impl_;
   for (const SharedArena& a : s.arenas) {
-    if (!a.gradients.empty()) s.ops.fill(a.gradients.data(), 0.0f, a.gradients.size());
-    if (!a.sums.empty()) s.ops.fill(a.sums.data(), 0.0f, a.sums.size());
+    const std::span<float> sums =
+        a.zero == 2 ? a.sums : a.gradients;  // with zero 2 buckets are empty already
+    if (!sums.empty()) s.ops.fill(sums.data(), 0.0f, sums.size());
   }
   s.begin_pass();
   s.reducer->begin_count();

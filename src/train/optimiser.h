@@ -8,7 +8,7 @@
 //   zero 1   each rank receives the sum of its part of every bucket after the last micro-batch, updates that part of the
 //            weights, and the parts are gathered
 //   zero 2   the same, but a rank's sums are gathered over micro-batches in memory of its part alone: buckets are reduced
-//            after every micro-batch and emptied
+//            after every micro-batch and emptied, and their memory goes back to the system
 // Moments (and the average of the weights, where wanted) are kept for the rank's own part alone where zero > 0.
 //
 // Owned by one rank; not thread-safe. Memory is allocated at construction only.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "tensor/buffer.h"
 
 namespace fathom::train {
 namespace {
@@ -115,7 +116,7 @@ void Reducer::reduce_now(const Job& job) {
       std::copy(sum.begin(), sum.end(), out);
     } else {
       for (size_t i = 0; i < sum.size(); ++i) out[i] += sum[i];
-      std::fill(gradients.begin(), gradients.end(), 0.0f);
+      tensor::Buffer::empty(gradients.data(), gradients.size_bytes());
     }
   }
   ++reduced_;

@@ -1,7 +1,10 @@
 #include "train/optimiser.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -371,6 +374,35 @@ TEST(Optimiser, KeepsGradientsOverMicroBatches) {
       EXPECT_EQ(most == 0, layout.zero == 2);
       EXPECT_EQ(rank.optimiser.reduced_buckets(), layout.zero == 2 ? rank.optimiser.buckets() : 0);
       rank.optimiser.reduce();
+    });
+  }
+}
+
+/// The share of an arena's gradients that takes memory.
+double resident(const Parameters& p, Arena arena) {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t bytes = p.arena_size(arena) * sizeof(float);
+  std::vector<unsigned char> pages((bytes + page - 1) / page);
+  EXPECT_EQ(mincore(p.gradients(arena), bytes, pages.data()), 0);
+  const auto there = std::count_if(pages.begin(), pages.end(), [](unsigned char c) { return (c & 1) != 0; });
+  return static_cast<double>(there) / static_cast<double>(pages.size());
+}
+
+TEST(Optimiser, ShardedGradientsTakeNoMemoryBetweenPasses) {
+  for (const char* line : {"data=2 zero=1", "data=2 zero=2"}) {
+    const Layout layout = Layout::parse(line);
+    run_ranks(2, [&](std::unique_ptr<Communicator> world) {
+      OptimiserOptions o = options();
+      o.bucket_floats = 32768;
+      Rank rank(tiny_mixture(), layout, std::move(world), o);
+      for (uint64_t step = 1; step <= 2; ++step) {
+        rank.optimiser.begin();
+        backward(rank, 0, 1, step);
+        rank.optimiser.reduce();
+        const double share = resident(rank.parameters, Arena::kExpert);
+        EXPECT_TRUE(layout.zero == 2 ? share < 0.2 : share > 0.9) << line << ": " << share;
+        rank.optimiser.update(kRate, step);
+      }
     });
   }
 }
