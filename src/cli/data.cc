@@ -116,7 +116,7 @@ void add_prepare(CLI::App& data, Run& run) {
       "Example:\n  fathom data prepare --tokenizer tok/ --out tokens --holdout 1% books/ posts.jsonl.zst\n\n"
       "OUT/train and OUT/held-out are what 'fathom train' reads. A line that is not UTF-8, not JSON, without "
       "the "
-      "field, or longer than 32 MiB is named and left out (--strict: ends it); a damaged .zst file ends it. "
+      "field, or longer than 16 MiB is named and left out (--strict: ends it); a damaged .zst file ends it. "
       "The "
       "result depends on the inputs and options alone.");
   command

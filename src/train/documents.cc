@@ -190,7 +190,7 @@ bool DocumentReader::next_text(RawDocument& document, const std::stop_token& sto
     }
     document.bytes += line_;
     document.bytes += '\n';
-    if (document.bytes.size() >= kLongestDocument / 2) return true;
+    if (document.bytes.size() >= kLongestText) return true;
   }
 }
 

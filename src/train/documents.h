@@ -22,8 +22,10 @@
 
 namespace fathom::train {
 
-/// Longer lines are refused; a longer text is cut at the end of a line into several documents.
-inline constexpr size_t kLongestDocument = size_t{32} << 20;
+/// Longer lines are refused.
+inline constexpr size_t kLongestDocument = size_t{16} << 20;
+/// A longer text is cut at the end of a line into several documents: splitting text into words takes 25 times its size.
+inline constexpr size_t kLongestText = size_t{4} << 20;
 
 enum class InputFormat { kByName, kNdjson, kText };
 

@@ -39,6 +39,27 @@ void check(const TokenizerOptions& options) {
                         sanitize_utf8(text)));
 }
 
+/// Why a document is refused; empty where it is not, and has been used.
+template <class Use>
+std::string use_if_parsed(const RawDocument& raw, const DocumentOptions& options, Use use) {
+  try {
+    use(parse_document(raw, options));
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+void count(const DocumentReader& reader, const RawDocument& raw, const std::string& refusal,
+           TrainedTokenizer& out) {
+  ++out.documents;
+  out.bytes += raw.bytes.size();
+  if (refusal.empty()) return;
+  ++out.refused;
+  if (out.problems.size() < kMostProblems)
+    out.problems.push_back(fmt::format("{}: {}", reader.place(raw), refusal));
+}
+
 /// Reads batches; `use(thread, texts)` is called on the pool for what could be parsed of each document.
 template <class Use>
 void read_all(const TokenizerOptions& options, ThreadPool& pool, const TokenizerProgress& progress,
@@ -52,20 +73,11 @@ void read_all(const TokenizerOptions& options, ThreadPool& pool, const Tokenizer
     shares.begin(batch.size());
     pool.run([&](size_t thread) {
       for (auto piece = shares.take(thread, 1, 64); !piece.empty(); piece = shares.take(thread, 1, 64))
-        for (size_t i = piece.begin; i < piece.end; ++i) try {
-            use(thread, parse_document(batch[i], options.documents));
-          } catch (const Error& error) {
-            refusals[i] = error.what();
-          }
+        for (size_t i = piece.begin; i < piece.end; ++i)
+          refusals[i] =
+              use_if_parsed(batch[i], options.documents, [&](const Document& d) { use(thread, d); });
     });
-    for (size_t i = 0; i < batch.size(); ++i) {
-      ++out.documents;
-      out.bytes += batch[i].bytes.size();
-      if (refusals[i].empty()) continue;
-      ++out.refused;
-      if (out.problems.size() < kMostProblems)
-        out.problems.push_back(fmt::format("{}: {}", reader.place(batch[i]), refusals[i]));
-    }
+    for (size_t i = 0; i < batch.size(); ++i) count(reader, batch[i], refusals[i], out);
     progress.read(reader.position(), reader.total_bytes());
   }
   if (out.documents == out.refused) wrong("the input holds no document that could be used");
@@ -154,18 +166,13 @@ class LinesOfDocuments {
  private:
   bool read() {
     if (!reader_.next(batch_, 1, 1, options_.stop)) return false;
-    ++out_.documents;
-    out_.bytes += batch_[0].bytes.size();
-    try {
-      for_each_text(parse_document(batch_[0], options_.documents), [&](std::string_view text) {
+    const auto refusal = use_if_parsed(batch_[0], options_.documents, [&](const Document& document) {
+      for_each_text(document, [&](std::string_view text) {
         for (const std::string_view line : split(text, '\n'))
           if (!trim(line).empty()) lines_.emplace_back(line);
       });
-    } catch (const Error& error) {
-      ++out_.refused;
-      if (out_.problems.size() < kMostProblems)
-        out_.problems.push_back(fmt::format("{}: {}", reader_.place(batch_[0]), error.what()));
-    }
+    });
+    count(reader_, batch_[0], refusal, out_);
     progress_.read(reader_.position(), reader_.total_bytes());
     return true;
   }

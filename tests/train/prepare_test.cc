@@ -150,7 +150,7 @@ TEST_F(Prepare, ALineWithoutAnEndIsRefusedAndNotKept) {
       write("a.jsonl.zst", zstd(line("good") + std::string(kLongestDocument + 1, 'x') + "\n" + line("fine")));
   const auto report = run(options({path}));
   EXPECT_EQ(report.train.documents, 2u);
-  EXPECT_THAT(report.problems, ElementsAre(HasSubstr("a.jsonl.zst:2: it is longer than 32 MiB")));
+  EXPECT_THAT(report.problems, ElementsAre(HasSubstr("a.jsonl.zst:2: it is longer than 16 MiB")));
 }
 
 TEST_F(Prepare, DamagedInputEndsItAndLeavesNothing) {
