@@ -89,7 +89,7 @@ json parse_json(std::string_view text, const std::string& name) {
     return true;
   };
   json parsed = json::parse(text, shallow, false);
-  if (parsed.is_discarded()) corrupt(name, "the header is not JSON");
+  if (parsed.is_discarded()) corrupt(name, "what should be JSON is none");
   return parsed;
 }
 

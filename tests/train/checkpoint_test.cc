@@ -201,7 +201,7 @@ TEST(Checkpoint, DamagedOnesArePassedOver) {
     flipped[at] = static_cast<char>(flipped[at] ^ 4);
     with("rank-00001.fck", flipped);
   }
-  for (const size_t at : {size_t{1}, manifest.find("step") + 8, manifest.size() / 2}) {
+  for (const size_t at : {size_t{1}, manifest.find("\"step\"") + 8, manifest.size() / 2}) {
     std::string flipped = manifest;
     flipped[at] = static_cast<char>(flipped[at] ^ 1);
     with("manifest.json", flipped);

@@ -18,15 +18,14 @@ inline std::filesystem::path testdata(const std::string& name) {
   return std::filesystem::path(FATHOM_SOURCE_DIR) / "tests/train/testdata" / name;
 }
 
-/// Documents in which each token follows from the two before it, most of the time: something to learn.
+/// Documents in which each token follows from the one before it, most of the time: something to learn.
 inline void write_tokens(const std::filesystem::path& folder, uint64_t seed, size_t documents, size_t vocab) {
   train::DatasetWriter writer(folder, vocab, false, "test");
   Random random(seed);
   for (size_t d = 0; d < documents; ++d) {
-    std::vector<int32_t> tokens = {static_cast<int32_t>(random.below(vocab)),
-                                   static_cast<int32_t>(random.below(vocab))};
+    std::vector<int32_t> tokens = {static_cast<int32_t>(random.below(vocab))};
     while (tokens.size() < 60) {
-      const auto next = static_cast<size_t>(tokens.back() * 5 + tokens[tokens.size() - 2] + 1) % vocab;
+      const auto next = (static_cast<size_t>(tokens.back()) * 5 + 1) % vocab;
       tokens.push_back(static_cast<int32_t>(random.chance(0.1) ? random.below(vocab) : next));
     }
     writer.add(tokens);
