@@ -7,6 +7,7 @@
 #define HWY_TARGET_INCLUDE "tensor/grad/cross_entropy.cc"
 #include "tensor/simd.h"
 // After simd.h
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "tensor/grad/math-inl.h"
@@ -25,12 +26,12 @@ struct Logit {
   VF cap;
 
   explicit Logit(const CrossEntropyShape& shape)
-      : scale(hn::Set(DF(), kCap ? shape.logit_scale / shape.softcap : shape.logit_scale)),
+      : scale(hn::Set(DF(), kCap ? 2 * shape.logit_scale / shape.softcap : shape.logit_scale)),
         cap(hn::Set(DF(), shape.softcap)) {}
   /// tanh(logit / cap), or the logit itself.
   HWY_INLINE VF inner(VF x) const {
     const VF scaled = hn::Mul(x, scale);
-    return kCap ? tanh(scaled) : scaled;
+    return kCap ? tanh_of_half(scaled) : scaled;
   }
   HWY_INLINE VF operator()(VF x) const { return kCap ? hn::Mul(inner(x), cap) : inner(x); }
 };
@@ -49,6 +50,7 @@ HWY_INLINE void add_chunk(const Logit<kCap>& logit, const float* x, size_t n, So
   const float max = std::max(part.max, hn::GetLane(hn::MaxOfLanes(DF(), top)));
   const VF shift = hn::Set(DF(), max);
   const float sum = sum_of((n + kN - 1) / kN * kN, [&](size_t i, auto at) HWY_ATTR {
+    hwy::Prefetch(x + kChunk + i);
     return exp(hn::Sub(at.load(seen + i), shift));
   });
   part.sum = part.sum * std::exp(part.max - max) + sum;
@@ -87,12 +89,18 @@ void gradients_of(const CrossEntropyShape& shape, float* logits, const int32_t* 
     const float log_sum = part.max + std::log(part.sum);
     const VF max = hn::Set(DF(), part.max);
     const VF share = hn::Set(DF(), (1 + 2 * shape.z_loss * log_sum) / part.sum * shape.logit_scale);
-    each(shape.vocab, [&](size_t i, auto at) HWY_ATTR {
-      const VF inner = logit.inner(at.load(row + i));
-      VF d = hn::Mul(exp(hn::Sub(kCap ? hn::Mul(inner, logit.cap) : inner, max)), share);
-      if constexpr (kCap) d = hn::Mul(d, hn::NegMulAdd(inner, inner, one));
-      at.store(d, row + i);
-    });
+    for (size_t c = 0; c < shape.vocab; c += kChunk) {
+      float* x = row + c;
+      const size_t n = std::min(kChunk, shape.vocab - c);
+      if constexpr (kCap)
+        each(n, [&](size_t i, auto at) HWY_ATTR { at.store(logit.inner(at.load(x + i)), x + i); });
+      each(n, [&](size_t i, auto at) HWY_ATTR {
+        const VF inner = kCap ? at.load(x + i) : logit.inner(at.load(x + i));
+        VF d = hn::Mul(exp(hn::Sub(kCap ? hn::Mul(inner, logit.cap) : inner, max)), share);
+        if constexpr (kCap) d = hn::Mul(d, hn::NegMulAdd(inner, inner, one));
+        at.store(d, x + i);
+      });
+    }
     const size_t column = static_cast<size_t>(targets[r]) - shape.first;
     const float inner = kCap ? part.target / shape.softcap : 0.0f;
     if (column < shape.vocab) row[column] -= shape.logit_scale * (1 - inner * inner);

@@ -1,8 +1,6 @@
 #include "tensor/grad/flat.h"
 
-#include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tensor/grad/flat.cc"
@@ -15,6 +13,15 @@
 HWY_BEFORE_NAMESPACE();
 namespace fathom::tensor::grad {
 namespace HWY_NAMESPACE {
+
+void Fill(float* x, float value, size_t n) {
+  const VF v = hn::Set(DF(), value);
+  each(n, [&](size_t i, auto at) HWY_ATTR { at.store(v, x + i); });
+}
+
+void Copy(const float* x, float* y, size_t n) {
+  each(n, [&](size_t i, auto at) HWY_ATTR { at.store(at.load(x + i), y + i); });
+}
 
 void Add(const float* x, float* y, size_t n) {
   each(n, [&](size_t i, auto at) HWY_ATTR { at.store(hn::Add(at.load(y + i), at.load(x + i)), y + i); });
@@ -88,15 +95,17 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace fathom::tensor::grad {
 
+HWY_EXPORT(Fill);
+HWY_EXPORT(Copy);
 HWY_EXPORT(Add);
 HWY_EXPORT(Scale);
 HWY_EXPORT(SumOfSquares);
 HWY_EXPORT(AdamW);
 HWY_EXPORT(Ema);
 
-void fill(float* x, float value, size_t n) { std::fill_n(x, n, value); }
+void fill(float* x, float value, size_t n) { HWY_DYNAMIC_DISPATCH(Fill)(x, value, n); }
 
-void copy(const float* x, float* y, size_t n) { std::memcpy(y, x, n * sizeof(float)); }
+void copy(const float* x, float* y, size_t n) { HWY_DYNAMIC_DISPATCH(Copy)(x, y, n); }
 
 void add(const float* x, float* y, size_t n) { HWY_DYNAMIC_DISPATCH(Add)(x, y, n); }
 

@@ -84,28 +84,42 @@ HWY_INLINE float sum_of(size_t n, const Term& term) {
   return hn::GetLane(hn::SumOfLanes(DF(), hn::Add(hn::Add(a, b), hn::Add(c, d))));
 }
 
-/// x = k * ln 2 + r with |r| <= ln 2 / 2: e^x = 2^k * (1 + rest), rest = e^r - 1.
-struct ExpParts {
-  VF power;  // 2^k
-  VF rest;
+/// x = k ln 2 + r with |r| <= ln 2 / 2, for |x| < 88 or NaN.
+struct Reduced {
+  VF r;
+  VI exponent;  // k, where a float's exponent has its place
 };
 
-/// REQUIRES: -87.3 < x < 88.3, or NaN.
-HWY_INLINE ExpParts exp_parts(VF x) {
+HWY_INLINE Reduced reduce(VF x) {
   const DF df;
-  // 1.5 * 2^23: the sum's last bits are the nearest integer, to which the exponent's bias is added.
-  const VF shift = hn::Set(df, 12582912.0f + 127.0f);
+  const VF shift = hn::Set(df, 12582912.0f);  // 1.5 * 2^23: the sum's last bits are the nearest integer
   const VF shifted = hn::MulAdd(x, hn::Set(df, 1.44269504f), shift);
   const VF k = hn::Sub(shifted, shift);
-  // ln 2 in two parts, the first with so few bits that its product with k is exact.
+#if HWY_NATIVE_FMA
+  const VF r = hn::NegMulAdd(k, hn::Set(df, 0.693147181f), x);
+#else  // ln 2 in two parts, the first with so few bits that its product with k is exact
   VF r = hn::NegMulAdd(k, hn::Set(df, 0.693359375f), x);
   r = hn::NegMulAdd(k, hn::Set(df, -2.12194440e-4f), r);
-  // e^r = 1 + r + r^2 q(r), q fitted to the least greatest relative error: 1.05e-7.
-  VF q = hn::MulAdd(hn::Set(df, 0.008312501f), r, hn::Set(df, 0.04189033f));
-  q = hn::MulAdd(q, r, hn::Set(df, 0.16667116f));
-  q = hn::MulAdd(q, r, hn::Set(df, 0.4999923f));
-  const VF rest = hn::MulAdd(hn::Mul(r, r), q, r);
-  return {hn::BitCast(df, hn::ShiftLeft<23>(hn::BitCast(DI(), shifted))), rest};
+#endif
+  return {r, hn::ShiftLeft<23>(hn::BitCast(DI(), shifted))};
+}
+
+/// (e^r - 1 - r) / r^2, fitted to the least greatest relative error of e^r: 1.05e-7.
+HWY_INLINE VF exp_rest(VF r) {
+  const DF df;
+  const VF low = hn::MulAdd(r, hn::Set(df, 0.16667116f), hn::Set(df, 0.4999923f));
+  const VF high = hn::MulAdd(r, hn::Set(df, 0.008312501f), hn::Set(df, 0.04189033f));
+  return hn::MulAdd(high, hn::Mul(r, r), low);
+}
+
+/// e^x with relative error below 5e-7; 0 for x < -87; NaN stays. REQUIRES: x < 88 or NaN.
+HWY_INLINE VF exp(VF x) {
+  const DF df;
+  const Reduced e = reduce(x);
+  const VF one_and_r = hn::Add(e.r, hn::Set(df, 1.0f));
+  const VF power = hn::MulAdd(exp_rest(e.r), hn::Mul(e.r, e.r), one_and_r);
+  const VF scaled = hn::BitCast(df, hn::Add(hn::BitCast(DI(), power), e.exponent));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(df, -87.0f)), scaled);
 }
 
 /// min and max that keep a NaN x: on x86 the second operand is what such comparisons give.
@@ -114,25 +128,24 @@ HWY_INLINE VF clamp(VF x, float low, float high) {
   return hn::Max(hn::Set(df, low), hn::Min(hn::Set(df, high), x));
 }
 
-/// e^x with relative error below 3e-7; 0 for x < -87, e^88 for x > 88; NaN stays.
-HWY_INLINE VF exp(VF x) {
-  const ExpParts e = exp_parts(clamp(x, -87.0f, 88.0f));
-  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(DF(), -87.0f)), hn::MulAdd(e.power, e.rest, e.power));
-}
-
-/// tanh with relative error below 1e-6; NaN stays. By e^2x - 1, which does not cancel near 0.
-HWY_INLINE VF tanh(VF x) {
+/// tanh(x / 2) with relative error below 1e-6; NaN stays. By e^x - 1, which does not cancel near 0.
+HWY_INLINE VF tanh_of_half(VF x) {
   const DF df;
   const VF one = hn::Set(df, 1.0f);
-  const ExpParts e = exp_parts(clamp(hn::Add(x, x), -20.0f, 20.0f));
-  const VF minus_one = hn::MulAdd(e.power, e.rest, hn::Sub(e.power, one));
+  const Reduced e = reduce(clamp(x, -20.0f, 20.0f));
+  const VF rest = hn::MulAdd(exp_rest(e.r), hn::Mul(e.r, e.r), e.r);
+  const VF power = hn::BitCast(df, hn::Add(hn::BitCast(DI(), one), e.exponent));
+  const VF minus_one = hn::MulAdd(power, rest, hn::Sub(power, one));
   return hn::Div(minus_one, hn::Add(minus_one, hn::Set(df, 2.0f)));
 }
 
+HWY_INLINE VF tanh(VF x) { return tanh_of_half(hn::Add(x, x)); }
+
 /// 1 / (1 + e^-x).
 HWY_INLINE VF sigmoid(VF x) {
-  const VF one = hn::Set(DF(), 1.0f);
-  return hn::Div(one, hn::Add(one, exp(hn::Neg(x))));
+  const DF df;
+  const VF one = hn::Set(df, 1.0f);
+  return hn::Div(one, hn::Add(one, exp(hn::Min(hn::Set(df, 87.9f), hn::Neg(x)))));
 }
 
 }  // namespace HWY_NAMESPACE
