@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "tensor/gemm-inl.h"
 #include "tensor/grad/attention_split.h"
@@ -47,10 +48,17 @@ class Mask {
     return {first, query + 1};
   }
 
+  /// Places in `block` of the keys that one query sees.
+  Range places(size_t query, const Block& block) const {
+    const Range all = keys(query);
+    const size_t begin = std::clamp(all.begin, block.begin, block.end) - block.begin;
+    return {begin, std::clamp(all.end, block.begin, block.end) - block.begin};
+  }
+
   /// Keys of `block` that some query of `queries` sees, and those between.
   Range keys(const Range& queries, const Block& block) const {
-    size_t first = block.end;
-    for (size_t t = queries.begin; t < queries.end; ++t) first = std::min(first, keys(t).begin);
+    size_t first = everything() ? 0 : block.end;
+    for (size_t t = queries.begin; t < queries.end && first > 0; ++t) first = std::min(first, keys(t).begin);
     return {std::max(first, block.begin), std::min(queries.end, block.end)};
   }
 
@@ -62,6 +70,8 @@ class Mask {
   }
 
  private:
+  bool everything() const { return window_ == 0 && starts_ == nullptr; }
+
   size_t window_;
   const int32_t* starts_;
 };
@@ -74,25 +84,35 @@ class Products {
 
   size_t width() const { return width_; }  // of a row of outputs, with what fills the last panel
 
+  // Rows of one head lie apart, which the processor does not foresee: they are called for one panel ahead.
+
   /// Rows of queries or of their gradients, by tiles: [tile][dim][kRowStep].
   void pack_rows(const Block& block, const float* from, size_t stride, float* to) const {
     for (size_t i = 0; i < block.tiles(); ++i, to += dim_ * kRowStep) {
       const Range rows = block.tile(i);
+      prefetch({rows.end, std::min(rows.end + kTileRows, block.end)}, from, stride);
       pack_along<FloatWords>(from + rows.begin * stride, stride, rows.size(), dim_, kRowStep, to);
     }
   }
 
   /// Rows as the columns of a product: [panel of rows][dim][kTileCols].
   void pack_columns(const float* from, size_t stride, float* to) const {
-    for (size_t row = 0; row < length_; row += kTileCols, to += dim_ * kTileCols)
+    for (size_t row = 0; row < length_; row += kTileCols, to += dim_ * kTileCols) {
+      prefetch({row + kTileCols, std::min(row + 2 * kTileCols, length_)}, from, stride);
       pack_along<FloatWords>(from + row * stride, stride, std::min(kTileCols, length_ - row), dim_, kTileCols,
                              to);
+    }
   }
 
   /// Rows as the depth of a product: [panel of dim][row][kTileCols].
   void pack_depth(const Range& rows, const float* from, size_t stride, float* to) const {
-    for (size_t d = 0; d < dim_; d += kTileCols, to += rows.size() * kTileCols)
-      pack_across<FloatWords>(from + rows.begin * stride + d, stride, dim_ - d, rows.size(), kTileCols, to);
+    for (size_t row = rows.begin; row < rows.end; row += kTileCols, to += kTileCols * kTileCols) {
+      const size_t count = std::min(kTileCols, rows.end - row);
+      prefetch({row + count, std::min(row + count + kTileCols, rows.end)}, from, stride);
+      for (size_t d = 0; d < dim_; d += kTileCols)
+        pack_across<FloatWords>(from + row * stride + d, stride, dim_ - d, count, kTileCols,
+                                to + d * rows.size());
+    }
   }
 
   /// scores[query][key - keys.begin] = alpha * rows . columns, wherever the mask lets any through.
@@ -144,6 +164,11 @@ class Products {
   }
 
  private:
+  void prefetch(const Range& rows, const float* from, size_t stride) const {
+    for (size_t row = rows.begin; row < rows.end; ++row)
+      for (size_t i = 0; i < dim_; i += 16) __builtin_prefetch(from + row * stride + i, 0, 3);
+  }
+
   struct Size {
     size_t rows = 0;
     size_t depth = 0;
@@ -170,22 +195,44 @@ class Products {
   size_t width_;
 };
 
-/// f(offset, seen) over a row of scores, a vector at a time: `seen` says which lanes the mask lets through, and what f gives
-/// is stored, with 0 for the rest.
-template <class F>
-HWY_INLINE void each_seen(float* row, const Range& seen, size_t size, const F& f) {
-  const DF df;
-  for (size_t i = 0; i < size; i += kN) {
-    if (i + kN <= seen.begin || i >= seen.end) {
-      hn::Store(hn::Zero(df), df, row + i);
-    } else if (seen.begin <= i && i + kN <= seen.end) {
-      hn::Store(f(i, hn::Load(df, row + i)), df, row + i);
-    } else {
-      const auto before = hn::FirstN(df, seen.begin - std::min(seen.begin, i));
-      const auto visible = hn::AndNot(before, hn::FirstN(df, seen.end - i));
-      hn::Store(hn::IfThenElseZero(visible, f(i, hn::Load(df, row + i))), df, row + i);
-    }
+/// Which lanes of a vector of scores the mask lets through: all,
+struct AllSeen {
+  HWY_INLINE VF keep(VF v) const { return v; }
+  HWY_INLINE VF or_lowest(VF v) const { return v; }
+};
+
+/// or some.
+struct SomeSeen {
+  hn::Mask<DF> seen;
+  HWY_INLINE VF keep(VF v) const { return hn::IfThenElseZero(seen, v); }
+  HWY_INLINE VF or_lowest(VF v) const {
+    return hn::IfThenElse(seen, v, hn::Set(DF(), std::numeric_limits<float>::lowest()));
   }
+};
+
+/// body(i, lanes) for each vector of a row of scores that holds some of `seen`, which is not empty.
+template <class Body>
+HWY_INLINE void each_seen(const Range& seen, const Body& body) {
+  const DF df;
+  const auto some = [&](size_t i) HWY_ATTR {
+    const auto before = hn::FirstN(df, seen.begin - std::min(seen.begin, i));
+    body(i, SomeSeen{hn::AndNot(before, hn::FirstN(df, seen.end - i))});
+  };
+  size_t i = seen.begin / kN * kN;
+  if (i < seen.begin) {
+    some(i);
+    i += kN;
+  }
+  for (; i + kN <= seen.end; i += kN) body(i, AllSeen{});
+  if (i < seen.end) some(i);
+}
+
+/// 0 for the vectors of a row of `size` scores that hold none of `seen`.
+HWY_INLINE void clear_unseen(float* row, const Range& seen, size_t size) {
+  const size_t begin = seen.size() > 0 ? seen.begin / kN * kN : 0;
+  for (size_t i = 0; i < begin; i += kN) hn::Store(hn::Zero(DF()), DF(), row + i);
+  const size_t end = seen.size() > 0 ? div_up(seen.end, kN) * kN : 0;
+  for (size_t i = end; i < size; i += kN) hn::Store(hn::Zero(DF()), DF(), row + i);
 }
 
 /// cap * tanh(score / cap).

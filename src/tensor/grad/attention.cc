@@ -29,9 +29,9 @@ class Forward {
     values_ = pieces.take(sizes.sequence);
     q_ = pieces.take(sizes.rows);
     out_ = pieces.take(sizes.rows);
-    scores_ = pieces.take(kBlock * kScoreStride);
-    max_ = pieces.take(kBlock);
-    sum_ = pieces.take(kBlock);
+    scores_ = pieces.take(kQueries * kScoreStride);
+    max_ = pieces.take(kQueries);
+    sum_ = pieces.take(kQueries);
   }
 
   /// Every `parts`-th unit of a pair, from `part` on.
@@ -59,8 +59,8 @@ class Forward {
     std::fill_n(out_, queries.size() * products_.width(), 0.0f);
     std::fill_n(max_, queries.size(), std::numeric_limits<float>::lowest());
     std::fill_n(sum_, queries.size(), 0.0f);
-    for (size_t key = 0; key < queries.end; key += kBlock) {
-      const Block keys{key, std::min(key + kBlock, shape_.length)};
+    for (size_t key = 0; key < queries.end; key += kKeys) {
+      const Block keys{key, std::min(key + kKeys, queries.end)};
       if (mask.keys({queries.begin, queries.end}, keys).size() == 0) continue;
       products_.scores(mask, queries, keys, q_, keys_, shape_.scale, scores_);
       for (size_t t = queries.begin; t < queries.end; ++t) soften(mask, queries, keys, t);
@@ -74,49 +74,54 @@ class Forward {
     const DF df;
     const size_t r = query - queries.begin;
     float* row = scores_ + r * kScoreStride;
-    const Range all = mask.keys(query);
-    const Range seen{std::max(all.begin, keys.begin) - keys.begin,
-                     std::max(std::min(all.end, keys.end), keys.begin) - keys.begin};
-    if (seen.size() == 0) {
-      std::fill_n(row, kBlock, 0.0f);
-      return;
-    }
-    const float inverse = shape_.cap != 0 ? 1.0f / shape_.cap : 0.0f;
-    if (shape_.cap != 0)
-      each_seen(row, seen, kBlock,
-                [&](size_t, VF score) HWY_ATTR { return capped(score, shape_.cap, inverse); });
+    const Range seen = mask.places(query, keys);
+    clear_unseen(row, seen, keys.size());
+    if (seen.size() == 0) return;
     const float most = std::max(max_[r], largest(row, seen));
-    const float factor = std::exp(max_[r] - most);
+    const VF top = hn::Set(df, most);
     VF sum = hn::Zero(df);
-    each_seen(row, seen, kBlock,
-              [&](size_t, VF score) HWY_ATTR { return math::exp(hn::Sub(score, hn::Set(df, most))); });
-    for (size_t i = seen.begin / kN * kN; i < seen.end; i += kN) sum = hn::Add(sum, hn::Load(df, row + i));
-    max_[r] = most;
-    sum_[r] = sum_[r] * factor + hn::GetLane(hn::SumOfLanes(df, sum));
-    if (factor == 1.0f) return;
-    float* out = out_ + r * products_.width();
-    const VF scale = hn::Set(df, factor);
-    for (size_t i = 0; i < products_.width(); i += kN)
-      hn::Store(hn::Mul(hn::Load(df, out + i), scale), df, out + i);
+    each_seen(seen, [&](size_t i, auto lanes) HWY_ATTR {
+      const VF weight = lanes.keep(math::exp(hn::Sub(hn::Load(df, row + i), top)));
+      sum = hn::Add(sum, weight);
+      hn::Store(weight, df, row + i);
+    });
+    const float total = hn::GetLane(hn::SumOfLanes(df, sum));
+    if (max_[r] != most) {
+      const float factor = std::exp(max_[r] - most);
+      sum_[r] *= factor;
+      if (sum_[r] != 0) scale(out_ + r * products_.width(), factor, out_ + r * products_.width());
+      max_[r] = most;
+    }
+    sum_[r] += total;
   }
 
-  static HWY_INLINE float largest(const float* row, const Range& seen) {
+  /// The largest score of a row, once they are capped.
+  HWY_INLINE float largest(float* row, const Range& seen) const {
     const DF df;
+    const float inverse = shape_.cap != 0 ? 1.0f / shape_.cap : 0.0f;
     VF most = hn::Set(df, std::numeric_limits<float>::lowest());
-    size_t i = seen.begin;
-    for (; i + kN <= seen.end; i += kN) most = hn::Max(most, hn::LoadU(df, row + i));
-    float out = hn::GetLane(hn::MaxOfLanes(df, most));
-    for (; i < seen.end; ++i) out = std::max(out, row[i]);
-    return out;
+    each_seen(seen, [&](size_t i, auto lanes) HWY_ATTR {
+      VF score = hn::Load(df, row + i);
+      if (shape_.cap != 0) {
+        score = capped(score, shape_.cap, inverse);
+        hn::Store(score, df, row + i);
+      }
+      most = hn::Max(lanes.or_lowest(score), most);
+    });
+    return hn::GetLane(hn::MaxOfLanes(df, most));
+  }
+
+  HWY_INLINE void scale(const float* from, float factor, float* to) const {
+    math::each(shape_.head_dim, [&](size_t i, auto part) HWY_ATTR {
+      part.store(hn::Mul(part.load(from + i), hn::Set(DF(), factor)), to + i);
+    });
   }
 
   void write(size_t token, size_t head, const Block& queries) const {
     for (size_t t = queries.begin; t < queries.end; ++t) {
       const size_t r = t - queries.begin;
-      const float inverse = 1.0f / sum_[r];
-      const float* from = out_ + r * products_.width();
-      float* to = args_.out + (token + t) * args_.out_stride + head * shape_.head_dim;
-      for (size_t i = 0; i < shape_.head_dim; ++i) to[i] = from[i] * inverse;
+      scale(out_ + r * products_.width(), 1.0f / sum_[r],
+            args_.out + (token + t) * args_.out_stride + head * shape_.head_dim);
       args_.log_sum[head * shape_.tokens() + token + t] = max_[r] + std::log(sum_[r]);
     }
   }

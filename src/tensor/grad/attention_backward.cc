@@ -35,9 +35,9 @@ class Backward {
     q_ = pieces.take(sizes.rows);
     d_out_ = pieces.take(sizes.rows);
     dq_ = pieces.take(sizes.rows);
-    weights_ = pieces.take(kBlock * kScoreStride);
-    d_scores_ = pieces.take(kBlock * kScoreStride);
-    mean_ = pieces.take(kBlock);
+    weights_ = pieces.take(kQueries * kScoreStride);
+    d_scores_ = pieces.take(kQueries * kScoreStride);
+    mean_ = pieces.take(kQueries);
   }
 
   void run(size_t pair, size_t part, const Split& split) {
@@ -77,8 +77,8 @@ class Backward {
       });
     std::fill_n(dq_, queries.size() * products_.width(), 0.0f);
     const float* log_sum = args_.log_sum + head * shape_.tokens() + token;
-    for (size_t key = 0; key < queries.end; key += kBlock) {
-      const Block keys{key, std::min(key + kBlock, shape_.length)};
+    for (size_t key = 0; key < queries.end; key += kKeys) {
+      const Block keys{key, std::min(key + kKeys, queries.end)};
       if (mask.keys(rows, keys).size() == 0) continue;
       products_.scores(mask, queries, keys, q_rows_, key_columns_, shape_.scale, weights_);
       products_.scores(mask, queries, keys, d_out_rows_, value_columns_, 1.0f, d_scores_);
@@ -96,28 +96,28 @@ class Backward {
   void differentiate(const Mask& mask, const Block& queries, const Block& keys, size_t query, float log_sum) {
     const DF df;
     const size_t r = query - queries.begin;
-    const Range all = mask.keys(query);
-    const Range seen{std::max(all.begin, keys.begin) - keys.begin,
-                     std::max(std::min(all.end, keys.end), keys.begin) - keys.begin};
+    const Range seen = mask.places(query, keys);
     float* weights = weights_ + r * kScoreStride;
+    float* d_scores = d_scores_ + r * kScoreStride;
+    clear_unseen(weights, seen, keys.size());
+    clear_unseen(d_scores, seen, keys.size());
+    if (seen.size() == 0) return;
     const VF log = hn::Set(df, log_sum);
     const VF mean = hn::Set(df, mean_[r]);
     const float cap = shape_.cap;
     const float inverse = cap != 0 ? 1.0f / cap : 0.0f;
-    // The gradients first: they need the scores, which then become weights.
-    each_seen(d_scores_ + r * kScoreStride, seen, kBlock, [&](size_t i, VF d_weight) HWY_ATTR {
+    each_seen(seen, [&](size_t i, auto lanes) HWY_ATTR {
       VF score = hn::Load(df, weights + i);
-      VF slope = hn::Set(df, 1.0f);
+      VF d_score = hn::Sub(hn::Load(df, d_scores + i), mean);
       if (cap != 0) {
         score = capped(score, cap, inverse);
         const VF t = hn::Mul(score, hn::Set(df, inverse));
-        slope = hn::NegMulAdd(t, t, slope);
+        d_score = hn::Mul(d_score, hn::NegMulAdd(t, t, hn::Set(df, 1.0f)));
       }
       const VF weight = math::exp(hn::Sub(score, log));
-      hn::Store(weight, df, weights + i);
-      return hn::Mul(hn::Mul(weight, slope), hn::Sub(d_weight, mean));
+      hn::Store(lanes.keep(weight), df, weights + i);
+      hn::Store(lanes.keep(hn::Mul(weight, d_score)), df, d_scores + i);
     });
-    each_seen(weights, seen, kBlock, [](size_t, VF weight) HWY_ATTR { return weight; });
   }
 
   const AttentionShape& shape_;

@@ -14,15 +14,16 @@
 
 namespace fathom::tensor {
 
-constexpr size_t kBlock = 128;                // queries or keys of a block of scores
-constexpr size_t kScoreStride = kBlock + 16;  // so that rows do not meet in the same lines of the cache
-constexpr size_t kWidest = 32;                // columns of a tile, whatever the target
+constexpr size_t kQueries = 128;             // of a block of scores
+constexpr size_t kKeys = 256;                // of a block of scores
+constexpr size_t kScoreStride = kKeys + 16;  // so that rows do not meet in the same lines of the cache
+constexpr size_t kWidest = 32;               // columns of a tile, whatever the target
 
 /// How the work is shared out: `pairs` of a sequence and a head of keys, each cut into `parts` of its blocks of queries.
 struct Split {
   Split(const AttentionShape& shape, size_t threads)
       : pairs(shape.sequences * shape.kv_heads),
-        units(shape.heads / shape.kv_heads * div_up(shape.length, kBlock)) {
+        units(shape.heads / shape.kv_heads * div_up(shape.length, kQueries)) {
     while (pairs * parts % threads != 0 && pairs * parts < 4 * threads && parts < units) ++parts;
   }
   size_t pairs;
@@ -36,8 +37,8 @@ struct ScratchSizes {
     const size_t dim = div_up(shape.head_dim, kWidest) * kWidest;
     sequence = div_up(shape.length, kWidest) * kWidest * dim;
     // Rows that do not fill a tile take at most as much again.
-    rows = 2 * kBlock * dim;
-    thread = 3 * sequence + 5 * rows + 2 * kBlock * kScoreStride + 4 * kBlock;
+    rows = 2 * kQueries * dim;
+    thread = 3 * sequence + 5 * rows + 2 * kQueries * kScoreStride + 4 * kQueries;
     gradients = 2 * sequence;
   }
   size_t sequence = 0;
