@@ -53,12 +53,22 @@ function lines(file) {
   });
 }
 
-/// Words that follow a pattern, so that there is something to learn.
+/// Lines in which a word tells the next one, most of the time: something to learn, and no line twice.
 function text() {
   const words = ['the', 'ferry', 'leaves', 'harbour', 'at', 'noon', 'and', 'returns', 'before', 'dark', 'when', 'wind', 'allows'];
-  return Array.from({ length: 400 }, (_, line) => JSON.stringify({
-    text: Array.from({ length: 40 }, (_word, i) => words[(line * 7 + i * (1 + line % 3)) % words.length]).join(' '),
-  })).join('\n');
+  let state = 1;
+  const random = (below) => {
+    state = (state * 48271) % 2147483647;
+    return state % below;
+  };
+  const line = () => {
+    let word = random(words.length);
+    return Array.from({ length: 40 }, () => {
+      word = random(8) === 0 ? random(words.length) : (word * 5 + 1) % words.length;
+      return words[word];
+    }).join(' ');
+  };
+  return Array.from({ length: 400 }, () => JSON.stringify({ text: line() })).join('\n');
 }
 
 const RUN = (name, layout) => `
