@@ -21,13 +21,12 @@
 #define FATHOM_TENSOR_GEMM_CC_
 namespace fathom::tensor {
 
-constexpr size_t kMostDepth = 512;      // words of one run of sums: a panel of b and one of a stay near
+constexpr size_t kMostDepth = 512;      // words of one run of sums: a panel of a fits the L1 cache
 constexpr size_t kRoundColumns = 2048;  // of b that are in panels at one time
-constexpr size_t kRowGroup =
-    8;  // panels of a that a thread takes at once; with kColGroup they fit the L2 cache
-constexpr size_t kColGroup = 4;
-constexpr size_t kPackPanels = 4;
-constexpr size_t kPackDepths = 16;
+constexpr size_t kRowGroup = 8;         // panels of a that a thread takes at once,
+constexpr size_t kColGroup = 4;         // and of b: these fit the L2 cache
+constexpr size_t kPackPanels = 4;       // that a thread packs at once,
+constexpr size_t kPackDepths = 16;      // or words of all panels
 
 /// Rows of a that are in panels at one time: enough work for every thread.
 constexpr size_t round_rows(size_t threads) { return std::clamp<size_t>(512 * threads, 1024, 8192); }

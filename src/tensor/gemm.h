@@ -6,6 +6,8 @@
 // All matrices are F32 in memory, stored by rows, contiguous within a row. With Precision::kBF16 the elements of a and b
 // are rounded to BF16 on the way into the kernel's panels and sums are F32 (mixed precision as in Micikevicius et al.,
 // 2018, with F32 master weights); on a processor without BF16 products the result is that of rounded elements all the same.
+// Rounding is to nearest even. The BF16 products of AVX-512 take denormals for zero; nothing else tells the two apart but
+// the order of the sums.
 // Panels and tiles follow Goto and van de Geijn (2008). The order of every sum depends on k alone, not on m, n or on how
 // the threads share the work: the same row of a gives the same row of c in any batch.
 //
