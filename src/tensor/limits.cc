@@ -166,14 +166,14 @@ double MachineLimits::integer_peak(double seconds) {
   return rate * static_cast<double>(kRounds * pool_.size()) * HWY_DYNAMIC_DISPATCH(IntegerRoundOperations)();
 }
 
-double MachineLimits::float_peak(double seconds) {
+double float_peak(ThreadPool& pool, double seconds) {
   std::atomic<int32_t> result{0};
-  const double rate = best_rate(pool_, seconds, [&](size_t thread) {
+  const double rate = best_rate(pool, seconds, [&](size_t thread) {
     const float value =
         HWY_DYNAMIC_DISPATCH(FloatRounds)(kRounds, 0.001f * (1.0f + static_cast<float>(thread)));
     result += value > 0 ? 1 : 0;
   });
-  return rate * static_cast<double>(kRounds * pool_.size()) * HWY_DYNAMIC_DISPATCH(FloatRoundOperations)();
+  return rate * static_cast<double>(kRounds * pool.size()) * HWY_DYNAMIC_DISPATCH(FloatRoundOperations)();
 }
 
 }  // namespace fathom::tensor

@@ -12,6 +12,9 @@
 
 namespace fathom::tensor {
 
+/// Operations a second (two a product) of f32 multiply-adds, from registers; needs no memory.
+double float_peak(ThreadPool& pool, double seconds);
+
 class MachineLimits {
  public:
   /// Errors: kResourceExhausted.
@@ -21,8 +24,7 @@ class MachineLimits {
   double read_bandwidth(double seconds);
   /// Operations a second (two a product) of 8-bit integer products added up in 32 bits, from registers.
   double integer_peak(double seconds);
-  /// Operations a second (two a product) of f32 multiply-adds, from registers.
-  double float_peak(double seconds);
+  double float_peak(double seconds) { return tensor::float_peak(pool_, seconds); }
 
   /// Of its own memory.
   size_t bytes() const { return memory_.bytes(); }

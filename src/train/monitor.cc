@@ -213,7 +213,8 @@ std::optional<size_t> SlowRankWatch::see(std::span<const float> seconds) {
   // Of an even number the lower middle: of two ranks the faster one is what the other is held against.
   const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>((sorted.size() - 1) / 2);
   std::nth_element(sorted.begin(), middle, sorted.end());
-  const double limit = kFactor * static_cast<double>(*middle);
+  const auto median = static_cast<double>(*middle);
+  const double limit = std::max(kFactor * median, median + kLeastSeconds);
   std::optional<size_t> slow;
   for (size_t rank = 0; rank < seconds.size(); ++rank) {
     in_a_row_[rank] = static_cast<double>(seconds[rank]) > limit ? in_a_row_[rank] + 1 : 0;

@@ -87,11 +87,12 @@ class Monitor {
 };
 
 /// Finds the rank that the others wait for: one whose own work took more than 1.5 times the median's, several steps in a
-/// row.
+/// row, and so much longer that it is no chance of a busy machine.
 class SlowRankWatch {
  public:
   static constexpr double kFactor = 1.5;
   static constexpr size_t kSteps = 5;
+  static constexpr double kLeastSeconds = 0.05;  // longer than the median
 
   explicit SlowRankWatch(size_t ranks) : in_a_row_(ranks, 0) {}
   /// `seconds`: of each rank, in this step. The rank, once each time that it becomes slow.

@@ -160,7 +160,7 @@ class Trainer {
   /// Of all ranks at once, as they will compute.
   double measure_peak(ThreadPool& pool) {
     groups_.world->barrier();
-    double peak = tensor::MachineLimits(pool).float_peak(kPeakSeconds);
+    double peak = tensor::float_peak(pool, kPeakSeconds);
     groups_.world->all_reduce_sum(std::span(&peak, 1));
     return peak;
   }

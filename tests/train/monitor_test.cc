@@ -90,6 +90,7 @@ TEST(SlowRankWatch, OfTwoTheOneThatTheOtherWaitsFor) {
   std::optional<size_t> named;
   for (size_t i = 0; i < SlowRankWatch::kSteps; ++i) named = watch.see(slow);
   EXPECT_EQ(named, 1u);
+  for (int i = 0; i < 10; ++i) EXPECT_FALSE(watch.see(std::vector<float>{0.01f, 0.03f}));  // chance
   SlowRankWatch alone(1);
   for (int i = 0; i < 10; ++i) EXPECT_FALSE(alone.see(std::vector<float>{1.0f}));
 }
