@@ -264,11 +264,18 @@ struct Checkpoints::Impl {
                   fmt::format("cannot make the folder '{}': {}", checkpoint.string(), refused.message()));
   }
 
+  /// Out of the snapshot, where there is one.
   CheckpointFileRecord write_mine(const fs::path& checkpoint) const {
     std::vector<CheckpointEntry> entries;
-    for (const SavedPiece& piece : saved) entries.push_back(piece.entry);
+    std::vector<const float*> values;
+    const float* copy = snapshot.data();
+    for (const SavedPiece& piece : saved) {
+      entries.push_back(piece.entry);
+      values.push_back(snapshot.empty() ? piece.from : copy);
+      copy += snapshot.empty() ? 0 : piece.entry.count;
+    }
     return write_rank_file(checkpoint / fmt::format("rank-{:05}.fck", all->rank()), std::move(entries),
-                           snapshot);
+                           values);
   }
 
   void finish(const fs::path& checkpoint, const TrainState& state,
@@ -367,6 +374,11 @@ void Checkpoints::save(const TrainState& state) {
   wait();
   impl_->take_snapshot();
   impl_->writer = std::thread([this, state] { impl_->work(state); });
+}
+
+void Checkpoints::save_now(const TrainState& state) {
+  wait();
+  throw_failure(impl_->write(state));
 }
 
 void Checkpoints::wait() {

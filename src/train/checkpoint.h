@@ -51,6 +51,8 @@ class Checkpoints {
 
   /// Begins to save; see above. Errors of the save before are thrown here or by `wait`.
   void save(const TrainState& state);
+  /// The same while training stands still, done when it returns: takes no memory for a copy.
+  void save_now(const TrainState& state);
   void wait();
 
   /// The newest checkpoint whose files are whole and verified, on every rank; damaged ones are named in the log and passed

@@ -157,20 +157,20 @@ size_t aligned(size_t size) { return (size + kAlignment - 1) / kAlignment * kAli
 std::string_view to_string(CheckpointKind kind) { return kKinds[static_cast<size_t>(kind)]; }
 
 CheckpointFileRecord write_rank_file(const std::filesystem::path& path, std::vector<CheckpointEntry> entries,
-                                     std::span<const float> values) {
+                                     const std::vector<const float*>& values) {
+  FATHOM_CHECK(entries.size() == values.size(), "every entry has its values");
+  const auto bytes_of = [&](size_t i) { return std::as_bytes(std::span(values[i], entries[i].count)); };
   json list = json::array();
   size_t at = 0;
-  for (CheckpointEntry& e : entries) {
-    FATHOM_CHECK(e.count <= values.size() - at, "entries have all their values");
-    e.offset = at;
-    e.checksum = checksum64(std::as_bytes(values.subspan(at, e.count)));
-    at += e.count;
-    list.push_back(to_json(e));
+  for (size_t i = 0; i < entries.size(); ++i) {
+    entries[i].offset = at;
+    entries[i].checksum = checksum64(bytes_of(i));
+    at += entries[i].count;
+    list.push_back(to_json(entries[i]));
   }
-  FATHOM_CHECK(at == values.size(), "all values belong to entries");
   const std::string header = list.dump();
   const CheckpointFileRecord record{
-      path.filename().string(), aligned(kPreamble + header.size()) + values.size_bytes(), checksum64(header)};
+      path.filename().string(), aligned(kPreamble + header.size()) + at * sizeof(float), checksum64(header)};
   std::string head(kMagic);
   append(head, kVersion);
   append(head, uint32_t{0});
@@ -180,7 +180,10 @@ CheckpointFileRecord write_rank_file(const std::filesystem::path& path, std::vec
   head.resize(aligned(head.size()), '\0');
   AtomicFile file(path);
   file.write(head);
-  file.write({reinterpret_cast<const char*>(values.data()), values.size_bytes()});
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const auto bytes = bytes_of(i);
+    file.write({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  }
   file.commit();
   return record;
 }

@@ -58,10 +58,10 @@ struct CheckpointManifest {
 
 inline constexpr const char* kManifestName = "manifest.json";
 
-/// Replaces `path` atomically. `values` are the entries' floats end to end; checksums and offsets are filled in here.
+/// Replaces `path` atomically. `values`: of each entry its `count` floats; checksums and offsets are filled in here.
 /// Errors: kIo, kResourceExhausted.
 CheckpointFileRecord write_rank_file(const std::filesystem::path& path, std::vector<CheckpointEntry> entries,
-                                     std::span<const float> values);
+                                     const std::vector<const float*>& values);
 
 class RankFile {
  public:

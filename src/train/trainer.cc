@@ -330,6 +330,7 @@ class Trainer {
       checkpoints_->wait();
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kResourceExhausted && error.code() != ErrorCode::kIo) throw;
+      save_failed_ = true;
       event("checkpoint_failed", {{"error", error.what()}});
       if (first()) log().warn("a checkpoint was not written, training goes on: {}", error.what());
     }
@@ -341,14 +342,18 @@ class Trainer {
     wait_for_checkpoint();
     state_.run = run_.as_json();
     checkpoints_->save(state_);
+    save_failed_ = false;
     saved_step_ = state_.step;
     saved_at_ = steady_clock::now();
     return seconds_since(start);
   }
 
   void finish() {
-    if (saved_step_ != state_.step) save();
-    checkpoints_->wait();
+    wait_for_checkpoint();
+    if (saved_step_ != state_.step || save_failed_) {
+      state_.run = run_.as_json();
+      checkpoints_->save_now(state_);
+    }
     event(state_.step < run_.steps() ? "stopped" : "finished", nlohmann::json::object());
   }
 
@@ -376,6 +381,7 @@ class Trainer {
   size_t returns_ = 0;  // to a checkpoint, since training got further than ever
   uint64_t furthest_ = 0;
   uint64_t saved_step_ = 0;
+  bool save_failed_ = false;  // the newest save
   double loss_ = 0;
   std::optional<double> held_out_loss_;
   double useful_seconds_ = 0;

@@ -166,6 +166,19 @@ TEST(Checkpoint, TrainingGoesOnWhileItIsWritten) {
   EXPECT_EQ(load("data=1", folder.path(), 1).second, 0u);
 }
 
+TEST(Checkpoint, WithoutACopyWhereTrainingStandsStill) {
+  const TempDir folder;
+  on_ranks("data=2 tensor=2", [&](std::unique_ptr<Communicator> world) {
+    Rank rank("data=2 tensor=2", std::move(world), folder.path());
+    rank.fill(1);
+    rank.checkpoints->save({3, 30, 0, "{}"});
+    rank.fill(2);
+    rank.checkpoints->save_now({4, 40, 0, "{}"});
+  });
+  EXPECT_EQ(list_checkpoints(folder.path()).size(), 2u);
+  EXPECT_EQ(load("data=1", folder.path(), 2), (std::pair<std::optional<uint64_t>, size_t>{4, 0}));
+}
+
 TEST(Checkpoint, WhatACrashLeavesIsNoCheckpointAndGoes) {
   const TempDir folder;
   save("data=1", folder.path(), 1, 1);
@@ -331,11 +344,10 @@ TEST(CheckpointFile, HeadersThatLieAreRefused) {
   const auto refuses = [&](auto change) {
     CheckpointEntry lie = entry;
     change(lie);
-    const std::span<const float> some(values.data(), lie.count);
-    write_rank_file(folder.path() / "rank-00000.fck", {lie}, some);
+    write_rank_file(folder.path() / "rank-00000.fck", {lie}, {values.data()});
     EXPECT_THROW(RankFile::open(folder.path() / "rank-00000.fck"), Error);
   };
-  write_rank_file(folder.path() / "rank-00000.fck", {entry}, values);
+  write_rank_file(folder.path() / "rank-00000.fck", {entry}, {values.data()});
   const RankFile sound = RankFile::open(folder.path() / "rank-00000.fck");
   EXPECT_EQ(sound.values(sound.entries().at(0))[5], 6.0f);
   refuses([](CheckpointEntry& e) { e.begin = 1; });
