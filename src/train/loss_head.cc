@@ -20,11 +20,6 @@ std::span<float> floats(SoftmaxPart* parts, size_t count) {
   return {reinterpret_cast<float*>(parts), count * kPartFloats};
 }
 
-SoftmaxPart merged(const SoftmaxPart& a, const SoftmaxPart& b) {
-  const float max = std::max(a.max, b.max);
-  return {max, a.sum * std::exp(a.max - max) + b.sum * std::exp(b.max - max), a.target + b.target};
-}
-
 }  // namespace
 
 LossHead::LossHead(const Parameters& parameters, const Parameter& matrix, const Shape& shape,
@@ -81,7 +76,7 @@ void LossHead::merge(const Pass& pass, SoftmaxPart* parts, size_t rows) {
   group_->all_gather(floats(own, rows), floats(all, rows * group_->size()));
   for (size_t r = 0; r < rows; ++r) {
     own[r] = all[r];
-    for (size_t g = 1; g < group_->size(); ++g) own[r] = merged(own[r], all[g * rows + r]);
+    for (size_t g = 1; g < group_->size(); ++g) own[r] = tensor::merge(own[r], all[g * rows + r]);
   }
   pass.ops.to_device(floats(own, rows), floats(parts, rows).data());
 }

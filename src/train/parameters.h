@@ -6,7 +6,8 @@
 //
 // Two arenas, because their gradients are summed over different groups: kDense over Groups::data, kExpert over
 // Groups::expert_data. Within an arena parameters lie in the order in which the forward pass meets them, each beginning at
-// a multiple of 16 floats, so that gradients become final from the end to the beginning. Frozen weights (under an adapter)
+// a multiple of 16 floats, so that gradients become final from the end to the beginning. The last stage's copy of an
+// embedding that is the output too lies first, as on the first stage: both are final last. Frozen weights (under an adapter)
 // are in kFrozen, which has no gradients.
 //
 // Owned by value; pointers into the arenas stay valid when it is moved. Not thread-safe.
@@ -81,7 +82,8 @@ class Parameters {
   /// Normal numbers of deviation `deviation` (matrices that add to the residual stream: divided by sqrt(2 * layers)), norms
   /// 1, biases 0; the numbers of an element depend on seed, name and its place in the whole tensor, not on the layout.
   void initialise(uint64_t seed, float deviation);
-  /// From a model that has these tensors (fused and single-expert layouts are taken apart), dequantised.
+  /// From a model that has these tensors (fused and single-expert layouts are taken apart), dequantised. Adapters, which no
+  /// model has, stay as they are: `initialise` comes first.
   /// Errors: kCorrupt, naming the tensor.
   void load(const model::GgufFile& file);
 

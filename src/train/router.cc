@@ -2,9 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace fathom::train {
+namespace {
+
+constexpr float kLeast = std::numeric_limits<float>::lowest();
+
+}  // namespace
 
 Router::Router(const model::ModelConfig& config, const Shape& shape, float balance_weight)
     : experts_(config.experts),
@@ -43,7 +49,8 @@ void Router::choose_experts(size_t token) {
   if (cap != 0)
     for (size_t i = 0; i < shape_.experts; ++i) l[i] = cap * std::tanh(l[i] / cap);
   probabilities(token, probability_);
-  std::copy_n(l, shape_.experts, left_.begin());
+  // Whatever the logits are, the experts of a token are different ones: what is not a number is the least of all.
+  std::transform(l, l + shape_.experts, left_.begin(), [](float x) { return std::max(kLeast, x); });
   float chosen = 0;
   for (size_t k = token * shape_.used; k < (token + 1) * shape_.used; ++k) {
     const auto best = std::max_element(left_.begin(), left_.end());

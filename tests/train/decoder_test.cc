@@ -6,6 +6,8 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "model/llama2c.h"
+#include "model/tokenizer.h"
 #include "train/decoder_support.h"
 
 namespace fathom::train {
@@ -160,6 +162,46 @@ TEST(Decoder, LogitsGiveTheLoss) {
     loss += std::log(sum) - static_cast<double>(rows[i * c.vocab + static_cast<size_t>(b.targets[i])]);
   }
   EXPECT_NEAR(t.decoder->evaluate(0, b.batch, {}, {}).loss, loss, 1e-4);
+}
+
+TEST(Decoder, KnowsTheStoriesOfARealModel) {
+  if (!test::has_stories260k()) GTEST_SKIP() << "no stories260K";
+  const std::string bytes = test::stories260k_gguf();
+  const auto file = model::GgufFile::parse(std::as_bytes(std::span(bytes)), "stories260K");
+  const auto tokenizer = model::Tokenizer::from_gguf(file);
+  auto tokens = tokenizer.encode(
+      "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, "
+      "she saw a big, red ball.");
+  tokens.insert(tokens.begin(), tokenizer.bos().value());
+  std::vector<int32_t> targets(tokens.begin() + 1, tokens.end());
+  targets.push_back(-1);
+  for (const tensor::Precision precision : {tensor::Precision::kF32, tensor::Precision::kBF16}) {
+    DecoderOptions options;
+    options.length = tokens.size();
+    options.precision = precision;
+    TestDecoder t(model::ModelConfig::from_gguf(file), options);
+    t.parameters.load(file);
+    const LossSums sums = t.decoder->evaluate(0, {1, tokens.size(), tokens, targets, {}}, {}, {});
+    EXPECT_LT(sums.loss / sums.tokens, 1.0);  // nats; a vocabulary of 512 alike has 6.2
+  }
+}
+
+TEST(Decoder, RoundedProductsGiveNearlyTheSameGradients) {
+  const model::ModelConfig c = tiny_config();
+  const TestBatch b(2, 12, c.vocab, 7);
+  DecoderOptions options = tiny_options();
+  TestDecoder exact(c, options);
+  options.precision = tensor::Precision::kBF16;
+  TestDecoder rounded(c, options);
+  EXPECT_NEAR(exact.learn(b.batch).loss, rounded.learn(b.batch).loss, 0.1);
+  const auto expected = exact.all_gradients(), got = rounded.all_gradients();
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    difference += std::pow(static_cast<double>(got[i] - expected[i]), 2);
+    norm += std::pow(static_cast<double>(expected[i]), 2);
+  }
+  EXPECT_LT(std::sqrt(difference / norm), 0.02);
+  EXPECT_GT(difference, 0);
 }
 
 TEST(Decoder, RefusesByNameWhatItHasNoBackwardPassFor) {

@@ -155,6 +155,13 @@ TEST(Router, LaterTokensFindNoPlaceBeyondTheCapacity) {
   EXPECT_THAT(t.router->choice_row(), testing::ElementsAre(0, 2, 3, 1, -1, 4, -1, -1));
 }
 
+TEST(Router, ChoosesDifferentExpertsOfLogitsThatAreNoNumbers) {
+  TestRouter t(0);
+  std::fill(t.router->logits().begin(), t.router->logits().end(), NAN);
+  t.router->choose();
+  EXPECT_THAT(t.router->choice_expert(), testing::ElementsAre(0, 1, 0, 1, 0, 1, 0, 1));
+}
+
 TEST(Router, BalanceIsOneWhereExpertsAreChosenAlike) {
   TestRouter t(0);
   std::fill(t.router->logits().begin(), t.router->logits().end(), 0.0f);
