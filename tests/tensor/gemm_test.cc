@@ -62,8 +62,8 @@ class Gemm : public Kernels {
 };
 
 TEST_P(Gemm, EqualsTheReferenceInEverySizeAndLayout) {
-  const size_t sizes[][3] = {{1, 1, 1},   {1, 40, 7},   {5, 3, 2},      {14, 32, 16},   {15, 33, 17},
-                             {29, 64, 1}, {50, 31, 33}, {113, 130, 64}, {200, 97, 150}, {3, 300, 600}};
+  const size_t sizes[][3] = {{1, 1, 1},   {1, 40, 7},   {5, 3, 2},      {14, 32, 16}, {15, 33, 17},
+                             {29, 64, 1}, {50, 31, 33}, {113, 130, 64}, {90, 97, 50}, {3, 60, 600}};
   for (const auto& [m, n, k] : sizes)
     for (const bool a_transposed : {false, true})
       for (const bool b_transposed : {false, true})
@@ -78,7 +78,7 @@ TEST_P(Gemm, EqualsTheReferenceInEverySizeAndLayout) {
 }
 
 TEST_P(Gemm, LongSumsAndManyRoundsAddUp) {
-  const size_t sizes[][3] = {{20, 35, 2500}, {1100, 33, 40}, {17, 2100, 520}};
+  const size_t sizes[][3] = {{20, 35, 2500}, {1100, 33, 40}, {5, 2100, 60}};
   for (const auto& [m, n, k] : sizes)
     for (const bool transposed : {false, true})
       for (const auto precision : {Precision::kF32, Precision::kBF16}) {
