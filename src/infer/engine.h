@@ -103,7 +103,7 @@ struct EngineOptions {
   size_t waiting = 256;                      // more are refused: kResourceExhausted
   uint64_t cache_bytes = uint64_t{1} << 30;  // of keys and values, at least one full context
   bool cache_q8 = false;                     // keys and values in Q8_0 in place of F16
-  std::filesystem::path adapter;             // a LoRA adapter in PEFT's layout to apply; empty: none
+  std::filesystem::path adapter{};           // a LoRA adapter in PEFT's layout to apply; empty: none
   std::chrono::microseconds choice{
       4000};  // of a step for a token whose grammar is slow; more takes more steps
 };
