@@ -98,8 +98,8 @@ int export_run(const Options& options) {
     if (run.lora.rank == 0)
       throw Error(ErrorCode::kInvalidArgument,
                   "the run trained all weights and has no adapter; leave out --adapter");
-    train::export_adapter(run.model, run.lora, source, run.model_file.string(), options.out,
-                          run.adapter_prompt);
+    train::export_adapter(run.model, run.lora, source, plain_format(options.dtype), run.model_file.string(),
+                          options.out, run.adapter_prompt);
   } else {
     if (run.tokenizer.empty())
       throw Error(

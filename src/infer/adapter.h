@@ -3,8 +3,7 @@
 // A folder holds adapter_config.json ("r", "lora_alpha", ...) and adapter_model.safetensors with, for each matrix W
 // [out, in] that it changes, base_model.model.NAME.lora_A.weight [r, in] and base_model.model.NAME.lora_B.weight [out, r],
 // NAME as Hugging Face calls the matrix. What is computed with is W + (alpha / r) B A, so that decoding costs nothing more.
-// The sum of a block format is kept in Q8_0 (docs/benchmarks.md has what that costs and gains against the file's own
-// format), other formats stay. Rows of q and k are brought into GGUF's order as conversion does.
+// The sum of a block format is kept in Q8_0, which loses little of what was added; other formats stay. Rows of q and k are brought into GGUF's order as conversion does.
 //
 // Of the config's keys beside those: use_rslora is obeyed; use_dora, bias, modules_to_save, fan_in_fan_out and patterns of
 // ranks or alphas are refused where they are used. "fathom_prompt": "cited" marks an adapter that was trained by

@@ -37,7 +37,7 @@ void export_hugging_face(const model::ModelConfig& config, const model::GgufFile
 /// `prompt`: how the model is to be asked ("cited": infer/adapter.h), where the adapter was trained on that; else empty.
 /// Errors: kIo, kResourceExhausted.
 void export_adapter(const model::ModelConfig& config, const LoraSpec& lora, const TensorSource& source,
-                    const std::string& base_model, const std::filesystem::path& folder,
+                    tensor::DType dtype, const std::string& base_model, const std::filesystem::path& folder,
                     const std::string& prompt = "");
 
 }  // namespace fathom::train

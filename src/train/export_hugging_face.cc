@@ -245,7 +245,7 @@ void export_hugging_face(const ModelConfig& config, const model::GgufFile& token
 }
 
 void export_adapter(const ModelConfig& config, const LoraSpec& lora, const TensorSource& source,
-                    const std::string& base_model, const std::filesystem::path& folder,
+                    tensor::DType dtype, const std::string& base_model, const std::filesystem::path& folder,
                     const std::string& prompt) {
   std::filesystem::create_directories(folder);
   model::SafetensorsFileWriter writer;
@@ -256,9 +256,9 @@ void export_adapter(const ModelConfig& config, const LoraSpec& lora, const Tenso
         "base_model.model." + name.substr(0, name.size() - std::string_view("weight").size());
     const uint64_t in = spec.shape[0], out = spec.shape[1];
     const size_t heads = heads_to_turn(config, spec.name);
-    writer.add(stem + "lora_A.weight", tensor::DType::kF32, {lora.rank, in},
+    writer.add(stem + "lora_A.weight", dtype, {lora.rank, in},
                [&source, gguf = spec.name] { return source(gguf + ".lora_a"); });
-    writer.add(stem + "lora_B.weight", tensor::DType::kF32, {out, lora.rank},
+    writer.add(stem + "lora_B.weight", dtype, {out, lora.rank},
                [&source, gguf = spec.name, heads, rows = static_cast<size_t>(out)] {
                  const auto values = source(gguf + ".lora_b");
                  return heads == 0 ? values : in_halves(values, heads, rows);

@@ -80,7 +80,9 @@ void read_all(const TokenizerOptions& options, ThreadPool& pool, const Tokenizer
     for (size_t i = 0; i < batch.size(); ++i) count(reader, batch[i], refusals[i], out);
     progress.read(reader.position(), reader.total_bytes());
   }
-  if (out.documents == out.refused) wrong("the input holds no document that could be used");
+  if (out.documents == out.refused)
+    wrong(out.problems.empty() ? "the input holds no document"
+                               : "no document could be used; the first: " + out.problems[0]);
 }
 
 /// The roles of a dialogue too: a chat template writes them.

@@ -230,7 +230,7 @@ TEST(Export, AnAdapterAsPeftHasIt) {
     return out;
   };
   const TempDir folder;
-  export_adapter(config, lora, source, "base.gguf", folder.path(), "cited");
+  export_adapter(config, lora, source, tensor::DType::kF32, "base.gguf", folder.path(), "cited");
   const auto file = model::SafetensorsFile::open(folder.path() / "adapter_model.safetensors");
   EXPECT_EQ(file.tensors().size(), 8u);
   const std::string q = "base_model.model.model.layers.1.self_attn.q_proj.";
