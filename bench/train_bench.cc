@@ -2,7 +2,7 @@
 // whole step reaches, measured in the same run.
 //
 //   train_bench --model bench/train/llama-10m.toml [--sequences 16] [--length 256] [--micro 16] [--steps 6] [--threads 2]
-//               [--precision f32|bf16] [--recompute none|selective|full] [--sgemm]
+//               [--precision f32|bf16] [--recompute none|selective|full] [--loss-rows 256]
 //
 // Prints one line of JSON. Floating-point operations are the model's own (three times the forward pass: ModelConfig::
 // flops_per_token at half of the length, for a causal mask), not those of recomputed layers.
@@ -98,6 +98,7 @@ nlohmann::json measure(const Options& o) {
   const auto ops = tensor::make_cpu_ops(pool);
   const model::ModelConfig config = model::read_description(o.model);
   const size_t micro = o.micro == 0 ? o.sequences : o.micro;
+  if (o.sequences % micro != 0) throw Error(ErrorCode::kInvalidArgument, "--micro divides --sequences");
   const size_t micro_batches = o.sequences / micro;
   const auto precision = o.precision == "bf16" ? tensor::Precision::kBF16 : tensor::Precision::kF32;
 
@@ -155,7 +156,7 @@ int run(int argc, char** argv) {
   app.add_option("--sequences", o.sequences, "Sequences a step");
   app.add_option("--length", o.length, "Tokens a sequence");
   app.add_option("--micro", o.micro, "Sequences of a micro-batch (all)");
-  app.add_option("--steps", o.steps, "Steps that count");
+  app.add_option("--steps", o.steps, "Steps that count")->check(CLI::Range(1, 1000));
   app.add_option("--threads", o.threads, "Threads");
   app.add_option("--precision", o.precision, "f32 or bf16")->check(CLI::IsMember({"f32", "bf16"}));
   app.add_option("--recompute", o.recompute, "none, selective or full")

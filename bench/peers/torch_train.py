@@ -5,7 +5,7 @@ usage: torch_train.py TRAIN_BENCH [--model llama-10m|gpt2-size|gpt2] [--python P
 
 TRAIN_BENCH is the program of bench/train_bench.cc; --python is the interpreter whose torch is measured. Both sides do
 forward, backward, clipping and AdamW in 2 threads. PyTorch runs as its users run it: fused attention
-(scaled_dot_product_attention) where it has it, foreach or fused AdamW where it has it, --compile for torch.compile.
+(scaled_dot_product_attention) where it has it, AdamW as it comes; --fused for its fused one, --compile for torch.compile.
 --model gpt2 is GPT-2 124M itself (LayerNorm, learned positions, GELU) on PyTorch's side, gpt2-size on ours.
 """
 import argparse

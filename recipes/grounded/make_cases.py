@@ -37,6 +37,8 @@ STOP = set("a an the of in on at to is are was were be been by for from with and
 def open_lines(path: Path):
     with subprocess.Popen(["zstd", "-dc", str(path)], stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
         yield from (json.loads(line) for line in process.stdout)
+    if process.returncode:
+        raise SystemExit(f"zstd could not read {path}")
 
 
 def words(text: str) -> set[str]:
@@ -273,7 +275,7 @@ def plain_english(row: dict) -> bool:
 def from_disasters(data: Path, rng: random.Random, most: int) -> list[dict]:
     events: dict[str, list[dict]] = {}
     for row in open_lines(data / "posts" / "posts_crisislex.jsonl.zst"):
-        if plain_english(row) and "elated" in row["label"] + "related" and row["label"] != "off-topic":
+        if plain_english(row) and row["label"].lower().startswith("related"):
             events.setdefault(row["event"], []).append(row)
     out = []
     for event, rows in sorted(events.items()):

@@ -10,8 +10,12 @@ work=build/grounded
 data=${DATA:-../shared/data}
 name=SmolLM2-135M-Instruct.Q4_1.gguf
 model=${MODEL:-.fathom/models/$name}
-quick=()
-[ "${1:-}" = --quick ] && quick=(--set schedule.steps=3 --set schedule.warmup=1)
+quick=() run=$work/run
+if [ "${1:-}" = --quick ]; then
+  run=$work/quick
+  rm -rf "$run"
+  quick=(--set schedule.steps=3 --set schedule.warmup=1 --set folder=../../build/grounded/quick)
+fi
 
 mkdir -p "$work"
 ln -sf "$(realpath "$model")" "$work/$name"
@@ -32,7 +36,7 @@ rm -rf "$work/tokens"
 "$fathom" train "$recipe/train.toml" "${quick[@]}"
 adapter=$work/adapter
 rm -rf "$adapter"
-"$fathom" train export "$work/run" --out "$adapter" --adapter
+"$fathom" train export "$run" --out "$adapter" --adapter
 if [ ${#quick[@]} = 0 ]; then
   mkdir -p "$recipe/adapter"
   cp "$adapter"/adapter_{config.json,model.safetensors} "$recipe/adapter/"

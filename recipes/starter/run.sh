@@ -13,7 +13,8 @@ if [ "${1:-}" = --data-only ]; then data_only=1; shift; fi
 raw=${1:-../shared/data} work=${2:-.fathom/starter}
 fathom=${FATHOM:-build/release/fathom}
 
-if [ ! -e "$work/tokens/train/manifest.json" ]; then
+if [ ! -e "$work/tokens/tokenizer.gguf" ]; then  # what is written last
+  rm -rf "$work/tokens"
   python3 "$recipe/make_documents.py" "$raw" "$work/documents"
   "$fathom" tokenizer train --vocab 8192 --chat --out "$work/tokenizer" "$work/documents"
   # Reading tasks share passages and differ in their questions: only what is all but equal is a duplicate here.

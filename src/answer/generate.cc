@@ -160,7 +160,7 @@ class Gate {
   bool judge(std::string_view raw) {
     const Marks marks = strip_marks(strip_bullet(raw));
     if (split_words(marks.text).empty()) return true;
-    if (passed_ == 0 && trim(marks.text).starts_with(kNoAnswer.substr(0, kNoAnswer.size() - 1))) {
+    if (chooses_ && passed_ == 0 && trim(marks.text).starts_with(kNoAnswer.substr(0, kNoAnswer.size() - 1))) {
       refused_ = true;
       return false;
     }

@@ -47,8 +47,7 @@ fs::path collectives_program() {
 /// Standard output of the program. Errors: kUnsupported where it does not end well.
 std::string output_of(const std::vector<std::string>& command) {
   ProcessResult result = run_process(command);
-  if (!result.ok())
-    throw Error(ErrorCode::kUnsupported, fmt::format("{} did not end well", command.front()));
+  if (!result.ok()) throw Error(ErrorCode::kUnsupported, fmt::format("{} did not end well", command.front()));
   return std::move(result.out);
 }
 
@@ -151,8 +150,9 @@ void print_table(const cluster::Measurements& m, const cluster::CalibrationFit& 
   std::cout << fmt::format("  fitted: {:.0f} % of the peak, half of it at k = {:.0f}; mean error {:.1f} %\n",
                            100 * f.gemm_peak_fraction, f.gemm_k_half, 100 * f.gemm_error);
   if (f.attention_forward > 0)
-    std::cout << fmt::format("  attention: forward {:.0f} %, backward {:.0f} % of it; mean error {:.1f} %\n",
-                             100 * f.attention_forward, 100 * f.attention_backward, 100 * f.attention_error);
+    std::cout << fmt::format(
+        "  attention: forward {:.0f} %, backward {:.0f} % of the peak of products; mean error {:.1f} %\n",
+        100 * f.attention_forward, 100 * f.attention_backward, 100 * f.attention_error);
   if (!left_out.empty()) {
     std::cout << fmt::format("\n  Collectives are left out: {}\n", left_out);
     return;

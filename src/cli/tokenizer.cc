@@ -37,9 +37,14 @@ void write_files(const train::TrainedTokenizer& trained, const std::filesystem::
   writer.write(out / "tokenizer.gguf");
   if (!trained.sentence_piece.empty())
     return write_file_atomic(out / "tokenizer.model", trained.sentence_piece);
-  const auto files = model::tokenizer_files(model::GgufFile::open(out / "tokenizer.gguf"));
-  write_file_atomic(out / "tokenizer.json", files.tokenizer);
-  write_file_atomic(out / "tokenizer_config.json", files.config);
+  try {
+    const auto files = model::tokenizer_files(model::GgufFile::open(out / "tokenizer.gguf"));
+    write_file_atomic(out / "tokenizer.json", files.tokenizer);
+    write_file_atomic(out / "tokenizer_config.json", files.config);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kUnsupported) throw;
+    std::cerr << fmt::format("No tokenizer.json is written: {}\n", error.what());
+  }
 }
 
 void report(const train::TrainedTokenizer& trained, const TrainArguments& arguments) {

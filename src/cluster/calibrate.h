@@ -79,7 +79,7 @@ struct AlphaBeta {
 struct CalibrationFit {
   double gemm_peak_fraction = 0, gemm_k_half = 0, gemm_error = 0;
   double bf16_speed = 0;  // of products, over F32's; 0: not measured
-  // Fractions of the F32 peak; 0: not measured.
+  // Fractions of the peak of BF16 products where they were measured, else of F32's; 0: not measured.
   double attention_forward = 0, attention_backward = 0, attention_sequence_half = 0, attention_error = 0;
   double hop_s = 0, link_bytes_per_s = 0,
          collective_error = 0;  // of rings of all-reduce and all-gather; 0: not measured

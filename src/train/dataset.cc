@@ -89,6 +89,7 @@ void Dataset::Impl::open_shard(const std::filesystem::path& folder, const Json& 
       header.tokens != member<uint64_t>(entry, "tokens", manifest) ||
       header.checksum != member<uint64_t>(entry, "checksum", manifest))
     corrupt(files.back().path(), "it is not the shard that manifest.json names");
+  if (header.tokens == 0) corrupt(files.back().path(), "it holds no token");
   bases.push_back(info.tokens);
   info.tokens += header.tokens;
   info.documents += header.documents;

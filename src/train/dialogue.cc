@@ -20,7 +20,11 @@ class Encoder {
 
   std::vector<int32_t> encode(const Json& messages, bool prompt) {
     options_.add_generation_prompt = prompt;
-    return tokenizer_.encode(chat_.render(messages, options_));
+    auto tokens = tokenizer_.encode(chat_.render(messages, options_));
+    // As the engine that serves the model: a template need not write the beginning itself.
+    const auto first = tokenizer_.add_bos() ? tokenizer_.bos() : std::nullopt;
+    if (first && (tokens.empty() || tokens.front() != *first)) tokens.insert(tokens.begin(), *first);
+    return tokens;
   }
 
  private:
@@ -28,6 +32,12 @@ class Encoder {
   const model::ChatTemplate& chat_;
   model::ChatOptions options_;
 };
+
+/// Each turn is encoded with all before it, so one hostile line must not take hours.
+void check_turns(const Json& messages, size_t tokens) {
+  if (messages.size() * tokens > (size_t{1} << 26))
+    throw Error(ErrorCode::kInvalidArgument, "it has too many turns for its length");
+}
 
 /// How many tokens the two begin with in common.
 size_t common_prefix(const std::vector<int32_t>& a, const std::vector<int32_t>& b) {
@@ -51,6 +61,7 @@ TokenDocument encode_dialogue(const model::Tokenizer& tokenizer, const model::Ch
   TokenDocument document;
   document.tokens = encoder.encode(messages, false);
   if (learn == Learn::kAll) return document;
+  check_turns(messages, document.tokens.size());
   document.learn.assign(document.tokens.size(), 0);
   Json before = Json::array();
   for (const Json& message : messages) {

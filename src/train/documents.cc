@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string_view>
+#include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -13,7 +14,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kDeepest = 32;  // of JSON
+constexpr int kDeepest = 32;              // of JSON
+constexpr size_t kMostMembers = 100'000;  // of the objects within one line
 
 /// The extension that tells the format: that before ".zst".
 std::string format_extension(const std::filesystem::path& path) {
@@ -56,8 +58,12 @@ Json parse_line(const RawDocument& raw, const DocumentOptions& options) {
     return key == options.field || (options.dialogues && (key == "messages" || key == options.prompt_field ||
                                                           key == options.answer_field));
   };
+  size_t members = 0;
   const auto keep = [&](int depth, Json::parse_event_t event, Json& value) {
     if (depth > kDeepest) refuse("its JSON is nested too deep");
+    // Members are looked up one after another: too many in one object would take hours.
+    if (depth > 1 && event == Json::parse_event_t::key && ++members > kMostMembers)
+      refuse("its JSON has too many members");
     return depth != 1 || event != Json::parse_event_t::key || wanted(value.get_ref<const std::string&>());
   };
   try {
@@ -176,11 +182,20 @@ bool DocumentReader::next(RawDocument& document, const std::stop_token& stop) {
 /// A line, or as many as make up a document; false at the end of the file.
 bool DocumentReader::next_text(RawDocument& document, const std::stop_token& stop) {
   const bool whole = !document.json && !options_.lines;
+  if (too_long_ != 0) {
+    document.line = std::exchange(too_long_, 0);
+    return document.too_long = true;
+  }
   for (;;) {
     const auto result = lines_->next(line_, stop);
     if (result == LineReader::Result::kStopped) throw Error(ErrorCode::kCancelled, "stopped");
     if (result == LineReader::Result::kEnd) return !document.bytes.empty();
     document.too_long = result == LineReader::Result::kTooLong;
+    if (document.too_long && !document.bytes.empty()) {
+      too_long_ = lines_->number();
+      document.too_long = false;
+      return true;
+    }
     if (document.bytes.empty() || document.too_long) document.line = lines_->number();
     if (document.too_long) return true;
     if (!whole) {

@@ -80,6 +80,7 @@ class DocumentReader {
   size_t file_ = 0;
   std::unique_ptr<LineReader> lines_;  // of files_[file_]
   std::string line_;
+  uint64_t too_long_ = 0;  // the number of a line that comes next, after what lay before it
 };
 
 /// Errors: kCorrupt, saying what is wrong with it.

@@ -42,6 +42,7 @@ struct Prepared {
   ContentDigest digest;
   std::optional<MinHash> near;
   size_t bytes = 0;
+  bool dialogue = false;
   std::string refusal;  // empty: none
 };
 
@@ -158,10 +159,10 @@ class Preparation {
       out.bytes = content.size();
       out.digest = digest_of(content);
       if (options_.near_duplicates > 0) out.near = min_hash(content);
+      out.dialogue = !document.messages.is_null();
       const Learn learn = options_.learn_all ? Learn::kAll : Learn::kAssistant;
-      out.document = document.messages.is_null()
-                         ? encode_text(tokenizer_, document.text)
-                         : encode_dialogue(tokenizer_, *chat_, document.messages, learn);
+      out.document = out.dialogue ? encode_dialogue(tokenizer_, *chat_, document.messages, learn)
+                                  : encode_text(tokenizer_, document.text);
     } catch (const Error& error) {
       out.refusal = error.what();
     }
@@ -182,7 +183,7 @@ class Preparation {
     }
     report_.bytes += prepared.bytes;
     const bool hold_out = static_cast<double>(prepared.digest.lot >> 11) * 0x1.0p-53 < options_.held_out;
-    write(hold_out ? *held_out_ : *train_, prepared.document);
+    write(hold_out ? *held_out_ : *train_, prepared);
   }
 
   void refuse(const RawDocument& raw, const std::string& why) {
@@ -192,14 +193,14 @@ class Preparation {
     if (report_.problems.size() < kMostProblems) report_.problems.push_back(problem);
   }
 
-  void write(DatasetWriter& out, const TokenDocument& document) const {
-    const std::span<const int32_t> tokens(document.tokens);
-    const std::span<const uint8_t> learn(document.learn);
+  void write(DatasetWriter& out, const Prepared& prepared) const {
+    const std::span<const int32_t> tokens(prepared.document.tokens);
+    const std::span<const uint8_t> learn(prepared.document.learn);
     const size_t most = options_.max_document == 0 ? tokens.size() : options_.max_document;
     for (size_t at = 0; at < tokens.size(); at += most) {
       const size_t size = std::min(most, tokens.size() - at);
       out.add(tokens.subspan(at, size), learn.empty() ? learn : learn.subspan(at, size));
-      if (!learn.empty()) break;  // the rest of a dialogue would stand without its beginning
+      if (prepared.dialogue) break;  // the rest of a dialogue would stand without its beginning
     }
   }
 

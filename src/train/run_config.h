@@ -27,7 +27,8 @@
 //                                warmup = 100 (steps; at most a tenth), decay (steps, of wsd; a fifth), and one of
 //   steps = 1000                 or
 //   tokens = 1e9                 rounded up to whole steps
-//   [lora]                       rank = 8, alpha = 16, matrices = ["attn_q", "attn_v"]: adapters; the rest is frozen;
+//   [lora]                       rank (needed), alpha = 16, matrices (left out: all seven of a block): adapters; the rest
+//                                is frozen; prompt: how the model is asked (recipes/grounded);
 //                                prompt = "cited": how the adapter is to be asked (infer/adapter.h)
 //   [checkpoint]                 steps = 500 and minutes = 30 between them (whichever comes first; 0: not by this), keep = 3
 //   [evaluate]                   every = 500 (steps; 0: at the end alone), batches = 8

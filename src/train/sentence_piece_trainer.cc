@@ -62,7 +62,7 @@ std::string train_sentence_piece(const SentencePieceOptions& options, const Sent
       {"allow_whitespace_only_pieces", "true"},
       {"character_coverage", "0.9995"},
       {"max_sentence_length", "65536"},
-      {"num_threads", fmt::format("{}", options.threads)},
+      {"num_threads", "8"},  // sums are by thread: their number is part of the result
       {"minloglevel", "2"},
   };
   Sentences sentences(source);

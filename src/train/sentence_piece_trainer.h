@@ -12,7 +12,6 @@ struct SentencePieceOptions {
   bool unigram = false;  // else BPE
   size_t vocab = 0;
   std::vector<std::string> special;  // control pieces, beside <unk>, <s> and </s>
-  size_t threads = 1;
 };
 
 /// Gives the next sentence; false at the end.

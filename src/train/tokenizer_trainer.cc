@@ -187,13 +187,11 @@ class LinesOfDocuments {
   std::deque<std::string> lines_;
 };
 
-void train_pieces(const TokenizerOptions& options, ThreadPool& pool, const TokenizerProgress& progress,
-                  TrainedTokenizer& out) {
+void train_pieces(const TokenizerOptions& options, const TokenizerProgress& progress, TrainedTokenizer& out) {
   SentencePieceOptions pieces;
   pieces.unigram = options.kind == TokenizerKind::kUnigram;
   pieces.vocab = options.vocab;
   pieces.special = options.special;
-  pieces.threads = pool.size();
   LinesOfDocuments lines(options, progress, out);
   out.sentence_piece = train_sentence_piece(pieces, [&](std::string& line) { return lines.next(line); });
   out.metadata = model::sentence_piece_metadata(out.sentence_piece);
@@ -208,7 +206,7 @@ TrainedTokenizer train_tokenizer(const TokenizerOptions& options, ThreadPool& po
   if (options.kind == TokenizerKind::kBytePair)
     train_pairs(options, pool, progress, out);
   else
-    train_pieces(options, pool, progress, out);
+    train_pieces(options, progress, out);
   add_chat_template(options, out.metadata);
   return out;
 }

@@ -89,13 +89,13 @@ struct Asked {
   std::string prompt;
 };
 
-Asked ask_citing(const std::string& reply, const std::string& question) {
+Asked ask_model(bool cites, const std::string& reply, const std::string& question) {
   const FakeStore store({make_post("1", "osf", "Osterfell Bay", "2031-05-14T10:00:00Z",
                                    "88 flights at Osterfell are cancelled."),
                          make_post("2", "mayor", "Town Hall", "2031-05-14T10:05:00Z",
                                    "There was no crash at Osterfell, an exercise.")});
   testing::FakeEngine engine(reply);
-  engine.set_cites();
+  if (cites) engine.set_cites();
   const SystemClock clock;
   Request request;
   request.messages = {{"user", question}};
@@ -103,6 +103,10 @@ Asked ask_citing(const std::string& reply, const std::string& question) {
   Asked out{Assistant::create(store, &engine, clock)->answer(request, {}, {}), {}};
   out.prompt = engine.prompt;
   return out;
+}
+
+Asked ask_citing(const std::string& reply, const std::string& question) {
+  return ask_model(true, reply, question);
 }
 
 TEST(CitingModel, IsShownThePostsWithTheirAuthorsAndTimes) {
@@ -119,6 +123,13 @@ TEST(CitingModel, MayRefuse) {
   const Asked asked = ask_citing("The posts do not say.", "How many flights are cancelled at Osterfell?");
   EXPECT_TRUE(asked.answer.citations.empty());
   EXPECT_NE(asked.answer.text.find("I found no post that answers this"), std::string::npos);
+}
+
+TEST(CitingModel, AnotherModelMayNotRefuseWhatWasFound) {
+  const Asked asked =
+      ask_model(false, "The posts do not say.", "How many flights are cancelled at Osterfell?");
+  EXPECT_EQ(asked.answer.writer, "extract");
+  EXPECT_NE(asked.answer.text.find("88 flights"), std::string::npos) << asked.answer.text;
 }
 
 TEST(CitingModel, MayDenyWhatIsAsked) {

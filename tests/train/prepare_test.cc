@@ -153,6 +153,27 @@ TEST_F(Prepare, ALineWithoutAnEndIsRefusedAndNotKept) {
   EXPECT_THAT(report.problems, ElementsAre(HasSubstr("a.jsonl.zst:2: it is longer than 16 MiB")));
 }
 
+TEST_F(Prepare, TheTextBeforeALineWithoutAnEndStays) {
+  const auto path =
+      write("a.txt", "one good line\n" + std::string(kLongestDocument + 1, 'x') + "\nand the rest\n");
+  const auto report = run(options({path}));
+  EXPECT_EQ(report.train.documents, 2u);
+  EXPECT_THAT(report.problems, ElementsAre(HasSubstr("a.txt:2: it is longer than 16 MiB")));
+}
+
+TEST_F(Prepare, OneLineCannotTakeHours) {
+  std::string members = "{\"text\": {", turns = "{\"messages\": [";
+  for (int i = 0; i < 200'000; ++i) members += (i ? ",\"" : "\"") + std::to_string(i) + "\":0";
+  for (int i = 0; i < 20'000; ++i)
+    turns += std::string(i ? "," : "") + "{\"role\":\"" + (i % 2 ? "assistant" : "user") +
+             "\",\"content\":\"a b\"}";
+  auto dialogues =
+      options({write("a.jsonl", members + "}}\n" + line("fine")), write("b.jsonl", turns + "]}\n")});
+  dialogues.documents.dialogues = true;
+  EXPECT_THAT(run(dialogues).problems, ElementsAre(HasSubstr("a.jsonl:1: its JSON has too many members"),
+                                                   HasSubstr("b.jsonl:1: it has too many turns")));
+}
+
 TEST_F(Prepare, DamagedInputEndsItAndLeavesNothing) {
   std::string all;
   Random random(1);

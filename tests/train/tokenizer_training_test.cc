@@ -165,8 +165,7 @@ TEST_F(TokenizerTraining, WrongOptionsAreNamed) {
   wrong = options({path}, 300);
   wrong.chat_template = "{% if %}";
   EXPECT_NE(error_of(wrong), "nothing was thrown");
-  EXPECT_THAT(error_of(options({write("b.jsonl", "{}\n")}, 300)),
-              HasSubstr("no document that could be used"));
+  EXPECT_THAT(error_of(options({write("b.jsonl", "{}\n")}, 300)), HasSubstr("no document"));
 }
 
 TEST_F(TokenizerTraining, SentencePieceModelsAreReadAsTheLibraryReadsThem) {
