@@ -26,8 +26,10 @@ class SignalStop {
       int received = 0;
       sigwait(&signals_, &received);
       stop_.request_stop();
-      pthread_sigmask(SIG_UNBLOCK, &signals_, nullptr);
-      sigwait(&signals_, &received);  // a second one does not wait for the drain
+      sigset_t impatient = signals_;
+      sigdelset(&impatient, SIGUSR1);  // a launcher asks more than once
+      pthread_sigmask(SIG_UNBLOCK, &impatient, nullptr);
+      sigwait(&impatient, &received);  // a second one does not wait for the drain
       std::_Exit(130);
     }).detach();
   }

@@ -74,7 +74,12 @@ class Tensors {
   /// W += alpha / rank * B A.
   void add_adapter(const std::string& name, std::vector<float>& w) const {
     const auto a = reader_.read(name + ".lora_a", average_), b = reader_.read(name + ".lora_b", average_);
-    const size_t rank = run_.lora.rank, in = a.size() / rank, rows = b.size() / rank;
+    const size_t rank = run_.lora.rank;
+    if (rank == 0 || a.size() % rank != 0 || b.size() % rank != 0 ||
+        a.size() / rank * (b.size() / rank) != w.size())
+      throw Error(ErrorCode::kCorrupt,
+                  fmt::format("the adapter of '{}' is not of the rank that the run's record says", name));
+    const size_t in = a.size() / rank, rows = b.size() / rank;
     const float scale = run_.lora.alpha / static_cast<float>(rank);
     for (size_t row = 0; row < rows; ++row)
       for (size_t r = 0; r < rank; ++r) {

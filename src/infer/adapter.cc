@@ -78,6 +78,7 @@ std::map<std::string, Pair> find_pairs(const model::SafetensorsFile& file, const
       unsupported(name, fmt::format("changes '{}', which a model of the architecture '{}' has not",
                                     shown(stem), architecture));
     Pair& pair = pairs[to.gguf];
+    if ((is_a ? pair.a : pair.b) != nullptr) corrupt(name, fmt::format("changes '{}' twice", to.gguf));
     (is_a ? pair.a : pair.b) = &tensor;
     pair.change = to.change;
   }
@@ -112,9 +113,11 @@ class Sum {
     b_ = file.floats(pair.b->name);
     check_finite(*pair.a, a_);
     check_finite(*pair.b, b_);
-    const bool permuted = config.architecture == "llama";
+    const bool permuted = config.rope.pairing == model::RopePairing::kNeighbours;
     if (permuted && pair.change == model::HfChange::kQueryRows) heads_ = config.heads;
     if (permuted && pair.change == model::HfChange::kKeyRows) heads_ = config.kv_heads;
+    if (heads_ != 0 && rows_ / heads_ % 2 != 0)
+      unsupported(name, fmt::format("changes '{}', whose heads have an odd width", base.name));
     format_ = sum_format(*base.dtype);
   }
 
@@ -145,6 +148,7 @@ class Sum {
       const float* a = a_.data() + k * cols_;
       for (size_t i = 0; i < cols_; ++i) row[i] += factor * a[i];
     }
+    if (!std::all_of(row.begin(), row.end(), [](float x) { return std::isfinite(x); })) return false;
     tensor::quantize_row(format_, row.data(), out, cols_);
     return tensor::row_is_finite(format_, out, cols_);
   }
@@ -194,8 +198,13 @@ AdapterConfig parse_adapter_config(std::string_view text, const std::string& nam
   const auto kind = config.find("peft_type");
   if (kind != config.end() && *kind != "LORA") unsupported(name, "is of another kind than LORA");
   for (const char* key : {"use_dora", "bias", "modules_to_save", "fan_in_fan_out", "rank_pattern",
-                          "alpha_pattern", "layer_replication", "lora_bias"})
+                          "alpha_pattern", "layer_replication", "lora_bias", "alora_invocation_tokens"})
     if (is_used(config, key)) unsupported(name, fmt::format("uses {}", key));
+  const auto start = config.find("init_lora_weights");
+  for (const char* kind_of_start : {"pissa", "olora", "corda", "loftq"})  // the base was changed before
+    if (start != config.end() && start->is_string() &&
+        start->get_ref<const std::string&>().starts_with(kind_of_start))
+      unsupported(name, fmt::format("begins from another base (init_lora_weights is {})", kind_of_start));
   const auto rank = config.find("r");
   const auto alpha = config.find("lora_alpha");
   if (rank == config.end() || !rank->is_number_unsigned() || *rank < 1u || *rank > kMostRank)

@@ -6,7 +6,7 @@
 // The sum of a block format is kept in Q8_0, which loses little of what was added; other formats stay. Rows of q and k are brought into GGUF's order as conversion does.
 //
 // Of the config's keys beside those: use_rslora is obeyed; use_dora, bias, modules_to_save, fan_in_fan_out and patterns of
-// ranks or alphas are refused where they are used. "fathom_prompt": "cited" marks an adapter that was trained by
+// ranks or alphas are refused where they are used, as are starts that change the base (PiSSA and its kin). "fathom_prompt": "cited" marks an adapter that was trained by
 // recipes/grounded on the prompt of answer/generate.h.
 //
 // Ownership: the tensors own their numbers; names are views into the model file's. Immutable, so thread-safe. Nothing in

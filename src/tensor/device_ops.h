@@ -9,7 +9,7 @@
 // against the other and gradients against finite differences.
 //
 // Determinism: results depend on the inputs and on the number of threads alone. Thread safety: one caller at a time.
-// Nothing is allocated but by `allocate`.
+// Nothing is allocated but by `allocate` (scratch of the table's own grows in the first step).
 #pragma once
 
 #include <cstddef>

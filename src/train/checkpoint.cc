@@ -137,15 +137,23 @@ std::vector<WantedPiece> pieces_to_load(Parameters& parameters, Optimiser& optim
   return out;
 }
 
-bool begins_checkpoint_name(const fs::path& path) { return path.filename().string().starts_with(kPrefix); }
+/// Copies and links that people make beside them are none of ours.
+bool is_checkpoint_name(const fs::path& path) {
+  const std::string name = path.filename().string(), prefix(kPrefix);
+  return name.size() >= prefix.size() + 8 && name.starts_with(prefix) &&
+         name.find_first_not_of("0123456789", prefix.size()) == std::string::npos;
+}
 
 /// Folders of checkpoints, whole or not.
 std::vector<fs::path> checkpoint_folders(const fs::path& folder) {
   std::vector<fs::path> out;
   std::error_code failed;
   for (fs::directory_iterator entry(folder, failed), end; !failed && entry != end; entry.increment(failed))
-    if (begins_checkpoint_name(entry->path())) out.push_back(entry->path());
-  std::sort(out.begin(), out.end());  // steps have leading zeros
+    if (is_checkpoint_name(entry->path())) out.push_back(entry->path());
+  std::sort(out.begin(), out.end(), [](const fs::path& a, const fs::path& b) {  // steps have leading zeros
+    const std::string x = a.filename().string(), y = b.filename().string();
+    return x.size() != y.size() ? x.size() < y.size() : x < y;
+  });
   return out;
 }
 

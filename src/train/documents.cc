@@ -14,8 +14,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kDeepest = 32;              // of JSON
-constexpr size_t kMostMembers = 100'000;  // of the objects within one line
+constexpr int kDeepest = 32;             // of JSON
+constexpr size_t kMostMembers = 20'000;  // of the objects within one line
 
 /// The extension that tells the format: that before ".zst".
 std::string format_extension(const std::filesystem::path& path) {

@@ -146,10 +146,19 @@ class Keys {
 
 /// Of a file that describes a model of this very shape, all its keys: those of stretched positions among them.
 bool describes(const model::GgufFile& file, const ModelConfig& c) {
+  const auto number_is = [&](const char* key, float value) {  // a key that is missing says what is usual
+    return static_cast<float>(file.find_float(c.architecture + key).value_or(value)) == value;
+  };
   return file.find_string("general.architecture") == c.architecture &&
          file.find_uint(c.architecture + ".block_count") == c.layers &&
          file.find_uint(c.architecture + ".embedding_length") == c.d_model &&
-         file.find_uint(c.architecture + ".attention.head_count") == c.heads;
+         file.find_uint(c.architecture + ".attention.head_count") == c.heads &&
+         file.find_uint(c.architecture + ".attention.head_count_kv") == c.kv_heads &&
+         file.find_uint(c.architecture + ".context_length") == c.context &&
+         number_is(".attention.layer_norm_rms_epsilon", c.rms_eps) &&
+         number_is(".rope.freq_base", c.rope.base) &&
+         file.find_uint(c.architecture + ".expert_count").value_or(0) == c.experts.count &&
+         (c.ffn == 0 || file.find_uint(c.architecture + ".feed_forward_length") == c.ffn);
 }
 
 bool plain_positions(const ModelConfig& c) {

@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -25,6 +26,7 @@ namespace fathom::train {
 namespace {
 
 constexpr int kPollMilliseconds = 100;
+constexpr std::chrono::seconds kAskAgain{2};
 constexpr size_t kMostMessages = size_t{64} << 10;
 
 /// A pipe's two ends, closed with it.
@@ -111,9 +113,13 @@ JobEnd run_once(const std::vector<std::string>& command, const std::stop_token& 
   const pid_t job = start(command, errors.write_end());
   errors.close_write();
   Messages messages;
-  bool told = false;
+  auto told = std::chrono::steady_clock::time_point::min();
   for (bool open = true; open;) {
-    if (stop.stop_requested() && !std::exchange(told, true)) ::kill(job, SIGUSR1);
+    // More than once: what comes while the ranks are being started reaches none of them.
+    if (const auto now = std::chrono::steady_clock::now(); stop.stop_requested() && now > told + kAskAgain) {
+      ::kill(job, SIGUSR1);
+      told = now;
+    }
     pollfd wait{errors.read_end(), POLLIN, 0};
     if (::poll(&wait, 1, kPollMilliseconds) > 0) open = messages.pass_on(errors.read_end());
   }
@@ -122,6 +128,8 @@ JobEnd run_once(const std::vector<std::string>& command, const std::stop_token& 
   }
   JobEnd end;
   end.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  if (stop.stop_requested() && WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1)
+    end.code = kStoppedExit;  // before mpirun was ready for it
   if (end.code != 0) end.death = find_rank_death(messages.kept());
   return end;
 }

@@ -18,17 +18,14 @@ class Linear {
   /// `stems` as "blk.0.attn_q"; with `biased` every one has a ".bias" too.
   Linear(const Binder& bind, const std::vector<std::string>& stems, bool biased);
 
-  /// y [rows, out()] = x [rows, in()] W^T + b.
+  /// y [rows, out] = x [rows, in] W^T + b, of all matrices together.
   void forward(const Pass& pass, const float* x, size_t rows, float* y) const;
   /// Both gradients.
   void backward(const Pass& pass, const float* x, const float* dy, size_t rows, float* dx, bool add) const;
-  /// dx [rows, in()] = dy W, or with `add` += it.
+  /// dx [rows, in] = dy W, or with `add` += it.
   void input_gradient(const Pass& pass, const float* dy, size_t rows, float* dx, bool add) const;
   /// Adds to the gradients of all that is not frozen.
   void weight_gradient(const Pass& pass, const float* x, const float* dy, size_t rows) const;
-
-  size_t in() const { return in_; }
-  size_t out() const { return out_; }
 
  private:
   /// Matrices that lie one after another are one.

@@ -166,7 +166,13 @@ class MpiComm final : public Communicator {
   std::vector<std::string> gather_bytes(std::string_view bytes) override {
     std::vector<uint64_t> sizes(size_);
     const uint64_t mine = bytes.size();
-    MPI_Iallgather(&mine, 1, MPI_UINT64_T, sizes.data(), 1, MPI_UINT64_T, comm_, requests_.add());
+    sizes[rank_] = mine;  // by messages: MPI cannot cancel a collective, and `cancel` must end this
+    for (size_t r = 0; r < size_; ++r)
+      if (r != rank_)
+        requests_.receive(reinterpret_cast<std::byte*>(&sizes[r]), sizeof(mine), r, kCollectiveTag);
+    for (size_t r = 0; r < size_; ++r)
+      if (r != rank_)
+        requests_.send(reinterpret_cast<const std::byte*>(&mine), sizeof(mine), r, kCollectiveTag);
     wait();
     std::vector<std::string> all(size_);
     for (size_t r = 0; r < size_; ++r) {
@@ -290,11 +296,6 @@ std::unique_ptr<Communicator> MpiSession::world() {
   return std::make_unique<MpiComm>(copy);
 }
 
-void MpiSession::abort(int exit_code) {
-  MPI_Abort(MPI_COMM_WORLD, exit_code);
-  std::abort();
-}
-
 }  // namespace fathom::train
 
 #else
@@ -307,7 +308,6 @@ MpiSession::MpiSession() {
 }
 MpiSession::~MpiSession() = default;
 std::unique_ptr<Communicator> MpiSession::world() { return nullptr; }
-void MpiSession::abort(int exit_code) { std::exit(exit_code); }
 
 }  // namespace fathom::train
 

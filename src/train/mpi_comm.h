@@ -28,9 +28,6 @@ class MpiSession {
 
   /// All ranks; a new one at each call, which all ranks make together.
   std::unique_ptr<Communicator> world();
-
-  /// Ends all ranks at once; the caller has told the reason.
-  [[noreturn]] static void abort(int exit_code);
 };
 
 }  // namespace fathom::train

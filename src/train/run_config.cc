@@ -219,7 +219,8 @@ RunConfig from_text(std::string text, const fs::path& file, std::vector<std::str
 }  // namespace
 
 std::string RunConfig::as_json() const {
-  return nlohmann::json{{"file", file.string()}, {"text", text}, {"changes", changes}}.dump();
+  return nlohmann::json{{"file", file.string()}, {"text", text}, {"changes", changes}}.dump(
+      -1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 RunConfig read_run(const fs::path& file, const std::vector<std::string>& changes, const fs::path& presets) {

@@ -57,13 +57,15 @@ std::string slurm_script(const SlurmOptions& o) {
   ask("account", o.account);
   ask("output", fmt::format("\"{}\"", log));
   ask("open-mode", "append");
-  ask("signal", fmt::format("B:TERM@{}", kWarningSeconds));
+  ask("signal", fmt::format("B:USR1@{}", kWarningSeconds));
   out += "#SBATCH --requeue\n\n";
   out += fmt::format(
-      "# Asked to end, the ranks finish their step, save and leave with {0}; the job then goes back into the "
-      "queue.\n"
+      "# Asked to end (by USR1: srun answers TERM with KILL), the ranks finish their step, save and leave "
+      "with {0}; "
+      "the job\n# then goes back into the queue, unless it was cancelled.\n"
       "# So it does when a rank dies, which --kill-on-bad-exit turns into the end of all of them.\n"
-      "trap 'asked=1; kill -TERM \"$ranks\"' TERM\n"
+      "trap 'asked=1; kill -USR1 \"$ranks\"' USR1\n"
+      "trap 'cancelled=1' TERM\n"
       "srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task={1}{2} &\n"
       "ranks=$!\n"
       "wait \"$ranks\"\n"
@@ -71,6 +73,7 @@ std::string slurm_script(const SlurmOptions& o) {
       "while kill -0 \"$ranks\" 2> /dev/null; do wait \"$ranks\"; code=$?; done\n"
       "[ \"$code\" -eq 0 ] && exit 0\n"
       "[ \"$code\" -eq {3} ] && exit {3}\n"
+      "[ -n \"${{cancelled:-}}\" ] && exit \"$code\"\n"
       "if [ \"$code\" -eq {0} ] || [ -n \"${{asked:-}}\" ] || [ \"${{SLURM_RESTART_COUNT:-0}}\" -lt {4} ]; "
       "then\n"
       "  echo \"fathom: the ranks ended with $code; the job goes back into the queue\" >&2\n"

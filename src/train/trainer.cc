@@ -55,6 +55,11 @@ class FolderLock {
       throw Error(ErrorCode::kIo, fmt::format("cannot open '{}': {}", path.string(), std::strerror(errno)));
     const auto start = steady_clock::now();
     while (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
+      if (errno != EWOULDBLOCK && errno != EINTR) {
+        const int why = errno;
+        ::close(file_);
+        throw Error(ErrorCode::kIo, fmt::format("cannot lock '{}': {}", path.string(), std::strerror(why)));
+      }
       if (steady_clock::now() - start > kLockPatience) {
         ::close(file_);
         throw Error(ErrorCode::kInvalidArgument,
@@ -137,7 +142,6 @@ class Trainer {
         *optimiser_);
     if (first()) {
       compare_tokenizers(run_, data_);
-      write_file_atomic(run_.folder / kRunRecord, run_.as_json() + "\n");
       monitor_.emplace(run_.folder, run_.steps(), options.progress);
     }
   }
@@ -176,6 +180,8 @@ class Trainer {
     saved_step_ = state_.step;
     furthest_ = state_.step;
     if (!monitor_) return;
+    // Only now: checkpoints of another model were refused above.
+    write_file_atomic(run_.folder / kRunRecord, run_.as_json() + "\n");
     monitor_->resume(state_.step);
     event(restored ? "resumed" : "started",
           {{"ranks", groups_.world->size()}, {"layout", run_.layout.line()}});
@@ -329,7 +335,7 @@ class Trainer {
     try {
       checkpoints_->wait();
     } catch (const Error& error) {
-      if (error.code() != ErrorCode::kResourceExhausted && error.code() != ErrorCode::kIo) throw;
+      if (error.code() == ErrorCode::kCancelled) throw;  // another rank failed
       save_failed_ = true;
       event("checkpoint_failed", {{"error", error.what()}});
       if (first()) log().warn("a checkpoint was not written, training goes on: {}", error.what());

@@ -114,8 +114,8 @@ TEST(Adapter, GivesTheLogitsOfTheMergedModel) {
   by_hand.write(place.path() / "merged");
   test::SafetensorsWriter writer;
   for (const auto& [name, shape] : by_hand.tensors) {
-    const auto m =
-        std::ranges::find_if(matrices(), [&](const Matrix& x) { return x.stem + ".weight" == name; });
+    const auto m = std::ranges::find_if(
+        matrices(), [&wanted = name](const Matrix& x) { return x.stem + ".weight" == wanted; });
     writer.add(name, tensor::DType::kF32, shape,
                m != matrices().end() ? merged(*m) : test::formula_weights(name, shape, false));
   }
@@ -234,6 +234,8 @@ TEST(Adapter, WithAConfigThatIsNotObeyedIsRefused) {
     }
     return std::string("taken");
   };
+  EXPECT_THAT(refused("init_lora_weights", "pissa_niter_4"), HasSubstr("another base"));
+  EXPECT_EQ(refused("init_lora_weights", true), "taken");
   EXPECT_THAT(refused("peft_type", "LOHA"), HasSubstr("another kind than LORA"));
   EXPECT_THAT(refused("use_dora", true), HasSubstr("uses use_dora"));
   EXPECT_THAT(refused("bias", "all"), HasSubstr("uses bias"));

@@ -168,6 +168,18 @@ TEST_P(GradAttention, LargeScoresDoNotOverflow) {
   EXPECT_LT(distance(got.dv, expected.dv), 1e-3);
 }
 
+TEST_P(GradAttention, AMuchGreaterScoreLaterForgetsWhatCameBefore) {
+  AttentionShape shape = shape_of(1, 300, 1, 1, 16);  // more than a block of keys
+  shape.scale = 1.0f;
+  Case x(random_, shape);
+  std::fill(x.q.begin(), x.q.end(), 1.0f);
+  for (size_t t = 0; t < 300; ++t)
+    for (size_t i = 0; i < 16; ++i) x.k[t * x.kv_stride() + i] = t < 256 ? -10.0f : 4.0f;
+  const Results got = kernels(x, two_), expected = reference(x);
+  EXPECT_LT(difference(got.out, expected.out), 3e-6);
+  EXPECT_LT(difference(got.dq, expected.dq), 2e-5);  // keys ten times as large as elsewhere here
+}
+
 TEST_P(GradAttention, GradientsAreFiniteDifferences) {
   AttentionShape shape = shape_of(1, 9, 2, 1, 4);
   shape.cap = 2.0f;

@@ -163,8 +163,8 @@ TEST_F(Prepare, TheTextBeforeALineWithoutAnEndStays) {
 
 TEST_F(Prepare, OneLineCannotTakeHours) {
   std::string members = "{\"text\": {", turns = "{\"messages\": [";
-  for (int i = 0; i < 200'000; ++i) members += (i ? ",\"" : "\"") + std::to_string(i) + "\":0";
-  for (int i = 0; i < 20'000; ++i)
+  for (int i = 0; i < 20'001; ++i) members += (i ? ",\"" : "\"") + std::to_string(i) + "\":0";
+  for (int i = 0; i < 4000; ++i)
     turns += std::string(i ? "," : "") + "{\"role\":\"" + (i % 2 ? "assistant" : "user") +
              "\",\"content\":\"a b\"}";
   auto dialogues =

@@ -28,7 +28,7 @@ TEST(Slurm, TheScriptAsksForWhatTheJobNeeds) {
   for (const char* line :
        {"#!/bin/bash\n", "#SBATCH --job-name=starter\n", "#SBATCH --nodes=2\n", "#SBATCH --ntasks=8\n",
         "#SBATCH --cpus-per-task=4\n", "#SBATCH --time=1-12:00:00\n", "#SBATCH --partition=long\n",
-        "#SBATCH --requeue\n", "#SBATCH --signal=B:TERM@120\n",
+        "#SBATCH --requeue\n", "#SBATCH --signal=B:USR1@120\n",
         "#SBATCH --output=\"/runs/starter/slurm-%j.log\"\n",
         "'/opt/fathom' 'train' 'it'\\''s.toml' '--layout' 'data=8 zero=1' &\n"})
     EXPECT_NE(script.find(line), std::string::npos) << line << "\n" << script;

@@ -88,8 +88,8 @@ class Forward {
     const float total = hn::GetLane(hn::SumOfLanes(df, sum));
     if (max_[r] != most) {
       const float factor = std::exp(max_[r] - most);
-      sum_[r] *= factor;
       if (sum_[r] != 0) scale(out_ + r * products_.width(), factor, out_ + r * products_.width());
+      sum_[r] *= factor;
       max_[r] = most;
     }
     sum_[r] += total;
