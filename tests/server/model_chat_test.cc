@@ -3,6 +3,7 @@
 
 #include <map>
 #include <set>
+#include <thread>
 
 #include "server/fakes.h"
 #include "server/reasoning_split.h"
