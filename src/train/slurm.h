@@ -20,7 +20,7 @@ struct SlurmOptions {
   std::string time;       // as sbatch takes it, "1-12:00:00"; empty: the partition's
   std::string partition;  // empty: the cluster's default
   std::string account;    // empty: the user's
-  size_t restarts = 3;  // times that the job puts itself back because something died
+  size_t restarts = 3;    // times that the job puts itself back because something died
 };
 
 /// Errors: kInvalidArgument for texts that would not stay on their line of the script.
