@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <iostream>
 #include <memory>
@@ -20,6 +21,7 @@
 #include "train/export.h"
 #include "train/launcher.h"
 #include "train/memory.h"
+#include "train/monitor.h"
 #include "train/mpi_comm.h"
 #include "train/run_config.h"
 #include "train/slurm.h"
@@ -153,7 +155,9 @@ int run_under_mpirun(const Options& options, const train::RunConfig& run, const 
 
 int submit_to_slurm(const Options& options, const train::RunConfig& run) {
   train::SlurmOptions wanted = options.slurm_options;
-  wanted.name = run.folder.filename().string();
+  wanted.name = train::run_name(run.folder);
+  for (char& c : wanted.name)  // what Slurm's scripts take
+    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '_') c = '-';
   wanted.command = rank_command(options, run);
   wanted.folder = run.folder;
   wanted.ranks = run.layout.ranks();

@@ -121,6 +121,11 @@ std::string prometheus_text(const StepMetrics& m, std::string_view run) {
   return out;
 }
 
+std::string run_name(const std::filesystem::path& folder) {
+  const auto path = std::filesystem::absolute(folder).lexically_normal();
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
 std::string format_duration(double seconds) {
   const auto whole = static_cast<uint64_t>(std::clamp(seconds, 0.0, 1e12) + 0.5);
   const uint64_t days = whole / 86'400, hours = whole / 3600 % 24, minutes = whole / 60 % 60;
@@ -182,9 +187,7 @@ void Monitor::step(const StepMetrics& metrics) {
   if (now - last_scraped_ >= kScrape || metrics.step == steps_) {
     last_scraped_ = now;
     try {
-      write_file_atomic(
-          folder_ / "metrics.prom",
-          prometheus_text(metrics, fs::absolute(folder_).lexically_normal().filename().string()));
+      write_file_atomic(folder_ / "metrics.prom", prometheus_text(metrics, run_name(folder_)));
     } catch (const Error& error) {
       if (!failed_) log().warn("{}; training goes on", error.what());
       failed_ = true;

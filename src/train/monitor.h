@@ -53,6 +53,9 @@ std::string prometheus_text(const StepMetrics& metrics, std::string_view run);
 /// "step 120/1000  loss 3.412  31.2 k tokens/s  71 % of peak  4 min left".
 std::string progress_line(const StepMetrics& metrics, uint64_t steps, double seconds_left);
 
+/// What a run is called: its folder's name, with or without a slash behind it.
+std::string run_name(const std::filesystem::path& folder);
+
 /// "4 min", "2 h 10 min", "3 d 4 h".
 std::string format_duration(double seconds);
 

@@ -99,7 +99,7 @@ class Page {
       : folder_(folder), files_(std::move(files)), sum_(summarise(folder)) {}
 
   std::string make() {
-    const std::string title = fs::absolute(folder_).lexically_normal().filename().string();
+    const std::string title = run_name(folder_);
     out_ = fmt::format(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
         "content=\"width=device-width, initial-scale=1\"><title>{0}</title><style>{1}</style></head><body>"

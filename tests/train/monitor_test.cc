@@ -67,6 +67,8 @@ TEST(Monitor, PrometheusText) {
 TEST(Monitor, ProgressLine) {
   EXPECT_EQ(progress_line(metrics(4), 1000, 250),
             "step 4/1000  loss 1.0000  31.2 k tokens/s  71 % of peak  4 min left");
+  EXPECT_EQ(run_name("/runs/one/"), "one");
+  EXPECT_EQ(run_name("/runs/one"), "one");
   EXPECT_EQ(format_duration(42), "42 s");
   EXPECT_EQ(format_duration(7'800), "2 h 10 min");
   EXPECT_EQ(format_duration(273'600), "3 d 4 h");
