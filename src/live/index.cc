@@ -15,19 +15,6 @@ uint64_t random_seed() {
 
 }  // namespace
 
-uint16_t Names::intern(std::string_view name) {
-  const auto at =
-      std::lower_bound(sorted_.begin(), sorted_.end(), name,
-                       [](const auto& entry, std::string_view wanted) { return entry.first < wanted; });
-  if (at != sorted_.end() && at->first == name) return at->second;
-  const size_t number = count_.load(std::memory_order_relaxed);
-  if (number == kOther) return kOther;
-  names_.grow(number) = name;
-  sorted_.insert(at, {std::string(name), static_cast<uint16_t>(number)});
-  count_.store(number + 1, std::memory_order_release);
-  return static_cast<uint16_t>(number);
-}
-
 Index::Index() : seed_(random_seed()) {
   documents_.grow(0);  // number 0 stands for none
   lists_.grow(0);

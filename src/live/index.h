@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "live/concurrent.h"
+#include "live/names.h"
 #include "live/post.h"
 #include "live/posting.h"
 
@@ -75,20 +76,6 @@ struct DocumentBlock {
   std::atomic<int64_t> newest{std::numeric_limits<int64_t>::min()};
   std::atomic<float> engagement{0};
   int64_t newest_before = std::numeric_limits<int64_t>::min();  // over all earlier blocks
-};
-
-/// The short strings of a column (sources, languages) as small numbers.
-class Names {
- public:
-  static constexpr uint16_t kOther = 0xFFFF;  // the table is full: compare the post itself
-  uint16_t intern(std::string_view name);     // writer
-  size_t size() const { return count_.load(std::memory_order_acquire); }
-  std::string_view name(size_t number) const { return names_[number]; }
-
- private:
-  ChunkedArray<std::string, 256, 256> names_;
-  std::atomic<size_t> count_{0};
-  std::vector<std::pair<std::string, uint16_t>> sorted_;  // writer
 };
 
 class Index {

@@ -27,7 +27,12 @@ namespace fathom::live {
 
 struct StoreOptions {
   std::filesystem::path folder;
-  bool sync = true;  // false only for tests and benchmarks that say so
+  bool sync = true;                          // false only for tests and benchmarks that say so
+  size_t segment_posts = 1'000'000;          // the active segment is sealed at so many posts,
+  size_t segment_bytes = size_t{512} << 20;  // or at so much memory
+  std::optional<std::chrono::hours>
+      keep_for;  // posts older than this (by the feed's clock) are let go, a segment at a time
+  std::optional<uint64_t> keep_bytes;  // the oldest segments are let go beyond so much disk
 };
 
 struct IngestResult {
@@ -43,6 +48,7 @@ struct RankWeights {
   double recency = 0.35;  // share of the score that fades with age
   double half_life_hours = 24;
   double engagement = 0.1;  // log(likes + reposts + replies)
+  double author = 0;        // log(followers)
 };
 
 /// A search. Its text is read as live/query.h says; a text without words asks for all that passes the filters, ranked by
@@ -60,6 +66,8 @@ struct Query {
   std::vector<std::string> sources, langs;
   std::optional<int64_t> min_likes, min_views;
   RankWeights weights;
+  std::optional<uint64_t> after;  // only posts with a sequence above this
+  bool expand = false;       // with terms of the best posts of a first search (RM3, see live/expansion.h)
   bool exact_count = false;  // walk all matches, so that SearchResult::matched is exact whatever it costs
 };
 
@@ -81,8 +89,9 @@ struct SearchResult {
   bool matched_exact = true;  // false: at least so many; what could not be among the best was not counted
   size_t query_terms = 0;     // distinct plain terms in the query after analysis
   std::vector<std::pair<std::string, size_t>>
-      terms;     // analysed plain term -> posts in the index that have it
-  Time as_of{};  // the feed's clock at the search
+      terms;                           // analysed plain term -> posts in the index that have it
+  std::vector<std::string> expansion;  // terms that Query::expand added
+  Time as_of{};                        // the feed's clock at the search
 };
 
 struct Sequenced {
@@ -97,6 +106,9 @@ struct StoreStats {
   uint64_t index_bytes = 0;
   uint64_t ingested = 0;  // since open
   std::vector<std::pair<std::string, uint64_t>> by_source;
+  uint64_t sealed_segments = 0, sealed_posts = 0, sealed_bytes = 0;  // on disk, mapped
+  uint64_t log_bytes = 0;
+  uint64_t dropped = 0;  // posts let go by retention since open
 };
 
 class Store {

@@ -34,6 +34,11 @@
 namespace fathom::cluster {
 class Planner;
 }
+namespace fathom::live {
+class StandingQueries;
+class Trends;
+class VectorIndex;
+}  // namespace fathom::live
 
 namespace fathom::server {
 
@@ -81,9 +86,12 @@ struct ServerOptions {
 struct Services {
   live::Store& store;
   const answer::Assistant& assistant;
-  infer::Engine* engine = nullptr;      // null: no model; answers are extracts
-  infer::Embedder* embedder = nullptr;  // null: no embeddings
-  cluster::Planner* planner = nullptr;  // null: no /v1/plan
+  infer::Engine* engine = nullptr;            // null: no model; answers are extracts
+  infer::Embedder* embedder = nullptr;        // null: no embeddings
+  cluster::Planner* planner = nullptr;        // null: no /v1/plan
+  live::Trends* trends = nullptr;             // null: no /v1/trends, /v1/stories
+  live::StandingQueries* standing = nullptr;  // null: no /v1/standing
+  live::VectorIndex* vectors = nullptr;       // null: search by words alone
   const Clock& clock;
   /// For GET /v1/status: a list of {name, state, detail, ...}, one a source. Called from many
   /// threads. May be empty.
