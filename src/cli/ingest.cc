@@ -8,7 +8,7 @@
 #include "base/progress.h"
 #include "cli/client.h"
 #include "cli/command.h"
-#include "live/file_source.h"
+#include "live/sources/file_source.h"
 
 namespace fathom::cli {
 namespace {

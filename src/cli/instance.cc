@@ -16,9 +16,9 @@
 #include "base/text.h"
 #include "cli/client.h"
 #include "cluster/planner.h"
-#include "live/file_source.h"
-#include "live/hackernews.h"
 #include "live/source.h"
+#include "live/sources/file_source.h"
+#include "live/sources/hackernews.h"
 #include "live/world.h"
 #include "model/inspect.h"
 

@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "live/file_source.h"
+#include "live/sources/file_source.h"
 
 namespace {
 

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "live/hackernews_item.h"
+#include "live/sources/hackernews_item.h"
 
 namespace {
 

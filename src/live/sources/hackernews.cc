@@ -1,4 +1,4 @@
-#include "live/hackernews.h"
+#include "live/sources/hackernews.h"
 
 #include <fmt/format.h>
 
@@ -15,8 +15,8 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "live/hackernews_item.h"
 #include "live/source_sse.h"
+#include "live/sources/hackernews_item.h"
 
 namespace fathom::live {
 namespace {

@@ -1,4 +1,4 @@
-#include "live/hackernews.h"
+#include "live/sources/hackernews.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "live/hackernews_item.h"
+#include "live/sources/hackernews_item.h"
 #include "support/http_server.h"
 #include "support/memory_store.h"
 

@@ -1,4 +1,4 @@
-#include "live/hackernews_item.h"
+#include "live/sources/hackernews_item.h"
 
 #include <fmt/format.h>
 

@@ -12,8 +12,8 @@
 
 #include "base/file.h"
 #include "base/random.h"
-#include "live/file_source.h"
 #include "live/source.h"
+#include "live/sources/file_source.h"
 #include "live/store.h"
 
 namespace fathom::live {

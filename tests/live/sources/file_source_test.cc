@@ -1,4 +1,4 @@
-#include "live/file_source.h"
+#include "live/sources/file_source.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
