@@ -7,6 +7,7 @@
 //   Cursor cursor(const Term&, uint32_t end) const  at the newest document below `end`; see below
 //   uint32_t end(uint64_t sequence) const          documents 1..end-1 have sequences at or below `sequence`
 //   DocumentFacts facts(uint32_t) const             the columns that ranking and filters read
+//   uint8_t length(uint32_t) const                  that column alone: read for every candidate, so it must be quick
 //   bool alive(uint32_t, uint64_t sequence) const   not ended at or before `sequence`
 //   const TimeBounds& bounds(uint32_t block) const  over 1024 neighbouring documents: block = number >> kBlockBits
 //   Post post(uint32_t) const, std::string text(uint32_t) const, std::string_view/std::string key(uint32_t) const
@@ -62,6 +63,7 @@ class Segment {
   Cursor cursor(const Term& term, uint32_t end) const;
   uint32_t end(uint64_t sequence) const;
   DocumentFacts facts(uint32_t number) const;
+  uint8_t length(uint32_t number) const;
   bool alive(uint32_t number, uint64_t sequence) const;
   const TimeBounds& bounds(uint32_t block) const;
   Post post(uint32_t number) const;
