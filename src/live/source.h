@@ -23,6 +23,8 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/error.h"
+#include "live/facts.h"
 #include "live/post.h"
 #include "live/store.h"
 
@@ -39,6 +41,14 @@ class Sink {
   /// Takes one post. Waits while the store is behind. Returns false when the source is to stop (the post is not taken).
   virtual bool deliver(Post post) = 0;
 
+  /// Likes, reposts and replies that a post got after it came, by its id in this source. Gathered by the runner and given to
+  /// the store with the next batch; counts of posts that the store does not have are dropped. Never waits.
+  virtual void count(std::string_view /*id*/, const CountChange& /*change*/) {}
+
+  /// An author of this source (handle as in Author::handle) is gone: the posts that the store has of them are removed, as
+  /// by an order of that time. Waits like `deliver`.
+  virtual void remove_author(std::string_view /*handle*/, Time /*at*/) {}
+
   /// Everything delivered so far need not be read again: `cursor` tells a later `run` where to go on.
   virtual void advance(std::string cursor) = 0;
 
@@ -50,6 +60,18 @@ class Sink {
 
   /// The source goes on, but something an operator should see happened (a poll that failed, say).
   virtual void warn(std::string_view what) = 0;
+};
+
+/// Thrown by `Source::run` where the feed's protocol prescribes when to come back: the runner waits exactly so long (no
+/// doubling, no jitter) and tries again whatever the code.
+class RetryAfter final : public Error {
+ public:
+  RetryAfter(ErrorCode code, const std::string& sentence, std::chrono::milliseconds wait)
+      : Error(code, sentence), wait_(wait) {}
+  std::chrono::milliseconds wait() const { return wait_; }
+
+ private:
+  std::chrono::milliseconds wait_;
 };
 
 /// One feed. `run` is called on one thread at a time; all else may be called from any thread.
@@ -122,7 +144,7 @@ struct RunnerOptions {
 
 /// Owns sources and their threads. Store, cursors and clock outlive it. All functions are thread-safe.
 ///
-/// A source that throws is tried again after 250 ms, doubling to 60 s, each wait shortened by up to a quarter at random so
+/// A source that throws RetryAfter is tried again then. Else it is tried again after 250 ms, doubling to 60 s, each wait shortened by up to a quarter at random so
 /// that many do not return at once. Codes that trying again cannot help (kInvalidArgument, kNotFound, kCorrupt,
 /// kUnsupported, kUnauthenticated, kPermissionDenied) end it as kFailed. A batch that the store cannot take (disk full) is
 /// kept and tried again in the same way; a post that the store refuses as invalid is rejected alone.
