@@ -8,13 +8,16 @@
 //  (1) a cursor is kept only after every post delivered before it is durable, so that after a crash nothing is lost; what
 //      was delivered after the kept cursor is delivered again, and the store recognises it by its key;
 //  (2) a post is in the store at most about 50 ms after its delivery, unless the store itself is slower: then sources wait;
-//  (3) `stop` makes everything delivered durable before it returns.
+//  (3) `stop` and `remove` make everything delivered durable before they return;
+//  (4) a live post from the future (its author's clock is ahead) enters the store with the time of its arrival, so that it
+//      cannot stand above all others; late posts are taken as they come.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -41,6 +44,10 @@ class Sink {
   /// Takes one post. Waits while the store is behind. Returns false when the source is to stop (the post is not taken).
   virtual bool deliver(Post post) = 0;
 
+  /// Likes and the like that came after the post of `key` ("source:id") did; those of a key that the store has not are
+  /// passed over. Changes of one key are gathered, and stored after the posts delivered before them. Waits like `deliver`.
+  virtual void count(std::string_view /*key*/, const CountChange& /*change*/) {}
+
   /// Likes, reposts and replies that a post got after it came, by its id in this source. Gathered by the runner and given to
   /// the store with the next batch; counts of posts that the store does not have are dropped. Never waits.
   virtual void count(std::string_view /*id*/, const CountChange& /*change*/) {}
@@ -60,6 +67,10 @@ class Sink {
 
   /// The source goes on, but something an operator should see happened (a poll that failed, say).
   virtual void warn(std::string_view what) = 0;
+
+  /// The connection failed, and the source itself makes a new one after `wait`, by its protocol's rules. Counts as an error
+  /// of that kind and a reconnect; the state is kWaiting until `set_live`. (A source without rules of its own just throws.)
+  virtual void reconnecting(const Error& why, std::chrono::milliseconds /*wait*/) { warn(why.what()); }
 };
 
 /// Thrown by `Source::run` where the feed's protocol prescribes when to come back: the runner waits exactly so long (no
@@ -104,11 +115,19 @@ std::string_view to_string(SourceState state);
 struct SourceStatus {
   std::string name;
   SourceState state = SourceState::kConnecting;
-  uint64_t posts = 0;     // made durable since the start, duplicates included
-  uint64_t rejected = 0;  // pieces of input left out
-  double per_second = 0;  // posts made durable over the last minute
+  uint64_t posts = 0;       // made durable since the start, duplicates included
+  uint64_t duplicates = 0;  // of them, those that the store had already
+  uint64_t deleted = 0;     // posts removed
+  uint64_t counts = 0;      // later changes of likes and the like
+  uint64_t rejected = 0;    // pieces of input left out
+  uint64_t skewed = 0;      // posts from the future, whose time was set to that of their arrival
+  uint64_t reconnects = 0;  // connections after the first
+  std::map<std::string, uint64_t> errors;  // failures by kind: the names of ErrorCode
+  double per_second = 0;                   // posts made durable over the last minute
   std::optional<double>
-      lag_seconds;         // of the last batch: how long after its creation its newest post was searchable
+      lag_seconds;  // of the last batch: how long after its creation its newest post was searchable
+  std::optional<double> lag_p50,
+      lag_p99;             // seconds; of posts of the last five minutes, created while the source was live
   std::string last_error;  // the last failure or warning, empty when there was none
   std::optional<Time> last_post;                      // when a post was last made durable
   std::optional<std::chrono::milliseconds> retry_in;  // with kWaiting
@@ -138,8 +157,14 @@ struct RunnerOptions {
   std::chrono::milliseconds retry_first{250};
   std::chrono::milliseconds retry_longest{60000};
   std::chrono::milliseconds healthy_after{
-      10000};         // live for so long: the next failure counts as the first again
-  uint64_t seed = 1;  // of the jitter in the waits
+      10000};  // live for so long: the next failure counts as the first again
+  std::chrono::milliseconds future_tolerance{60000};  // clocks that are ahead by less are believed
+  uint64_t seed = 1;                                  // of the jitter in the waits
+};
+
+/// What one source may do.
+struct SourceLimits {
+  double posts_per_second = 0;  // 0: no limit; a source that is faster waits
 };
 
 /// Owns sources and their threads. Store, cursors and clock outlive it. All functions are thread-safe.
@@ -156,7 +181,11 @@ class SourceRunner {
   SourceRunner& operator=(const SourceRunner&) = delete;
 
   /// Starts `source` at once. Errors: kInvalidArgument when its name is taken or ill-formed.
-  void add(std::unique_ptr<Source> source);
+  void add(std::unique_ptr<Source> source, const SourceLimits& limits = {});
+
+  /// Stops one source and forgets it, once what it delivered is durable and its cursor kept: a source of this name that is
+  /// added later goes on from there. False when there is none of this name.
+  bool remove(std::string_view name);
 
   /// In the order of `add`.
   std::vector<SourceStatus> status() const;

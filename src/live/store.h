@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "live/facts.h"
 #include "live/post.h"
 
 namespace fathom::live {
@@ -41,6 +42,12 @@ struct IngestResult {
   size_t duplicates = 0;  // same key, same content
   size_t deleted = 0;
   size_t stale = 0;  // left out: not newer than the order that removed its key
+};
+
+/// Likes and the like that came after the post of `key` did.
+struct CountUpdate {
+  std::string key;
+  CountChange change;
 };
 
 /// What makes one post rank above another; every weight is at least 0 and 0 turns its part off.
@@ -122,6 +129,9 @@ class Store {
   /// Errors: kInvalidArgument (names the post and its field), kResourceExhausted (disk full, or too much waiting to be
   /// written), kIo. After an error the store goes on serving reads.
   virtual IngestResult ingest(std::vector<Post> posts) = 0;
+
+  /// Adds to the counts of posts; keys that are not in the store are passed over. Durable like `ingest`, with its errors.
+  virtual void count(const std::vector<CountUpdate>& /*updates*/) {}
 
   /// Errors: kInvalidArgument for a query that cannot be read (names the part).
   virtual SearchResult search(const Query& query) const = 0;
