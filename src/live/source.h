@@ -48,10 +48,6 @@ class Sink {
   /// passed over. Changes of one key are gathered, and stored after the posts delivered before them. Waits like `deliver`.
   virtual void count(std::string_view /*key*/, const CountChange& /*change*/) {}
 
-  /// Likes, reposts and replies that a post got after it came, by its id in this source. Gathered by the runner and given to
-  /// the store with the next batch; counts of posts that the store does not have are dropped. Never waits.
-  virtual void count(std::string_view /*id*/, const CountChange& /*change*/) {}
-
   /// An author of this source (handle as in Author::handle) is gone: the posts that the store has of them are removed, as
   /// by an order of that time. Waits like `deliver`.
   virtual void remove_author(std::string_view /*handle*/, Time /*at*/) {}

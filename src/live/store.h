@@ -32,7 +32,7 @@ struct StoreOptions {
   size_t segment_posts = 1'000'000;          // the active segment is sealed at so many posts,
   size_t segment_bytes = size_t{512} << 20;  // or at so much memory
   std::optional<std::chrono::hours>
-      keep_for;  // posts older than this (by the feed's clock) are let go, a segment at a time
+      keep_for{};  // posts older than this (by the feed's clock) are let go, a segment at a time
   std::optional<uint64_t> keep_bytes{};  // the oldest segments are let go beyond so much disk
 };
 
