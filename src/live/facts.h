@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -21,6 +22,12 @@ struct DocumentFacts {
   uint8_t flags = 0;
 };
 inline constexpr double kLogStep = 1.0 / 16;  // of `engagement` and `author`
+
+/// The column's form of a count: ln(1 + n) in steps, rounded to the nearest, at most 255. Negative counts are 0.
+inline uint8_t log_steps(double n) {
+  const double steps = n > 0 ? std::log1p(n) / kLogStep + 0.5 : 0;
+  return static_cast<uint8_t>(steps < 255 ? steps : 255);
+}
 
 /// Bounds over 1024 neighbouring documents.
 struct TimeBounds {
