@@ -69,6 +69,7 @@ class Segment {
   Post post(uint32_t number) const;
   std::string text(uint32_t number) const;
   std::string key(uint32_t number) const;
+  std::string record(uint32_t number) const;  // as it came (codec.h): counts added later are not in it
   uint64_t sketch(uint32_t number) const;
   uint64_t sequence(uint32_t number) const;
   bool has_phrase(uint32_t number, const Phrase& phrase) const;
@@ -82,6 +83,8 @@ class Segment {
   int64_t oldest() const;
   uint64_t posts() const;  // alive now, tombstones not counted
   uint64_t words() const;  // of those
+  uint64_t posts_of(size_t source) const;  // of those, by number in `sources`
+  uint64_t terms() const;
   uint64_t bytes() const;  // of the file
   const std::filesystem::path& path() const;
 
