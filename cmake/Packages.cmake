@@ -47,6 +47,16 @@ fathom_find_library(sentencepiece sentencepiece_trainer.h libsentencepiece-dev s
 fathom_find_library(hwy hwy/highway.h libhwy-dev hwy)
 target_compile_definitions(fathom_boost INTERFACE BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_DISABLE_BOOST_COROUTINE)
 
+# The feed beyond one machine; without it there is no source "kafka" and no --broker.
+option(FATHOM_KAFKA "Apache Kafka as a source and as a broker (librdkafka)" ON)
+add_library(fathom_kafka INTERFACE)
+add_library(fathom::kafka ALIAS fathom_kafka)
+if(FATHOM_KAFKA)
+  fathom_find_library(rdkafka librdkafka/rdkafka.h librdkafka-dev rdkafka)
+  target_link_libraries(fathom_kafka INTERFACE fathom::rdkafka)
+  target_compile_definitions(fathom_kafka INTERFACE FATHOM_KAFKA)
+endif()
+
 # Training across processes; without it a job has one rank.
 find_package(MPI QUIET COMPONENTS CXX)
 add_library(fathom_mpi INTERFACE)

@@ -98,6 +98,7 @@ struct SearchResult {
   std::vector<std::pair<std::string, size_t>>
       terms;                           // analysed plain term -> posts in the index that have it
   std::vector<std::string> expansion;  // terms that Query::expand added
+  std::vector<std::string> missing;    // replicas that did not answer (live/broker/replicas.h)
   Time as_of{};                        // the feed's clock at the search
 };
 

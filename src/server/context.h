@@ -108,6 +108,7 @@ void add_token_routes(Router& router, const Context& context);
 void add_plan_routes(Router& router, const Context& context);
 void add_post_routes(Router& router, const Context& context);
 void add_search_routes(Router& router, const Context& context);
+void add_replica_routes(Router& router, const Context& context);
 void add_trend_routes(Router& router, const Context& context);
 void add_standing_routes(Router& router, const Context& context);
 void add_feed_routes(Router& router, const Context& context);

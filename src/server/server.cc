@@ -95,6 +95,7 @@ class ServerImpl final : public Server, private Application {
     add_plan_routes(router_, context_);
     add_post_routes(router_, context_);
     add_search_routes(router_, context_);
+    add_replica_routes(router_, context_);
     add_feed_routes(router_, context_);
     add_model_routes(router_, context_);
     add_status_routes(router_, context_);

@@ -92,6 +92,8 @@ struct Services {
   live::Trends* trends = nullptr;             // null: no /v1/trends, /v1/stories
   live::StandingQueries* standing = nullptr;  // null: no /v1/standing
   live::VectorIndex* vectors = nullptr;       // null: search by words alone
+  live::Store* own_share =
+      nullptr;  // of several replicas: what this one holds; null: `store` is all there is
   const Clock& clock;
   /// For GET /v1/status: a list of {name, state, detail, ...}, one a source. Called from many
   /// threads. May be empty.
