@@ -12,6 +12,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/url.h"
+
 namespace fathom {
 
 struct HttpResponse;
@@ -49,11 +51,5 @@ class Transport {
 };
 
 std::unique_ptr<Transport> make_transport();
-
-struct Url {
-  std::string scheme, host, port, target;  // target: path and query, at least "/"
-};
-/// Errors: kInvalidArgument for anything but http(s)://host[:port][/...].
-Url parse_url(std::string_view url);
 
 }  // namespace fathom
