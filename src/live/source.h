@@ -48,9 +48,9 @@ class Sink {
   /// passed over. Changes of one key are gathered, and stored after the posts delivered before them. Waits like `deliver`.
   virtual void count(std::string_view /*key*/, const CountChange& /*change*/) {}
 
-  /// An author of this source (handle as in Author::handle) is gone: the posts that the store has of them are removed, as
-  /// by an order of that time. Waits like `deliver`.
-  virtual void remove_author(std::string_view /*handle*/, Time /*at*/) {}
+  /// An author (Post::source, Author::handle) is gone: the posts that the store has of them are removed, as by an order of
+  /// that time, after what was delivered before. Waits like `deliver`.
+  virtual void remove_author(std::string_view /*source*/, std::string_view /*handle*/, Time /*at*/) {}
 
   /// Everything delivered so far need not be read again: `cursor` tells a later `run` where to go on.
   virtual void advance(std::string cursor) = 0;
@@ -63,10 +63,6 @@ class Sink {
 
   /// The source goes on, but something an operator should see happened (a poll that failed, say).
   virtual void warn(std::string_view what) = 0;
-
-  /// The connection failed, and the source itself makes a new one after `wait`, by its protocol's rules. Counts as an error
-  /// of that kind and a reconnect; the state is kWaiting until `set_live`. (A source without rules of its own just throws.)
-  virtual void reconnecting(const Error& why, std::chrono::milliseconds /*wait*/) { warn(why.what()); }
 };
 
 /// Thrown by `Source::run` where the feed's protocol prescribes when to come back: the runner waits exactly so long (no
@@ -165,10 +161,11 @@ struct SourceLimits {
 
 /// Owns sources and their threads. Store, cursors and clock outlive it. All functions are thread-safe.
 ///
-/// A source that throws RetryAfter is tried again then. Else it is tried again after 250 ms, doubling to 60 s, each wait shortened by up to a quarter at random so
-/// that many do not return at once. Codes that trying again cannot help (kInvalidArgument, kNotFound, kCorrupt,
-/// kUnsupported, kUnauthenticated, kPermissionDenied) end it as kFailed. A batch that the store cannot take (disk full) is
-/// kept and tried again in the same way; a post that the store refuses as invalid is rejected alone.
+/// A source that throws is tried again after 250 ms, doubling to 60 s, each wait shortened by up to a quarter at random so
+/// that many do not return at once; one that throws RetryAfter, when that says. Codes that trying again cannot help
+/// (kInvalidArgument, kNotFound, kCorrupt, kUnsupported, kUnauthenticated, kPermissionDenied) end it as kFailed. A batch that
+/// the store cannot take (disk full) is kept and tried again in the same way; a post that the store refuses as invalid is
+/// rejected alone.
 class SourceRunner {
  public:
   SourceRunner(Store& store, CursorStore& cursors, const Clock& clock, const RunnerOptions& options = {});

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "live/source_meters.h"
 #include "support/http_server.h"  // eventually
 #include "support/memory_store.h"
 
@@ -390,6 +391,146 @@ TEST_F(RunnerTest, TheRateFadesWithinAMinute) {
   EXPECT_DOUBLE_EQ(status(runner).per_second, 4.0);
   clock.set(Time(5061s));
   EXPECT_DOUBLE_EQ(status(runner).per_second, 0.0);
+}
+
+TEST_F(RunnerTest, TheProtocolsWaitIsKeptWhateverTheError) {
+  const NotingClock clock;
+  {
+    SourceRunner runner(store_, cursors_, clock, {});
+    std::atomic<int> runs{0};
+    runner.add(scripted("a", [&](Sink&, const std::stop_token& stop) {
+      if (++runs > 3) return wait_for(stop);
+      throw RetryAfter(ErrorCode::kPermissionDenied, "come back", 61s);
+    }));
+    ASSERT_TRUE(eventually([&] { return runs.load() == 4; }));
+    const auto at = status(runner);
+    EXPECT_EQ(at.reconnects, 3u);
+    EXPECT_EQ(at.errors, (std::map<std::string, uint64_t>{{"permission_denied", 3}}));
+  }
+  EXPECT_EQ(clock.sleeps(), (std::vector<Micros>{61s, 61s, 61s}));
+}
+
+TEST_F(RunnerTest, PostsFromTheFutureGetTheTimeOfTheirArrival) {
+  const ManualClock clock(Time(5000s));
+  SourceRunner runner(store_, cursors_, clock, options_);
+  const auto run = [](Sink& sink, const std::stop_token&) {
+    Post fiction = post_of(4, Time(9000s));
+    fiction.fiction = true;
+    sink.deliver(post_of(1, Time(5059s)));  // a clock that is a little ahead is believed
+    sink.deliver(post_of(2, Time(5061s)));
+    sink.deliver(post_of(3, Time(10s)));  // late ones are taken as they come
+    sink.deliver(fiction);
+  };
+  runner.add(scripted("a", run));
+  ASSERT_TRUE(runner.wait_finished({}));
+  EXPECT_EQ(store_.find("test:1")->created_at, Time(5059s));
+  EXPECT_EQ(store_.find("test:2")->created_at, Time(5000s));
+  EXPECT_EQ(store_.find("test:3")->created_at, Time(10s));
+  EXPECT_EQ(store_.find("test:4")->created_at, Time(9000s));
+  EXPECT_EQ(status(runner).skewed, 1u);
+  runner.add(scripted("b", run, true));  // a recorded feed has a time of its own
+  ASSERT_TRUE(runner.wait_finished({}));
+  EXPECT_EQ(store_.find("test:2")->created_at, Time(5061s));
+}
+
+TEST_F(RunnerTest, CountsComeAfterTheirPostAndAddUp) {
+  SourceRunner runner(store_, cursors_, clock_, options_);
+  runner.add(scripted("a", [](Sink& sink, const std::stop_token&) {
+    sink.deliver(post_of(1));
+    sink.count("test:1", {.likes = 1});
+    sink.count("test:1", {.likes = 2, .reposts = 1});
+    sink.count("test:9", {.likes = 5});  // not here
+    sink.advance("end");
+  }));
+  ASSERT_TRUE(runner.wait_finished({}));
+  EXPECT_EQ(store_.find("test:1")->metrics.likes, 3);
+  EXPECT_EQ(store_.find("test:1")->metrics.reposts, 1);
+  EXPECT_EQ(status(runner).counts, 3u);
+  runner.stop();
+  EXPECT_EQ(cursors_.load("a"), "end");
+}
+
+TEST_F(RunnerTest, AnAuthorWhoIsGoneTakesTheirPostsAlong) {
+  SourceRunner runner(store_, cursors_, clock_, options_);
+  runner.add(scripted("a", [](Sink& sink, const std::stop_token&) {
+    for (int i = 0; i < 250; ++i) {
+      Post post = post_of(i);
+      post.author.handle = i == 7 ? "other" : "gone";
+      sink.deliver(post);
+    }
+    sink.remove_author("test", "gone", Time(2000s));
+    sink.remove_author("elsewhere", "other", Time(2000s));
+  }));
+  ASSERT_TRUE(runner.wait_finished({}));
+  EXPECT_EQ(store_.stats().posts, 1u);
+  EXPECT_TRUE(store_.find("test:7").has_value());
+  EXPECT_EQ(status(runner).deleted, 249u);
+}
+
+TEST_F(RunnerTest, ARemovedSourceLeavesItsCursorToTheNextOfItsName) {
+  SourceRunner runner(store_, cursors_, clock_, options_);
+  std::atomic<int> delivered{0};
+  runner.add(scripted("a", [&](Sink& sink, const std::stop_token& stop) {
+    sink.deliver(post_of(1));
+    sink.advance("1");
+    ++delivered;
+    wait_for(stop);
+  }));
+  runner.add(scripted("b", [&](Sink&, const std::stop_token& stop) { wait_for(stop); }));
+  ASSERT_TRUE(eventually([&] { return delivered.load() == 1; }));
+  EXPECT_TRUE(runner.remove("a"));
+  EXPECT_FALSE(runner.remove("a"));
+  EXPECT_TRUE(store_.find("test:1").has_value());
+  ASSERT_EQ(runner.status().size(), 1u);
+  EXPECT_EQ(runner.status()[0].name, "b");
+  std::string found;
+  runner.add(scripted("a", [&](Sink& sink, const std::stop_token&) { found = sink.cursor(); }));
+  EXPECT_TRUE(runner.remove("b"));
+  ASSERT_TRUE(runner.wait_finished({}));
+  EXPECT_EQ(found, "1");
+}
+
+TEST_F(RunnerTest, ASourceIsRemovedEvenWhenTheStoreTakesNothing) {
+  std::atomic<int> refused{0};
+  MemoryStore store([&](const std::vector<Post>&) {
+    ++refused;
+    throw Error(ErrorCode::kIo, "the disk is gone");
+  });
+  SourceRunner runner(store, cursors_, clock_, options_);
+  runner.add(scripted("a", [&](Sink& sink, const std::stop_token& stop) {
+    sink.deliver(post_of(1));
+    sink.advance("1");
+    wait_for(stop);
+  }));
+  ASSERT_TRUE(eventually([&] { return refused.load() >= 2; }));
+  EXPECT_TRUE(runner.remove("a"));
+  EXPECT_EQ(cursors_.load("a"), "");  // the post was given up: it must be read again
+}
+
+TEST_F(RunnerTest, ALimitedSourceWaits) {
+  SourceRunner runner(store_, cursors_, clock_, options_);
+  const auto begin = std::chrono::steady_clock::now();
+  runner.add(scripted("a",
+                      [](Sink& sink, const std::stop_token&) {
+                        for (int i = 0; i < 150; ++i) sink.deliver(post_of(i));
+                      }),
+             {.posts_per_second = 500});
+  ASSERT_TRUE(runner.wait_finished({}));
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, 20ms);  // 125 at once, the rest one by one
+  EXPECT_EQ(store_.stats().posts, 150u);
+}
+
+TEST(LagMeter, TellsPercentilesOfTheLastFiveMinutes) {
+  LagMeter meter;
+  const Time start(60000s);
+  EXPECT_FALSE(meter.percentile(start, 0.5).has_value());
+  for (int i = 0; i < 990; ++i) meter.add(start, 100ms);
+  for (int i = 0; i < 10; ++i) meter.add(start + 60s, 60s);
+  EXPECT_NEAR(*meter.percentile(start + 60s, 0.5), 0.1, 0.02);
+  EXPECT_NEAR(*meter.percentile(start + 60s, 0.99), 0.1, 0.02);
+  EXPECT_NEAR(*meter.percentile(start + 60s, 0.995), 60, 12);
+  EXPECT_NEAR(*meter.percentile(start + 330s, 0.5), 60, 12);  // the first minute is forgotten
+  EXPECT_FALSE(meter.percentile(start + 3600s, 0.5).has_value());
 }
 
 TEST_F(RunnerTest, NamesAreCheckedAndUnique) {

@@ -1,6 +1,7 @@
 // A live store in memory for tests of what feeds a store: keeps posts by key, and fails on demand.
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -26,10 +27,36 @@ class MemoryStore final : public live::Store {
       order_.push_back(post.key());
       ++result.added;
       if (post.deleted) {
-        posts_.erase(post.key());
+        result.deleted += posts_.erase(post.key());
       } else {
         posts_.insert_or_assign(post.key(), std::move(post));
       }
+    }
+    return result;
+  }
+
+  void count(const std::vector<live::CountUpdate>& updates) override {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [key, change] : updates) {
+      const auto found = posts_.find(key);
+      if (found == posts_.end()) continue;
+      live::Metrics& metrics = found->second.metrics;
+      metrics.likes = metrics.likes.value_or(0) + change.likes;
+      metrics.reposts = metrics.reposts.value_or(0) + change.reposts;
+      metrics.replies = metrics.replies.value_or(0) + change.replies;
+    }
+  }
+  /// Only by author and source.
+  live::SearchResult search(const live::Query& query) const override {
+    const std::lock_guard lock(mutex_);
+    live::SearchResult result;
+    const auto among = [](const std::vector<std::string>& list, const std::string& value) {
+      return list.empty() || std::find(list.begin(), list.end(), value) != list.end();
+    };
+    for (const auto& [key, post] : posts_) {
+      if (result.hits.size() == query.limit) break;
+      if (!among(query.authors, post.author.handle) || !among(query.sources, post.source)) continue;
+      result.hits.emplace_back().post = post;
     }
     return result;
   }
@@ -56,8 +83,7 @@ class MemoryStore final : public live::Store {
     return batches_;
   }
 
-  // Nothing that feeds a store asks it anything.
-  live::SearchResult search(const live::Query&) const override { return {}; }
+  // Nothing that feeds a store asks for these.
   std::vector<live::Sequenced> tail(uint64_t, size_t) const override { return {}; }
   std::vector<live::Sequenced> newest(size_t) const override { return {}; }
   bool wait_for(uint64_t, std::chrono::milliseconds, const std::stop_token&) const override { return false; }
