@@ -52,6 +52,9 @@ class Sink {
   /// that time, after what was delivered before. Waits like `deliver`.
   virtual void remove_author(std::string_view /*source*/, std::string_view /*handle*/, Time /*at*/) {}
 
+  /// What the store has under a key; what was delivered a moment ago may still be on its way there.
+  virtual std::optional<Post> find(std::string_view /*key*/) const { return {}; }
+
   /// Everything delivered so far need not be read again: `cursor` tells a later `run` where to go on.
   virtual void advance(std::string cursor) = 0;
 
