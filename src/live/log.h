@@ -1,10 +1,9 @@
 // The durable log: what was acknowledged, in order of sequence, until sealed segments hold it.
 //
-// Files "log-<first sequence, 20 digits>" of about `file_bytes`, space taken ahead (posix_fallocate), so that a full disk is
-// known before a record is begun. A file begins with a header (magic, version, first sequence); a frame is
-//   size u32 | crc32c u32 over the rest | sequence u64 | kind u8 | payload      (little-endian)
-// and zeros follow the last one. Opening cuts a torn or damaged last frame off (it was never acknowledged); damage followed by
-// intact frames is skipped to the next file, named in the log and counted.
+// Files "log-<first sequence, 20 digits>" of about `file_bytes`, in the format of log_format.h, space taken ahead
+// (posix_fallocate), so that a full disk is known before a record is begun; a file's entries end where the next file's begin.
+// Opening cuts off what a crash left of an append at the end (it was never acknowledged); damage with intact frames behind it
+// costs the frames it touches, is named in the program's log and counted.
 //
 // Writing and syncing are apart, so that a post can be found before its disk has answered: `append` puts frames in the
 // file (page cache), `sync` makes them durable, one fdatasync for all who wait (group commit, as in DeWitt et al. 1984).
@@ -22,10 +21,12 @@
 
 namespace fathom::live {
 
+class Disk;
+
 enum class LogKind : uint8_t {
   kPost = 1,   // payload: a record of codec.h
   kBury = 2,   // an order to remove a key: time i64, then the key
-  kCount = 3,  // changes of a post's counts: see codec.h
+  kCount = 3,  // changes of posts' counts: see codec.h
 };
 
 struct LogEntry {
@@ -38,6 +39,7 @@ struct LogOptions {
   std::filesystem::path folder;
   bool sync = true;  // false only for tests and benchmarks that say so
   size_t file_bytes = size_t{64} << 20;
+  Disk* disk = nullptr;  // the real one, unless a test brings its own; outlives the log
 };
 
 class Log {
@@ -46,7 +48,7 @@ class Log {
   static std::unique_ptr<Log> open(const LogOptions& options);
   virtual ~Log() = default;
 
-  /// All of `entries` or none: sequences rise, the first above all before. Errors: kResourceExhausted (disk full), kIo;
+  /// All of `entries` or none, also after a crash: sequences rise, the first above all before. Errors: kResourceExhausted (disk full), kIo;
   /// then the log is as it was before the call and stays usable.
   virtual void append(std::span<const LogEntry> entries) = 0;
 
