@@ -73,7 +73,7 @@ struct Query {
   std::vector<std::string> sources, langs;
   std::optional<int64_t> min_likes, min_views;
   RankWeights weights;
-  std::optional<uint64_t> after;  // only posts with a sequence above this
+  std::optional<uint64_t> after, through;  // after < sequence <= through
   bool expand = false;       // with terms of the best posts of a first search (RM3, see live/expansion.h)
   bool exact_count = false;  // walk all matches, so that SearchResult::matched is exact whatever it costs
 };
