@@ -76,8 +76,12 @@ size_t threads_of(const Options& options, size_t ranks_here) {
 bool at_terminal() { return ::isatty(STDERR_FILENO) == 1; }
 
 ordered_json to_json(const train::RunConfig& run, const train::TrainResult& result) {
-  ordered_json out = {{"folder", run.folder.string()}, {"step", result.step},       {"steps", run.steps()},
-                      {"stopped", result.stopped},     {"skipped", result.skipped}, {"loss", result.loss}};
+  ordered_json out = {{"folder", run.folder.string()},
+                      {"step", result.step},
+                      {"steps", run.steps()},
+                      {"stopped", result.stopped},
+                      {"skipped", result.skipped}};
+  if (result.loss) out["loss"] = *result.loss;
   if (result.held_out_loss) out["held_out_loss"] = *result.held_out_loss;
   return out;
 }
@@ -90,7 +94,8 @@ int tell(const Options& options, const train::RunConfig& run, const train::Train
                              run.steps());
   else
     std::cout << fmt::format(
-        "Done: step {}, loss {:.4f}{}; {}\n", result.step, result.loss,
+        "Done: step {}{}{}; {}\n", result.step,
+        result.loss ? fmt::format(", loss {:.4f}", *result.loss) : std::string(" (nothing was left to do)"),
         result.held_out_loss ? fmt::format(", held out {:.4f}", *result.held_out_loss) : std::string(),
         run.folder.string());
   std::cout.flush();

@@ -35,6 +35,18 @@ fs::path chosen_checkpoint(const Options& options) {
   return whole.back();
 }
 
+/// A folder is made where none is; a file in its place is somebody's.
+void check_out(const Options& options) {
+  const bool folder = options.adapter || options.out.extension() != ".gguf";
+  if (folder && fs::exists(options.out) && !fs::is_directory(options.out))
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("--out '{}' is a file; name a folder{}", options.out.string(),
+                            options.adapter ? "" : ", or a file that ends in .gguf"));
+  if (!folder && fs::is_directory(options.out))
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("--out '{}' is a folder; name a file", options.out.string()));
+}
+
 tensor::DType plain_format(const std::string& name) {
   const auto format = model::parse_format(name);
   if (tensor::block_size(format) != 1)
@@ -97,6 +109,7 @@ class Tensors {
 int export_run(const Options& options) {
   const auto run = read_run_folder(options.folder);
   const auto checkpoint = chosen_checkpoint(options);
+  check_out(options);
   const Tensors tensors(run, checkpoint, options.average);
   const train::TensorSource source = [&](const std::string& name) { return tensors.read(name); };
   if (options.adapter) {

@@ -161,7 +161,9 @@ Monitor::~Monitor() {
 void Monitor::resume(uint64_t step) {
   std::string kept;
   for (const ordered_json& line : read_json_lines(folder_ / kMetrics))
-    if (line.value("step", uint64_t{0}) <= step) kept += line.dump() + "\n";
+    if (const auto at = line.find("step");
+        at != line.end() && at->is_number_unsigned() && at->get<uint64_t>() <= step)
+      kept += line.dump() + "\n";
   ::close(std::exchange(metrics_, -1));
   write_file_atomic(folder_ / kMetrics, kept);
   metrics_ = open_to_append(folder_ / kMetrics);

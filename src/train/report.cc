@@ -228,7 +228,7 @@ RunSummary summarise(const fs::path& folder) {
   const size_t newest = std::min(kNewest, files.metrics.size());
   for (size_t i = 0; i < files.metrics.size(); ++i) {
     const ordered_json& line = files.metrics[i];
-    out.hours += std::max(0.0, line.value("step_time", 0.0)) / 3600;
+    if (const double seconds = number(line, "step_time"); seconds > 0) out.hours += seconds / 3600;
     if (const double held = number(line, "held_out_loss"); std::isfinite(held)) {
       out.held_out_loss = held;
       out.best_held_out_loss = std::min(held, out.best_held_out_loss.value_or(held));

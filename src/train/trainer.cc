@@ -388,7 +388,7 @@ class Trainer {
   uint64_t furthest_ = 0;
   uint64_t saved_step_ = 0;
   bool save_failed_ = false;  // the newest save
-  double loss_ = 0;
+  std::optional<double> loss_;
   std::optional<double> held_out_loss_;
   double useful_seconds_ = 0;
   steady_clock::time_point start_ = steady_clock::now();

@@ -39,7 +39,7 @@ struct TrainResult {
   bool stopped = false;  // before the last step
   uint64_t step = 0;
   uint64_t skipped = 0;
-  double loss = 0;  // of the last step that was done here
+  std::optional<double> loss;  // of the last step that was done here; none when all had been done before
   std::optional<double> held_out_loss;
 };
 

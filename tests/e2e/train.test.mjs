@@ -159,6 +159,7 @@ describe('fathom train', () => {
     'no data': [['train', 'straight.toml', '--set', 'data.train=nowhere', '--set', 'folder=other'], /nowhere/],
     'a folder that is no run': [['train', 'show', 'tok'], /no folder of a training run/],
     'an export without a checkpoint': [['train', 'export', 'tok', '--out', 'x.gguf'], /no folder of a training run/],
+    'a file where a folder goes': [['train', 'export', 'straight', '--out', 'straight.toml'], /straight\.toml' is a file/],
     'a block format': [['train', 'export', 'straight', '--out', 'x.gguf', '--dtype', 'Q4_K'], /fathom quantize/],
   };
   for (const [what, [args, sentence]] of Object.entries(bad)) {
@@ -219,6 +220,7 @@ describe('fathom train', () => {
     const { code, out } = await fathom('train', file('straight.toml'), '--json');
     assert.equal(code, 0);
     assert.equal(JSON.parse(out).step, STEPS);
+    assert.ok(!('loss' in JSON.parse(out)), out); // none was made
     assert.equal(losses('straight').length, STEPS);
   });
 
