@@ -1,0 +1,124 @@
+// Searches that go by meaning: alone, or fused with the words.
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "live/duplicates.h"
+#include "live/vectors/query_parts.h"
+#include "live/vectors/vectors.h"
+
+namespace fathom::live {
+namespace {
+
+constexpr double kRankConstant = 60;  // Cormack et al.
+constexpr size_t kDeep = 100;         // places of a list that count, at least
+
+/// Hits in the order in which they come; one that says what an earlier one says is folded into it.
+class Folding {
+ public:
+  explicit Folding(bool fold) : fold_(fold) {}
+
+  void add(Hit hit) {
+    std::optional<Statement> statement;
+    if (fold_) {
+      statement.emplace(hit.post.text);
+      const auto same = std::find_if(statements_.begin(), statements_.end(),
+                                     [&](const Statement& other) { return other.same_as(*statement); });
+      if (same != statements_.end()) {
+        auto& into = hits_[static_cast<size_t>(same - statements_.begin())].folded;
+        into.push_back(hit.post.key());
+        into.insert(into.end(), hit.folded.begin(), hit.folded.end());
+        return;
+      }
+      statements_.push_back(std::move(*statement));
+    }
+    hits_.push_back(std::move(hit));
+  }
+  bool full(size_t limit) const { return hits_.size() >= limit; }
+  std::vector<Hit> take() && { return std::move(hits_); }
+
+ private:
+  const bool fold_;
+  std::vector<Statement> statements_;
+  std::vector<Hit> hits_;
+};
+
+Hit hit_of(Neighbour neighbour) {
+  Hit hit;
+  hit.post = std::move(neighbour.post);
+  hit.sequence = neighbour.sequence;
+  return hit;
+}
+
+/// Both lists as one, the best first.
+std::vector<Hit> fuse(std::vector<Hit> by_words, std::vector<Neighbour> by_meaning) {
+  std::vector<Hit> hits = std::move(by_words);
+  std::unordered_map<uint64_t, size_t> places;
+  for (size_t i = 0; i < hits.size(); ++i) {
+    places.emplace(hits[i].sequence, i);
+    hits[i].score = 1 / (kRankConstant + static_cast<double>(i + 1));
+  }
+  for (size_t i = 0; i < by_meaning.size(); ++i) {
+    const auto [at, fresh] = places.emplace(by_meaning[i].sequence, hits.size());
+    if (fresh) hits.push_back(hit_of(std::move(by_meaning[i])));
+    Hit& hit = hits[at->second];
+    hit.score = (fresh ? 0 : hit.score) + 1 / (kRankConstant + static_cast<double>(i + 1));
+  }
+  std::stable_sort(hits.begin(), hits.end(), [](const Hit& a, const Hit& b) { return a.score > b.score; });
+  return hits;
+}
+
+std::vector<Hit> fold_to_limit(std::vector<Hit> hits, const Query& query) {
+  Folding folding(query.fold);
+  for (Hit& hit : hits) {
+    if (folding.full(query.limit)) break;
+    folding.add(std::move(hit));
+  }
+  return std::move(folding).take();
+}
+
+}  // namespace
+
+SearchResult search_hybrid(const Store& store, const VectorIndex* vectors, const Query& query,
+                           const std::stop_token& stop) {
+  const std::string words = vectors == nullptr ? "" : split_query(query.text).words;
+  if (words.empty() || query.order == Query::Order::kNewest) return store.search(query);
+  Query deep = query;
+  deep.limit = std::max(query.limit, kDeep);
+  SearchResult result = store.search(deep);
+  std::vector<Neighbour> by_meaning;
+  try {
+    by_meaning = vectors->nearest(words, query, deep.limit, stop);
+  } catch (const std::exception& error) {
+    if (!stop.stop_requested()) log().warn("searched by words alone: {}", error.what());
+  }
+  const bool widened = !by_meaning.empty();
+  result.hits = fold_to_limit(fuse(std::move(result.hits), std::move(by_meaning)), query);
+  result.matched = std::max(result.matched, result.hits.size());
+  result.matched_exact = result.matched_exact && !widened;
+  return result;
+}
+
+SearchResult search_meaning(const Store& store, const VectorIndex& vectors, const Query& query,
+                            const std::stop_token& stop) {
+  const std::string words = split_query(query.text).words;
+  if (words.empty())
+    throw Error(ErrorCode::kInvalidArgument, "search: a search by meaning needs words to look for");
+  SearchResult result;
+  result.as_of = store.feed_time();
+  std::vector<Hit> hits;
+  for (Neighbour& near :
+       vectors.nearest(words, query, query.fold ? 2 * query.limit + 16 : query.limit, stop)) {
+    const double similarity = near.similarity;
+    hits.push_back(hit_of(std::move(near)));
+    hits.back().score = similarity;
+  }
+  result.matched = hits.size();
+  result.matched_exact = false;
+  result.hits = fold_to_limit(std::move(hits), query);
+  return result;
+}
+
+}  // namespace fathom::live
