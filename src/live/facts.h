@@ -29,6 +29,11 @@ inline uint8_t log_steps(double n) {
   return static_cast<uint8_t>(steps < 255 ? steps : 255);
 }
 
+/// Those of the columns that a score is bounded by, kept together: read for every candidate.
+struct RankFacts {
+  uint8_t length = 0, engagement = 0, author = 0, flags = 0;
+};
+
 /// Bounds over 1024 neighbouring documents.
 struct TimeBounds {
   std::atomic<int64_t> oldest{std::numeric_limits<int64_t>::max()};

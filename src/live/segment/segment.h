@@ -7,7 +7,7 @@
 //   Cursor cursor(const Term&, uint32_t end) const  at the newest document below `end`; see below
 //   uint32_t end(uint64_t sequence) const          documents 1..end-1 have sequences at or below `sequence`
 //   DocumentFacts facts(uint32_t) const             the columns that ranking and filters read
-//   uint8_t length(uint32_t) const                  that column alone: read for every candidate, so it must be quick
+//   RankFacts rank_facts(uint32_t) const            four of them, read for every candidate: one load of 4 bytes
 //   bool alive(uint32_t, uint64_t sequence) const   not ended at or before `sequence`
 //   const TimeBounds& bounds(uint32_t block) const  over 1024 neighbouring documents: block = number >> kBlockBits
 //   Post post(uint32_t) const, std::string text(uint32_t) const, std::string_view/std::string key(uint32_t) const
@@ -42,6 +42,7 @@
 #include <vector>
 
 #include "live/facts.h"
+#include "live/names.h"
 #include "live/post.h"
 #include "live/query.h"
 
@@ -63,7 +64,7 @@ class Segment {
   Cursor cursor(const Term& term, uint32_t end) const;
   uint32_t end(uint64_t sequence) const;
   DocumentFacts facts(uint32_t number) const;
-  uint8_t length(uint32_t number) const;
+  RankFacts rank_facts(uint32_t number) const;
   bool alive(uint32_t number, uint64_t sequence) const;
   const TimeBounds& bounds(uint32_t block) const;
   Post post(uint32_t number) const;
