@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "live/store.h"
 
 namespace fathom::live {
 namespace {
@@ -70,6 +71,16 @@ class RecordReader {
     return values;
   }
 
+  int64_t signed_varint() { return unzigzag(varint()); }
+
+  int32_t small_number() {
+    const int64_t value = signed_varint();
+    if (value < INT32_MIN || value > INT32_MAX) broken("has a count that is too large");
+    return static_cast<int32_t>(value);
+  }
+
+  std::string_view rest() const { return rest_; }
+
   Time fixed_time() {
     if (rest_.size() != kReceivedBytes) broken("has no time of receipt at its end");
     uint64_t value = 0;
@@ -136,10 +147,10 @@ Post decode_record(std::string_view record) {
   std::optional<int64_t>* counts[] = {&post.author.followers, &post.metrics.likes, &post.metrics.reposts,
                                       &post.metrics.replies, &post.metrics.views};
   for (size_t i = 0; i < std::size(counts); ++i)
-    if ((present >> i) & 1u) *counts[i] = unzigzag(in.varint());
+    if ((present >> i) & 1u) *counts[i] = in.signed_varint();
   post.links = in.strings();
   post.tags = in.strings();
-  post.created_at = Time(Micros(unzigzag(in.varint())));
+  post.created_at = Time(Micros(in.signed_varint()));
   post.received_at = in.fixed_time();
   return post;
 }
@@ -160,6 +171,45 @@ std::string_view record_text(std::string_view record) {
 bool same_content(std::string_view a, std::string_view b) {
   return a.size() == b.size() && a.size() >= kReceivedBytes &&
          a.substr(0, a.size() - kReceivedBytes) == b.substr(0, b.size() - kReceivedBytes);
+}
+
+std::string encode_order(const Order& order) {
+  std::string out;
+  put_varint(out, zigzag(order.time.time_since_epoch().count()));
+  out += order.key;
+  return out;
+}
+
+Order decode_order(std::string_view bytes) {
+  RecordReader in(bytes);
+  const Time time{Micros(in.signed_varint())};
+  if (in.rest().find(':') == std::string_view::npos) RecordReader::broken("has no source in its key");
+  return {time, in.rest()};
+}
+
+std::string encode_counts(std::span<const CountUpdate> updates) {
+  std::string out;
+  put_varint(out, updates.size());
+  for (const CountUpdate& update : updates) {
+    put_string(out, update.key);
+    for (const int32_t count : {update.change.likes, update.change.reposts, update.change.replies})
+      put_varint(out, zigzag(count));
+  }
+  return out;
+}
+
+std::vector<CountUpdate> decode_counts(std::string_view bytes) {
+  RecordReader in(bytes);
+  const uint64_t count = in.varint();
+  if (count > bytes.size()) RecordReader::broken("has a list longer than itself");
+  std::vector<CountUpdate> updates(count);
+  for (CountUpdate& update : updates) {
+    update.key = in.string();
+    for (int32_t* change : {&update.change.likes, &update.change.reposts, &update.change.replies})
+      *change = in.small_number();
+  }
+  if (!in.rest().empty()) RecordReader::broken("has bytes behind its end");
+  return updates;
 }
 
 }  // namespace fathom::live

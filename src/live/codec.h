@@ -1,5 +1,5 @@
 // The stored form of a post: one self-contained record, the value in the log and, byte for byte, what the index keeps in
-// memory. The text is kept once, inside its record.
+// memory. The text is kept once, inside its record. And the two other payloads of the log: orders to remove, and counts.
 //
 // Record, version 1 (integers little-endian base-128 varints, signed ones zig-zag; a string is its length and bytes):
 //   version byte (1) | key "source:id" | text | flags byte (1 sensitive, 2 fiction) |
@@ -11,12 +11,16 @@
 // Pure functions; views point into the record.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "live/post.h"
 
 namespace fathom::live {
+
+struct CountUpdate;
 
 std::string encode_record(const Post& post);
 
@@ -29,5 +33,19 @@ std::string_view record_text(std::string_view record);
 
 /// Equal in all but the time of receipt.
 bool same_content(std::string_view a, std::string_view b);
+
+/// An order to remove the post of a key. As bytes: time (us, zig-zag) | key.
+struct Order {
+  Time time{};
+  std::string_view key;
+};
+std::string encode_order(const Order& order);
+/// Errors: kCorrupt.
+Order decode_order(std::string_view bytes);
+
+/// As bytes: number of updates, then of each key | likes | reposts | replies (zig-zag).
+std::string encode_counts(std::span<const CountUpdate> updates);
+/// Errors: kCorrupt.
+std::vector<CountUpdate> decode_counts(std::string_view bytes);
 
 }  // namespace fathom::live

@@ -70,5 +70,25 @@ TEST(Codec, DamageNeverCrashes) {
   }
 }
 
+TEST(Codec, OrdersAndCounts) {
+  const Order order{testing::kStart - std::chrono::microseconds(3), "test:1:2"};
+  const std::string bytes = encode_order(order);
+  EXPECT_EQ(decode_order(bytes).time, order.time);
+  EXPECT_EQ(decode_order(bytes).key, order.key);
+  const std::vector<CountUpdate> updates = {{"test:1", {1, -2, 3}}, {"test:2", {INT32_MAX, INT32_MIN, 0}}};
+  const std::string list = encode_counts(updates);
+  const auto decoded = decode_counts(list);
+  ASSERT_EQ(decoded.size(), updates.size());
+  for (size_t i = 0; i < updates.size(); ++i) {
+    EXPECT_EQ(decoded[i].key, updates[i].key);
+    EXPECT_EQ(decoded[i].change.likes, updates[i].change.likes);
+    EXPECT_EQ(decoded[i].change.reposts, updates[i].change.reposts);
+    EXPECT_EQ(decoded[i].change.replies, updates[i].change.replies);
+  }
+  for (size_t cut = 0; cut < list.size(); ++cut) EXPECT_THROW(decode_counts(list.substr(0, cut)), Error);
+  EXPECT_THROW(decode_counts(list + "x"), Error);
+  EXPECT_THROW(decode_order(bytes.substr(0, 3)), Error);
+}
+
 }  // namespace
 }  // namespace fathom::live
