@@ -174,18 +174,13 @@ void bench_ingest(Report& report, const std::vector<std::string>& lines, size_t 
 /// The index without JSON and log: what a caller's thread prepares, and what the one writer adds.
 void bench_index(Report& report, const std::vector<Post>& posts) {
   Index index;
-  std::vector<PreparedPost> prepared;
-  prepared.reserve(posts.size());
+  PreparedBatch prepared;
   report.rate("index: prepare (any thread)", posts.size(), measure([&] {
-                for (const Post& post : posts) prepared.push_back(index.prepare(post));
+                for (const Post& post : posts) prepared.add(post);
               }));
-  report.rate("index: add and publish (the writer)", posts.size(), measure([&] {
-                for (size_t i = 0; i < prepared.size(); ++i) {
-                  if (i + 4 < prepared.size()) index.prefetch(prepared[i + 4]);
-                  index.add(prepared[i], i + 1);
-                  index.publish();
-                }
-              }));
+  std::vector<const PreparedPost*> list;
+  for (size_t i = 0; i < prepared.size(); ++i) list.push_back(&prepared[i]);
+  report.rate("index: add (the writer)", posts.size(), measure([&] { index.add(list, 1); }));
 }
 
 struct Queries {

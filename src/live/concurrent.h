@@ -3,8 +3,10 @@
 // Readers may call the const methods at any time. What they find is complete because the writer fills an element before
 // it publishes a number or a slot that leads to it (release), and readers start from such a number or slot (acquire).
 // Nothing is freed before the container is destroyed: a growing table keeps its smaller predecessors, which together are
-// never larger than itself.
+// a small part of itself.
 #pragma once
+
+#include <sys/mman.h>
 
 #include <array>
 #include <atomic>
@@ -12,6 +14,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <string_view>
 #include <vector>
 
@@ -19,40 +22,89 @@
 
 namespace fathom::live {
 
-/// Bytes that stay where they are. Writer only; what it hands out is read by all.
-class Arena {
+/// Memory in huge pages where the kernel has them: a random access then misses one cache fewer on its way to the address.
+class HugeMemory {
  public:
-  char* allocate(size_t size, size_t alignment) {
-    used_ = (used_ + alignment - 1) & ~(alignment - 1);
-    if (used_ + size > capacity_) grow(size);
-    char* result = current_ + used_;
-    used_ += size;
-    return result;
+  static constexpr size_t kPage = size_t{2} << 20;
+
+  HugeMemory() = default;
+  /// Zeroed lazily by the kernel: pages are taken when they are touched.
+  explicit HugeMemory(size_t bytes) : bytes_(bytes) {
+    void* memory = ::mmap(nullptr, bytes + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    mapped_ = static_cast<char*>(memory);
+    data_ = mapped_ + (kPage - reinterpret_cast<uintptr_t>(mapped_) % kPage) % kPage;
+    if (bytes >= kPage) ::madvise(data_, bytes, MADV_HUGEPAGE);  // advice: failing changes speed alone
+  }
+  HugeMemory(HugeMemory&& other) noexcept { swap(other); }
+  HugeMemory& operator=(HugeMemory&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~HugeMemory() {
+    if (mapped_ != nullptr) ::munmap(mapped_, bytes_ + kPage);
   }
 
-  std::string_view copy(std::string_view bytes) {
-    if (bytes.empty()) return {};
-    char* to = allocate(bytes.size(), 1);
-    std::memcpy(to, bytes.data(), bytes.size());
-    return {to, bytes.size()};
+  char* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  void swap(HugeMemory& other) {
+    std::swap(mapped_, other.mapped_);
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+  }
+
+  char* mapped_ = nullptr;
+  char* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+/// Bytes that stay where they are, up to 4 GiB, named by 32-bit offsets; 0 names none. Written by the writer, who hands
+/// offsets to readers through something published.
+class Arena {
+ public:
+  static constexpr size_t kBlock = HugeMemory::kPage;
+  static constexpr size_t kMost = size_t{4} << 30;
+
+  Arena() : blocks_(std::make_unique<std::atomic<char*>[]>(kMost / kBlock)) { grow(), used_ = 8; }
+
+  /// REQUIRES: `size` at most kBlock, `alignment` at most 64.
+  uint32_t allocate(size_t size, size_t alignment) {
+    used_ = (used_ + alignment - 1) & ~(alignment - 1);
+    if (used_ + size > kBlock) grow();
+    const auto offset = static_cast<uint32_t>((memory_.size() - 1) * kBlock + used_);
+    used_ += size;
+    return offset;
+  }
+
+  /// The same with the bytes filled.
+  uint32_t copy(std::string_view bytes) {
+    FATHOM_CHECK(bytes.size() <= kBlock);
+    const uint32_t offset = allocate(bytes.size(), 1);
+    std::memcpy(at(offset), bytes.data(), bytes.size());
+    return offset;
+  }
+
+  char* at(uint32_t offset) const {
+    return blocks_[offset / kBlock].load(std::memory_order_relaxed) + offset % kBlock;
   }
 
   size_t bytes() const { return total_.load(std::memory_order_relaxed); }
+  size_t left() const { return kMost - bytes(); }
 
  private:
-  static constexpr size_t kBlock = size_t{1} << 20;
-
-  void grow(size_t size) {
-    capacity_ = size > kBlock ? size : kBlock;
-    blocks_.emplace_back(new char[capacity_]);  // not value-initialised: pages are touched when they are used
-    current_ = blocks_.back().get();
+  void grow() {
+    FATHOM_CHECK(left() >= kBlock);
+    memory_.emplace_back(kBlock);
+    blocks_[memory_.size() - 1].store(memory_.back().data(), std::memory_order_relaxed);
     used_ = 0;
-    total_.fetch_add(capacity_, std::memory_order_relaxed);
+    total_.fetch_add(kBlock, std::memory_order_relaxed);
   }
 
-  std::vector<std::unique_ptr<char[]>> blocks_;
-  char* current_ = nullptr;
-  size_t used_ = 0, capacity_ = 0;
+  std::vector<HugeMemory> memory_;
+  std::unique_ptr<std::atomic<char*>[]> blocks_;
+  size_t used_ = 0;
   std::atomic<size_t> total_{0};
 };
 
@@ -98,17 +150,18 @@ class ChunkedArray {
 };
 
 /// From a hash to a number that is not 0; the caller compares what the number stands for. Open addressing, linear
-/// probing, at most half full.
+/// probing from the place that the hash's upper half has among the slots (Lemire's multiply and shift: any size will do).
 class HashIndex {
  public:
-  HashIndex() { install(kSmallest); }
+  /// Grows in one step from small to the size that `expected` numbers need, and doubles beyond.
+  explicit HashIndex(size_t expected = 0) : full_(slots_for(expected)) { install(kSmallest); }
 
   /// The first number stored under `hash` for which `matches(number)` holds, or 0.
   template <class Matches>
   uint32_t find(uint64_t hash, Matches&& matches) const {
     const Table& table = *current_.load(std::memory_order_acquire);
     const uint32_t tag = tag_of(hash);
-    for (size_t i = tag & table.mask;; i = (i + 1) & table.mask) {
+    for (size_t i = table.home(tag);; i = table.next(i)) {
       const uint64_t slot = table.slots[i].load(std::memory_order_acquire);
       if (slot == 0) return 0;
       if (static_cast<uint32_t>(slot >> 32) == tag && matches(static_cast<uint32_t>(slot)))
@@ -119,7 +172,7 @@ class HashIndex {
   /// Writer: adds `number`, which must not be there yet.
   void insert(uint64_t hash, uint32_t number) {
     const Table* table = current_.load(std::memory_order_relaxed);
-    if (2 * (size_ + 1) > table->mask + 1) table = rehash();
+    if (size_ + 1 > table->size / 4 * 3) table = rehash();
     place(*table, tag_of(hash), number);
     ++size_;
   }
@@ -129,7 +182,7 @@ class HashIndex {
     const Table& table = *current_.load(std::memory_order_relaxed);
     const uint32_t tag = tag_of(hash);
     const uint64_t wanted = pack(tag, old);
-    for (size_t i = tag & table.mask;; i = (i + 1) & table.mask) {
+    for (size_t i = table.home(tag);; i = table.next(i)) {
       const uint64_t slot = table.slots[i].load(std::memory_order_relaxed);
       FATHOM_CHECK(slot != 0);
       if (slot != wanted) continue;
@@ -141,41 +194,53 @@ class HashIndex {
   /// Asks for the slot's cache line ahead of its use.
   void prefetch(uint64_t hash) const {
     const Table& table = *current_.load(std::memory_order_relaxed);
-    __builtin_prefetch(&table.slots[tag_of(hash) & table.mask]);
+    __builtin_prefetch(&table.slots[table.home(tag_of(hash))]);
   }
 
   size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:
-  static constexpr size_t kSmallest = 1024;
+  static constexpr size_t kSmallest = 2048, kMiddle = size_t{1} << 16;
+  using Slot = std::atomic<uint64_t>;
+  static_assert(sizeof(Slot) == sizeof(uint64_t) && Slot::is_always_lock_free);
+
   struct Table {
-    size_t mask = 0;
-    std::unique_ptr<std::atomic<uint64_t>[]> slots;
+    explicit Table(size_t count)
+        : size(count), memory(count * sizeof(Slot)), slots(reinterpret_cast<Slot*>(memory.data())) {}
+    size_t home(uint32_t tag) const { return static_cast<size_t>((uint64_t{tag} * size) >> 32); }
+    size_t next(size_t i) const { return i + 1 == size ? 0 : i + 1; }
+
+    size_t size;
+    HugeMemory memory;  // zeros: empty slots
+    Slot* slots;
   };
 
+  static size_t slots_for(size_t expected) { return expected + expected / 2; }
   static uint32_t tag_of(uint64_t hash) { return static_cast<uint32_t>(hash >> 32); }
   static uint64_t pack(uint32_t tag, uint32_t number) { return (uint64_t{tag} << 32) | number; }
 
   static void place(const Table& table, uint32_t tag, uint32_t number) {
-    size_t i = tag & table.mask;
-    while (table.slots[i].load(std::memory_order_relaxed) != 0) i = (i + 1) & table.mask;
+    size_t i = table.home(tag);
+    while (table.slots[i].load(std::memory_order_relaxed) != 0) i = table.next(i);
     table.slots[i].store(pack(tag, number), std::memory_order_release);
   }
 
   Table* install(size_t slots) {
-    auto table = std::make_unique<Table>();
-    table->mask = slots - 1;
-    table->slots = std::make_unique<std::atomic<uint64_t>[]>(slots);
-    tables_.push_back(std::move(table));
-    bytes_.fetch_add(slots * sizeof(uint64_t), std::memory_order_relaxed);
+    tables_.push_back(std::make_unique<Table>(slots));
+    bytes_.fetch_add(slots * sizeof(Slot), std::memory_order_relaxed);
     if (tables_.size() == 1) current_.store(tables_.back().get(), std::memory_order_release);
     return tables_.back().get();
   }
 
+  size_t next_size(size_t size) const {
+    if (size < kMiddle) return kMiddle;
+    return size < full_ && full_ / size > 1 ? full_ : 2 * size;
+  }
+
   const Table* rehash() {
     const Table& old = *current_.load(std::memory_order_relaxed);
-    const Table* bigger = install(2 * (old.mask + 1));
-    for (size_t i = 0; i <= old.mask; ++i) {
+    const Table* bigger = install(next_size(old.size));
+    for (size_t i = 0; i < old.size; ++i) {
       const uint64_t slot = old.slots[i].load(std::memory_order_relaxed);
       if (slot != 0) place(*bigger, static_cast<uint32_t>(slot >> 32), static_cast<uint32_t>(slot));
     }
@@ -183,6 +248,7 @@ class HashIndex {
     return bigger;
   }
 
+  const size_t full_;
   std::atomic<const Table*> current_{nullptr};
   std::vector<std::unique_ptr<Table>> tables_;
   size_t size_ = 0;

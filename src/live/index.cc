@@ -1,161 +1,285 @@
 #include "live/index.h"
 
 #include <algorithm>
-#include <random>
+#include <array>
 
 #include "live/codec.h"
 
 namespace fathom::live {
 namespace {
 
-uint64_t random_seed() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) ^ device();
-}
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr uint32_t kMaxCount = std::numeric_limits<uint32_t>::max();
+constexpr size_t kMinRoom = size_t{64} << 20;  // of the arena
+constexpr size_t kMostBytesOfPost = size_t{1} << 20;
+
+uint32_t saturated(int64_t count) { return static_cast<uint32_t>(std::clamp<int64_t>(count, 0, kMaxCount)); }
+
+/// How far ahead of a post its memory is asked for: the slots of its tables, then the lists they lead to, then what those
+/// lead to.
+constexpr size_t kSlotsAhead = 12, kListsAhead = 8, kTailsAhead = 4;
 
 }  // namespace
 
-Index::Index() : seed_(random_seed()) {
+Index::Index(uint64_t base, size_t expected) : base_(base), terms_(expected + expected / 8), keys_(expected) {
   documents_.grow(0);  // number 0 stands for none
+  rank_facts_.grow(0);
+  blocks_.grow(0);
   lists_.grow(0);
+  changes_.grow(0);
 }
 
-uint32_t Index::latest(uint64_t key_hash, std::string_view key) const {
-  return keys_.find(key_hash, [&](uint32_t number) { return record_key(documents_[number].bytes()) == key; });
+// Documents
+
+/// A sequence as this index counts, for comparing with Document::ended.
+uint32_t Index::ending(uint64_t sequence) const {
+  return static_cast<uint32_t>(std::min<uint64_t>(sequence < base_ ? 0 : sequence - base_, kAlive - 1));
 }
 
-Document& Index::append(std::string_view record, std::string_view key, uint64_t key_hash, uint64_t sequence) {
-  const uint32_t number = next_++;
-  Document& document = documents_.grow(number);
-  DocumentBlock& block = blocks_.grow(number >> DocumentBlock::kBits);
-  const bool first_of_block = (number & ((1u << DocumentBlock::kBits) - 1)) == 0;
+uint32_t Index::end(uint64_t sequence) const { return std::min(ending(sequence), documents()) + 1; }
+
+std::string_view Index::stored(uint32_t number) const {
+  const uint32_t offset = documents_[number].record;
+  if (offset == 0) return {};
+  uint32_t size = 0;
+  std::memcpy(&size, arena_.at(offset), sizeof size);
+  return {arena_.at(offset) + sizeof size, size};
+}
+
+std::string_view Index::stored_key(uint32_t number) const {
+  const std::string_view record = stored(number);
+  return record.empty() ? record : record_key(record);
+}
+
+uint32_t Index::previous(uint32_t number) const {
+  const Document& document = documents_[number];
+  if (!document.replaces) return 0;
+  uint32_t before = 0;
+  std::memcpy(&before, arena_.at(document.record) - sizeof before, sizeof before);
+  return before;
+}
+
+std::string Index::record(uint32_t number) const { return std::string(stored(number)); }
+std::string Index::key(uint32_t number) const { return std::string(stored_key(number)); }
+
+std::string Index::text(uint32_t number) const {
+  const std::string_view record = stored(number);
+  return record.empty() ? std::string() : std::string(record_text(record));
+}
+
+Post Index::post(uint32_t number) const {
+  Post post = decode_record(stored(number));
+  if (const uint32_t at = documents_[number].change.load(std::memory_order_acquire); at != 0) {
+    const Change& change = changes_[at];
+    const auto add = [](std::optional<int64_t>& count, const std::atomic<int64_t>& more) {
+      if (const int64_t n = more.load(kRelaxed); n != 0) count = std::max<int64_t>(0, count.value_or(0) + n);
+    };
+    add(post.metrics.likes, change.likes);
+    add(post.metrics.reposts, change.reposts);
+    add(post.metrics.replies, change.replies);
+  }
+  return post;
+}
+
+bool Index::has_phrase(uint32_t number, const Phrase& phrase) const {
+  const std::string_view record = stored(number);
+  return !record.empty() && PhraseMatcher(record_text(record)).has(phrase);
+}
+
+DocumentFacts Index::facts(uint32_t number) const {
+  const Document& document = documents_[number];
+  DocumentFacts facts;
+  facts.created = document.created;
+  facts.likes = document.likes.load(kRelaxed);
+  facts.source = document.source;
+  facts.lang = document.lang;
+  const RankFacts rank = rank_facts(number);
+  facts.length = rank.length;
+  facts.engagement = rank.engagement;
+  facts.author = rank.author;
+  facts.flags = rank.flags;
+  return facts;
+}
+
+uint32_t Index::find_key(uint64_t key_hash, std::string_view key, uint32_t end) const {
+  uint32_t number = keys_.find(key_hash, [&](uint32_t found) { return stored_key(found) == key; });
+  while (number >= end) number = previous(number);
+  return number;
+}
+
+// Writing
+
+bool Index::has_room(size_t posts) const {
+  return posts < kMaxDocuments - next_.load(kRelaxed) &&
+         arena_.left() > kMinRoom + posts * std::min<size_t>(kMostBytesOfPost, size_t{4096});
+}
+
+Index::Document& Index::grow(uint32_t number) {
+  rank_facts_.grow(number);
+  TimeBounds& block = blocks_.grow(number >> kBlockBits);
+  const bool first_of_block = (number & ((1u << kBlockBits) - 1)) == 0;
   if (first_of_block) block.newest_before = newest_;
-  const std::string_view kept = arena_.copy(record);
-  document.record = kept.data();
-  document.record_size = static_cast<uint32_t>(kept.size());
-  document.sequence = sequence;
-  document.previous = latest(key_hash, key);
-  if (document.previous == 0) {
+  return documents_.grow(number);
+}
+
+void Index::fill_gap(uint64_t sequence) {
+  FATHOM_CHECK(sequence > base_ && sequence - base_ < kMaxDocuments);
+  const auto number = static_cast<uint32_t>(sequence - base_);
+  uint32_t next = next_.load(kRelaxed);
+  FATHOM_CHECK(number >= next);
+  for (; next < number; ++next) {
+    grow(next);
+    publish(next);
+  }
+}
+
+Index::Document& Index::append(std::string_view record, std::string_view key, uint64_t key_hash,
+                               uint64_t sequence) {
+  fill_gap(sequence);
+  const auto number = static_cast<uint32_t>(sequence - base_);
+  Document& document = grow(number);
+  const uint32_t before = find_key(key_hash, key);
+  const auto size = static_cast<uint32_t>(record.size());
+  FATHOM_CHECK(record.size() <= Arena::kBlock - 16);
+  uint32_t at = arena_.allocate((before != 0 ? sizeof before : 0) + sizeof size + size, 1);
+  if (before != 0) {
+    std::memcpy(arena_.at(at), &before, sizeof before);
+    at += sizeof before;
+  }
+  std::memcpy(arena_.at(at), &size, sizeof size);
+  std::memcpy(arena_.at(at) + sizeof size, record.data(), size);
+  document.record = at;
+  document.replaces = before != 0;
+  document.ended.store(kAlive, kRelaxed);
+  if (before == 0) {
     keys_.insert(key_hash, number);
   } else {
-    keys_.replace(key_hash, document.previous, number);
-    dying_.push_back(document.previous);
-    count(documents_[document.previous], -1);
+    keys_.replace(key_hash, before, number);
+    bury(before, sequence);
   }
   return document;
 }
 
 void Index::add(const PreparedPost& post, uint64_t sequence) {
-  const uint32_t number = next_;
-  Document& document = append(post.record, record_key(post.record), post.key_hash, sequence);
+  if (post.deleted) return add_tombstone(post.key, post.key_hash, post.created, sequence);
+  const auto number = static_cast<uint32_t>(sequence - base_);
+  Document& document = append(post.record, post.key, post.key_hash, sequence);
   document.created = post.created.time_since_epoch().count();
   document.sketch = post.sketch;
-  document.engagement = post.engagement;
-  document.likes = post.likes;
-  document.length = post.length;
-  document.flags = post.flags;
+  document.likes.store(post.likes, kRelaxed);
+  set_rank_facts(number, {post.length, post.engagement, post.author, post.flags});
   by_source_.grow(
       std::min<size_t>(sources_.size(), Names::kOther));  // before a new name is there to be counted
   document.source = sources_.intern(post.source);
   document.lang = langs_.intern(post.lang);
-  count(document, 1);
-  for (const PreparedTerm& term : post.terms) {
-    const std::string_view text = std::string_view(post.bytes).substr(term.begin, term.size);
-    list_of(text, term.hash).append(number, term.frequency, post.length, arena_);
-  }
-  widen_block(number, document);
+  count(number, 1);
+  for (const PreparedTerm& term : post.terms)
+    lists_[list_of(post.term(term), term.hash)].append(number, term.frequency, post.length, arena_);
+  widen_block(number);
+  publish(number);
 }
 
-void Index::bury(std::string_view key, uint64_t key_hash, Time time, uint64_t sequence) {
+void Index::add(std::span<const PreparedPost* const> posts, uint64_t first) {
+  for (size_t i = 0; i < posts.size(); ++i) {
+    if (i + kTailsAhead < posts.size()) {
+      const PreparedPost& ahead = *posts[i + kTailsAhead];
+      keys_.prefetch(ahead.key_hash);
+      for (const PreparedTerm& term : ahead.terms) terms_.prefetch(term.hash);
+    }
+    add(*posts[i], first + i);
+  }
+}
+
+void Index::add_tombstone(std::string_view key, uint64_t key_hash, Time time, uint64_t sequence) {
   Post empty;
   const size_t colon = key.find(':');
   empty.source = key.substr(0, colon);
   empty.id = key.substr(colon + 1);
   Document& document = append(encode_record(empty), key, key_hash, sequence);
   document.created = time.time_since_epoch().count();
-  document.flags = Document::kTombstone;
-  document.dead_from.store(0, std::memory_order_relaxed);
+  set_rank_facts(static_cast<uint32_t>(sequence - base_), {0, 0, 0, DocumentFacts::kTombstone});
+  publish(static_cast<uint32_t>(sequence - base_));
 }
 
-void Index::publish() {
-  for (const uint32_t number : dying_) documents_[number].dead_from.store(next_, std::memory_order_relaxed);
-  dying_.clear();
-  end_.store(next_, std::memory_order_release);
+void Index::bury(uint32_t number, uint64_t sequence) {
+  std::atomic<uint32_t>& ended = documents_[number].ended;
+  if (ended.load(kRelaxed) != kAlive) return;
+  count(number, -1);
+  ended.store(ending(sequence), kRelaxed);
 }
 
-void Index::prefetch(const PreparedPost& post) const {
-  keys_.prefetch(post.key_hash);
-  for (const PreparedTerm& term : post.terms) terms_.prefetch(term.hash);
-}
-
-void Index::count(const Document& document, int64_t change) {
-  if ((document.flags & Document::kTombstone) != 0) return;
-  const auto step = static_cast<uint64_t>(change);  // wraps around to a subtraction
-  posts_.fetch_add(step, std::memory_order_relaxed);
-  words_.fetch_add(step * document.length, std::memory_order_relaxed);
-  by_source_[document.source].fetch_add(step, std::memory_order_relaxed);
-}
-
-void Index::widen_block(uint32_t number, const Document& document) {
-  DocumentBlock& block = blocks_[number >> DocumentBlock::kBits];
-  constexpr auto kRelaxed = std::memory_order_relaxed;
-  if (document.created < block.oldest.load(kRelaxed)) block.oldest.store(document.created, kRelaxed);
-  if (document.created > block.newest.load(kRelaxed)) block.newest.store(document.created, kRelaxed);
-  if (document.engagement > block.engagement.load(kRelaxed))
-    block.engagement.store(document.engagement, kRelaxed);
-  newest_ = std::max(newest_, document.created);
-}
-
-PostingList& Index::list_of(std::string_view term, uint64_t hash) {
-  const uint32_t found = terms_.find(hash, [&](uint32_t number) { return lists_[number].term() == term; });
-  if (found != 0) return lists_[found];
-  const uint32_t number = next_list_++;
-  PostingList& list = lists_.grow(number);
-  list.name(arena_.copy(term));
-  terms_.insert(hash, number);
-  term_count_.fetch_add(1, std::memory_order_relaxed);
-  return list;
-}
-
-Index::Snapshot Index::snapshot() const {
-  Snapshot snapshot;
-  snapshot.end = end_.load(std::memory_order_acquire);
-  const uint64_t posts = posts_.load(std::memory_order_relaxed);
-  snapshot.posts = static_cast<double>(posts);
-  if (posts > 0)
-    snapshot.mean_length =
-        std::max(1.0, static_cast<double>(words_.load(std::memory_order_relaxed)) / snapshot.posts);
-  return snapshot;
-}
-
-const PostingList* Index::find_term(std::string_view term) const {
-  const uint32_t number = terms_.find(hash(term), [&](uint32_t n) { return lists_[n].term() == term; });
-  return number == 0 ? nullptr : &lists_[number];
-}
-
-uint32_t Index::find_key(std::string_view key, const Snapshot& snapshot) const {
-  uint32_t number = latest(hash(key), key);
-  while (number >= snapshot.end) number = documents_[number].previous;  // not published yet
-  return number != 0 && alive(documents_[number], snapshot) ? number : 0;
-}
-
-uint32_t Index::first_after(uint64_t sequence, const Snapshot& snapshot) const {
-  uint32_t low = 1, high = snapshot.end;
-  while (low < high) {
-    const uint32_t middle = low + (high - low) / 2;
-    if (documents_[middle].sequence <= sequence)
-      low = middle + 1;
-    else
-      high = middle;
+void Index::add_counts(uint32_t number, const CountChange& change) {
+  Document& document = documents_[number];
+  const Post before = post(number);
+  uint32_t at = document.change.load(kRelaxed);
+  if (at == 0) {
+    at = next_change_++;
+    changes_.grow(at);
   }
-  return low;
+  Change& sum = changes_[at];
+  sum.likes.fetch_add(change.likes, kRelaxed);
+  sum.reposts.fetch_add(change.reposts, kRelaxed);
+  sum.replies.fetch_add(change.replies, kRelaxed);
+  document.change.store(at, std::memory_order_release);
+  const auto likes = std::max<int64_t>(0, before.metrics.likes.value_or(0) + change.likes);
+  const auto others = std::max<int64_t>(0, before.metrics.reposts.value_or(0) + change.reposts) +
+                      std::max<int64_t>(0, before.metrics.replies.value_or(0) + change.replies);
+  document.likes.store(saturated(likes), kRelaxed);
+  RankFacts rank = rank_facts(number);
+  rank.engagement = log_steps(static_cast<double>(likes + others));
+  set_rank_facts(number, rank);
+  widen_block(number);
 }
 
-uint64_t Index::dead() const { return end_.load(std::memory_order_acquire) - 1 - posts(); }
+void Index::count(uint32_t number, int64_t change) {
+  const RankFacts rank = rank_facts(number);
+  if ((rank.flags & DocumentFacts::kTombstone) != 0) return;
+  const auto step = static_cast<uint64_t>(change);  // wraps around to a subtraction
+  posts_.fetch_add(step, kRelaxed);
+  words_.fetch_add(step * rank.length, kRelaxed);
+  by_source_[documents_[number].source].fetch_add(step, kRelaxed);
+}
+
+void Index::set_rank_facts(uint32_t number, const RankFacts& facts) {
+  const auto part = [](uint8_t value, int i) { return uint32_t{value} << (8 * i); };
+  rank_facts_[number].store(
+      part(facts.length, 0) | part(facts.engagement, 1) | part(facts.author, 2) | part(facts.flags, 3),
+      kRelaxed);
+}
+
+void Index::widen_block(uint32_t number) {
+  TimeBounds& block = blocks_[number >> kBlockBits];
+  const RankFacts rank = rank_facts(number);
+  const int64_t created = documents_[number].created;
+  if (created < block.oldest.load(kRelaxed)) block.oldest.store(created, kRelaxed);
+  if (created > block.newest.load(kRelaxed)) block.newest.store(created, kRelaxed);
+  if (rank.engagement > block.engagement.load(kRelaxed)) block.engagement.store(rank.engagement, kRelaxed);
+  if (rank.author > block.author.load(kRelaxed)) block.author.store(rank.author, kRelaxed);
+  newest_ = std::max(newest_, created);
+}
+
+// Terms
+
+uint32_t Index::list_of(std::string_view term, uint64_t hash) {
+  const uint32_t found =
+      terms_.find(hash, [&](uint32_t number) { return lists_[number].term(arena_) == term; });
+  if (found != 0) return found;
+  const uint32_t number = next_list_++;
+  lists_.grow(number).name(arena_.copy(term), static_cast<uint16_t>(term.size()));
+  terms_.insert(hash, number);
+  term_count_.store(number, std::memory_order_release);
+  return number;
+}
+
+Index::Term Index::term(std::string_view term) const {
+  const uint32_t number =
+      terms_.find(term_hash(term), [&](uint32_t n) { return lists_[n].term(arena_) == term; });
+  return number == 0 ? Term() : Term(&lists_[number], &arena_);
+}
 
 uint64_t Index::bytes() const {
-  return arena_.bytes() + documents_.bytes() + blocks_.bytes() + lists_.bytes() + terms_.bytes() +
-         keys_.bytes();
+  return arena_.bytes() + documents_.bytes() + rank_facts_.bytes() + blocks_.bytes() + lists_.bytes() +
+         changes_.bytes() + terms_.bytes() + keys_.bytes();
 }
 
 }  // namespace fathom::live

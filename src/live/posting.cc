@@ -3,84 +3,96 @@
 #include <new>
 
 namespace fathom::live {
-namespace {
 
-template <class T>
-void raise(std::atomic<T>& bound, T value) {
-  if (value > bound.load(std::memory_order_relaxed)) bound.store(value, std::memory_order_relaxed);
+void PostingList::prefetch(const Arena& arena) const {
+  __builtin_prefetch(arena.at(term_));
+  const uint32_t tail = tail_.load(std::memory_order_relaxed);
+  if (tail == 0) return;
+  const char* at = arena.at(tail);
+  __builtin_prefetch(at, 1);
 }
 
-template <class T>
-void lower(std::atomic<T>& bound, T value) {
-  if (value < bound.load(std::memory_order_relaxed)) bound.store(value, std::memory_order_relaxed);
-}
-
-}  // namespace
-
-void PostingList::append(uint32_t document, uint32_t frequency, uint16_t length, Arena& arena) {
+void PostingList::append(uint32_t document, uint32_t frequency, uint8_t length, Arena& arena) {
   frequency = std::min(frequency, kMaxFrequency);
-  raise(max_frequency_, static_cast<uint16_t>(frequency));
-  lower(min_length_, length);
+  bounds_.widen(frequency, length);
   const uint32_t posting = (document << kFrequencyBits) | frequency;
   const uint32_t count = count_.load(std::memory_order_relaxed);
   if (count < kInline) {
     inline_[count] = posting;
+    count_.store(count + 1, std::memory_order_release);
+    return;
+  }
+  const uint32_t tail = tail_.load(std::memory_order_relaxed);
+  PostingChunk* last = tail == 0 ? nullptr : chunk(tail, arena);
+  const uint32_t filled = last == nullptr ? 0 : last->count.load(std::memory_order_relaxed);
+  if (last == nullptr || filled == last->capacity) {
+    const uint32_t capacity = std::clamp(count / 2, kSmallestChunk, kLargestChunk);
+    const uint32_t offset =
+        arena.allocate(sizeof(PostingChunk) + capacity * sizeof(uint32_t), alignof(PostingChunk));
+    auto* added = new (arena.at(offset)) PostingChunk;  // in the arena, which frees it
+    added->previous = tail;
+    added->capacity = static_cast<uint16_t>(capacity);
+    added->bounds.widen(frequency, length);
+    added->postings()[0] = posting;
+    added->count.store(1, std::memory_order_relaxed);
+    tail_.store(offset, std::memory_order_release);
   } else {
-    PostingChunk* tail = tail_.load(std::memory_order_relaxed);
-    const uint32_t filled = tail == nullptr ? 0 : tail->count.load(std::memory_order_relaxed);
-    if (tail == nullptr || filled == tail->capacity) {
-      const uint32_t capacity =
-          tail == nullptr ? kSmallestChunk : std::min(2 * tail->capacity, kLargestChunk);
-      char* memory =
-          arena.allocate(sizeof(PostingChunk) + capacity * sizeof(uint32_t), alignof(PostingChunk));
-      auto* chunk = new (memory) PostingChunk;  // in the arena, which frees it
-      chunk->previous = tail;
-      chunk->capacity = capacity;
-      chunk->postings()[0] = posting;
-      chunk->count.store(1, std::memory_order_relaxed);
-      tail_.store(chunk, std::memory_order_release);
-    } else {
-      tail->postings()[filled] = posting;
-      tail->count.store(filled + 1, std::memory_order_release);
-    }
+    last->bounds.widen(frequency, length);
+    last->postings()[filled] = posting;
+    last->count.store(static_cast<uint16_t>(filled + 1), std::memory_order_release);
   }
   count_.store(count + 1, std::memory_order_release);
 }
 
-PostingCursor::PostingCursor(const PostingList* list, uint32_t end) : list_(list) {
-  if (list == nullptr) return;
-  const uint32_t count = list->count();
-  if (count == 0) return;
-  chunk_ = list->tail_.load(std::memory_order_acquire);
-  if (chunk_ != nullptr) {
-    postings_ = chunk_->postings();
-    index_ = chunk_->count.load(std::memory_order_acquire) - 1;
-  } else {
-    postings_ = list->inline_;
-    index_ = std::min(count, PostingList::kInline) - 1;
-  }
+PostingCursor::PostingCursor(const PostingList* list, const Arena& arena, uint32_t end)
+    : list_(list), arena_(&arena) {
+  if (list == nullptr || list->count() == 0) return;
+  enter(chunk_at(list->tail_.load(std::memory_order_acquire)), block_);
+  chunk_ = block_.chunk;
+  postings_ = block_.postings;
+  index_ = block_.last;
   load();
   seek(end - 1);
 }
 
-bool PostingCursor::step_back() {
-  if (chunk_ == nullptr) return false;
-  chunk_ = chunk_->previous;
-  if (chunk_ != nullptr) {
-    postings_ = chunk_->postings();
-    index_ = chunk_->count.load(std::memory_order_acquire) - 1;
-  } else {
-    postings_ = list_->inline_;
-    index_ = PostingList::kInline - 1;
-  }
+const PostingChunk* PostingCursor::chunk_at(uint32_t offset) const {
+  return offset == 0 ? nullptr : reinterpret_cast<const PostingChunk*>(arena_->at(offset));
+}
+
+/// The newest posting of a chunk, or of the list itself.
+void PostingCursor::enter(const PostingChunk* chunk, Place& place) const {
+  place.chunk = chunk;
+  place.postings = chunk != nullptr ? chunk->postings() : list_->inline_;
+  place.last = chunk != nullptr ? chunk->count.load(std::memory_order_acquire) - 1u
+                                : std::min(list_->count(), PostingList::kInline) - 1;
+}
+
+bool PostingCursor::step_back(Place& place) const {
+  if (place.chunk == nullptr) return false;
+  enter(chunk_at(place.chunk->previous), place);
   return true;
 }
 
+BlockBound PostingCursor::block(uint32_t document) {
+  while (block_.postings != nullptr && posting_document(block_.postings[0]) > document)
+    if (!step_back(block_)) block_.postings = nullptr;
+  if (block_.postings == nullptr) return {};
+  const PostingBounds& bounds = block_.chunk != nullptr ? block_.chunk->bounds : list_->bounds_;
+  return {posting_document(block_.postings[0]), bounds.max_frequency.load(std::memory_order_relaxed),
+          bounds.min_length.load(std::memory_order_relaxed)};
+}
+
 void PostingCursor::move(uint32_t document) {
-  while (posting_document(postings_[0]) > document) {
-    if (step_back()) continue;
-    document_ = 0;
-    return;
+  if (posting_document(postings_[0]) > document) {
+    Place place{chunk_, postings_, index_};
+    do {
+      if (step_back(place)) continue;
+      document_ = 0;
+      return;
+    } while (posting_document(place.postings[0]) > document);
+    chunk_ = place.chunk;
+    postings_ = place.postings;
+    index_ = place.last;
   }
   // Gallops down from the current place, then halves: neighbours are the common case.
   uint32_t high = index_, step = 1;

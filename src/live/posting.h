@@ -1,9 +1,9 @@
 // A posting list for one writer and many readers: a term's documents in rising order, walked from the newest back.
 //
 // A posting is (document << 5) | min(frequency, 31). The first two lie in the list itself, since most terms of a feed occur
-// once; the rest in chunks of doubling size, each linked to the one before. The writer fills a posting and then raises the
-// chunk's count (release); a reader that has acquired the index's end finds every posting below that end, and skips those
-// above it.
+// once; the rest in chunks that grow by half, each linked to the one before and with its own bounds (block-max, Ding and
+// Suel 2011). The writer fills a posting and then raises the chunk's count (release); a reader that has acquired a published
+// sequence finds every posting at or below it, and skips those above it.
 #pragma once
 
 #include <algorithm>
@@ -12,57 +12,81 @@
 #include <string_view>
 
 #include "live/concurrent.h"
+#include "live/facts.h"
 
 namespace fathom::live {
 
 inline constexpr uint32_t kFrequencyBits = 5;
 inline constexpr uint32_t kMaxFrequency = (1u << kFrequencyBits) - 1;
+static_assert(kMaxFrequency == kMaxCountedFrequency);
 
 inline uint32_t posting_document(uint32_t posting) { return posting >> kFrequencyBits; }
 inline uint32_t posting_frequency(uint32_t posting) { return posting & kMaxFrequency; }
 
+/// Bounds that only widen, read while they do.
+struct PostingBounds {
+  std::atomic<uint8_t> max_frequency{0}, min_length{UINT8_MAX};
+
+  void widen(uint32_t frequency, uint8_t length) {
+    constexpr auto kRelaxed = std::memory_order_relaxed;
+    if (frequency > max_frequency.load(kRelaxed))
+      max_frequency.store(static_cast<uint8_t>(frequency), kRelaxed);
+    if (length < min_length.load(kRelaxed)) min_length.store(length, kRelaxed);
+  }
+};
+
+/// In the arena, its postings behind it.
 struct PostingChunk {
-  PostingChunk* previous = nullptr;
-  std::atomic<uint32_t> count{0};
-  uint32_t capacity = 0;
+  uint32_t previous = 0;  // arena offset, 0: the list's own postings
+  uint16_t capacity = 0;
+  std::atomic<uint16_t> count{0};
+  PostingBounds bounds;
 
   uint32_t* postings() { return reinterpret_cast<uint32_t*>(this + 1); }
   const uint32_t* postings() const { return reinterpret_cast<const uint32_t*>(this + 1); }
 };
+static_assert(sizeof(PostingChunk) == 12);
 
 class PostingList {
  public:
-  /// Writer, before the list is published.
-  void name(std::string_view term) { term_ = term; }
-  std::string_view term() const { return term_; }
+  /// Writer, before the list is published: the term's place in the arena.
+  void name(uint32_t offset, uint16_t size) { term_ = offset, term_size_ = size; }
+  std::string_view term(const Arena& arena) const { return {arena.at(term_), term_size_}; }
 
   /// Writer. REQUIRES: `document` above all before it.
-  void append(uint32_t document, uint32_t frequency, uint16_t length, Arena& arena);
+  void append(uint32_t document, uint32_t frequency, uint8_t length, Arena& arena);
+  /// Writer: asks for the memory that `append` will touch and for the term.
+  void prefetch(const Arena& arena) const;
 
   /// How many documents have the term, dead ones included.
   uint32_t count() const { return count_.load(std::memory_order_acquire); }
-  uint32_t max_frequency() const { return max_frequency_.load(std::memory_order_relaxed); }
-  uint16_t min_length() const { return min_length_.load(std::memory_order_relaxed); }
+  uint8_t max_frequency() const { return bounds_.max_frequency.load(std::memory_order_relaxed); }
+  uint8_t min_length() const { return bounds_.min_length.load(std::memory_order_relaxed); }
 
  private:
   friend class PostingCursor;
   static constexpr uint32_t kInline = 2;
-  static constexpr uint32_t kSmallestChunk = 4, kLargestChunk = 2048;
+  static constexpr uint32_t kSmallestChunk = 3, kLargestChunk = 1000;
 
-  std::string_view term_;
-  std::atomic<PostingChunk*> tail_{nullptr};
+  PostingChunk* chunk(uint32_t offset, const Arena& arena) const {
+    return reinterpret_cast<PostingChunk*>(arena.at(offset));
+  }
+
+  uint32_t term_ = 0;
+  std::atomic<uint32_t> tail_{0};  // arena offset of the newest chunk
   std::atomic<uint32_t> count_{0};
   uint32_t inline_[kInline] = {};
-  std::atomic<uint16_t> max_frequency_{0};  // bounds over all postings; they only widen
-  std::atomic<uint16_t> min_length_{UINT16_MAX};
+  PostingBounds bounds_;  // over all postings
+  uint16_t term_size_ = 0;
 };
+static_assert(sizeof(PostingList) == 24);
 
-/// Walks one list from a document back. Cheap to copy; the list must outlive it.
+/// Walks one list from a document back. Cheap to copy; the list and its arena must outlive it.
 class PostingCursor {
  public:
   PostingCursor() = default;
   /// Starts at the newest document below `end`. A null list has no documents.
-  PostingCursor(const PostingList* list, uint32_t end);
+  PostingCursor(const PostingList* list, const Arena& arena, uint32_t end);
 
   /// Moves to the newest document that is not above `document` and returns it; 0 at the end. Never moves forward.
   uint32_t seek(uint32_t document) {
@@ -72,16 +96,29 @@ class PostingCursor {
   uint32_t document() const { return document_; }
   uint32_t frequency() const { return posting_frequency(postings_[index_]); }
 
+  /// Bounds over the chunk that holds seek(document), which must not be above an earlier call's.
+  BlockBound block(uint32_t document);
+
  private:
+  struct Place {
+    const PostingChunk* chunk = nullptr;  // null within the list's own postings
+    const uint32_t* postings = nullptr;   // null: no postings are left
+    uint32_t last = 0;
+  };
+
   void move(uint32_t document);
-  bool step_back();
+  void enter(const PostingChunk* chunk, Place& place) const;
+  bool step_back(Place& place) const;
+  const PostingChunk* chunk_at(uint32_t offset) const;
   void load() { document_ = posting_document(postings_[index_]); }
 
   const PostingList* list_ = nullptr;
-  const PostingChunk* chunk_ = nullptr;  // null within the list's own postings
-  const uint32_t* postings_ = nullptr;   // of the chunk
-  uint32_t index_ = 0;                   // current, within the chunk
+  const Arena* arena_ = nullptr;
+  const PostingChunk* chunk_ = nullptr;
+  const uint32_t* postings_ = nullptr;  // of the chunk
+  uint32_t index_ = 0;                  // current, within the chunk
   uint32_t document_ = 0;
+  Place block_;  // where `block` looked last
 };
 
 }  // namespace fathom::live

@@ -1,29 +1,38 @@
-// Index::prepare: what a post becomes before it has a number. Runs on the caller's thread, beside the writer.
+#include "live/prepare.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <random>
+#include <string>
 
+#include "base/checksum.h"
 #include "base/text.h"
 #include "live/analysis.h"
 #include "live/codec.h"
+#include "live/concurrent.h"
 #include "live/duplicates.h"
-#include "live/index.h"
+#include "live/facts.h"
+#include "live/segment/segment.h"
 
 namespace fathom::live {
 namespace {
 
 constexpr size_t kFewTerms = 48;  // up to here a scan of the terms so far is faster than a sort at the end
+constexpr size_t kBlock = size_t{256} << 10;
 
-/// Collects a post's terms, each once, with its frequency.
+/// Collects a post's terms, each once, with its frequency. Used again for the next post.
 class TermSet {
  public:
-  TermSet(const Index& index, PreparedPost& post) : index_(index), post_(post) {}
+  void clear() {
+    terms_.clear();
+    bytes_.clear();
+  }
 
   void add(std::string_view term) {
-    const uint64_t hash = index_.hash(term);
-    auto& terms = post_.terms;
-    if (terms.size() <= kFewTerms) {
-      for (auto& known : terms) {
+    const uint64_t hash = term_hash(term);
+    if (terms_.size() <= kFewTerms) {
+      for (auto& known : terms_) {
         if (known.hash != hash) continue;
         if (known.frequency < UINT16_MAX) ++known.frequency;
         return;
@@ -31,38 +40,39 @@ class TermSet {
     }
     PreparedTerm added;
     added.hash = hash;
-    added.begin = static_cast<uint32_t>(post_.bytes.size());
+    added.begin = static_cast<uint32_t>(bytes_.size());
     added.size = static_cast<uint16_t>(term.size());
     added.frequency = 1;
-    post_.bytes += term;
-    terms.push_back(added);
+    bytes_ += term;
+    terms_.push_back(added);
   }
 
   void finish() {
-    auto& terms = post_.terms;
-    if (terms.size() <= kFewTerms) return;
-    std::sort(terms.begin(), terms.end(), [](const auto& a, const auto& b) { return a.hash < b.hash; });
+    if (terms_.size() <= kFewTerms) return;
+    std::sort(terms_.begin(), terms_.end(), [](const auto& a, const auto& b) { return a.hash < b.hash; });
     size_t kept = 0;
-    for (size_t i = 1; i < terms.size(); ++i) {
-      if (terms[i].hash != terms[kept].hash) {
-        terms[++kept] = terms[i];
+    for (size_t i = 1; i < terms_.size(); ++i) {
+      if (terms_[i].hash != terms_[kept].hash) {
+        terms_[++kept] = terms_[i];
         continue;
       }
-      const uint32_t sum = uint32_t{terms[kept].frequency} + terms[i].frequency;
-      terms[kept].frequency = static_cast<uint16_t>(std::min<uint32_t>(sum, UINT16_MAX));
+      const uint32_t sum = uint32_t{terms_[kept].frequency} + terms_[i].frequency;
+      terms_[kept].frequency = static_cast<uint16_t>(std::min<uint32_t>(sum, UINT16_MAX));
     }
-    terms.resize(kept + 1);
+    terms_.resize(kept + 1);
   }
 
   bool has(std::string_view term) const {
-    const uint64_t hash = index_.hash(term);
-    return std::any_of(post_.terms.begin(), post_.terms.end(),
-                       [&](const auto& known) { return known.hash == hash; });
+    const uint64_t hash = term_hash(term);
+    return std::any_of(terms_.begin(), terms_.end(), [&](const auto& known) { return known.hash == hash; });
   }
 
+  const std::vector<PreparedTerm>& terms() const { return terms_; }
+  std::string_view bytes() const { return bytes_; }
+
  private:
-  const Index& index_;
-  PreparedPost& post_;
+  std::vector<PreparedTerm> terms_;
+  std::string bytes_;
 };
 
 /// "to:name" for the mentions that a post opens with.
@@ -92,48 +102,103 @@ void add_attached(const Post& post, TermSet& terms) {
   }
 }
 
-float engagement_of(const Metrics& metrics) {
+double engagement_of(const Metrics& metrics) {
   double sum = 0;
   for (const auto* count : {&metrics.likes, &metrics.reposts, &metrics.replies})
     sum += static_cast<double>(std::max<int64_t>(0, count->value_or(0)));
-  return static_cast<float>(std::log1p(sum));
+  return sum;
+}
+
+uint8_t flags_of(const Post& post) {
+  unsigned flags = 0;
+  const bool link_in_text =
+      post.text.find("http://") != std::string::npos || post.text.find("https://") != std::string::npos;
+  if (link_in_text || !post.links.empty()) flags |= DocumentFacts::kHasLink;
+  if (post.fiction) flags |= DocumentFacts::kFiction;
+  if (!post.repost_of.empty() || is_repost_text(post.text)) flags |= DocumentFacts::kRepost;
+  if (post.sensitive) flags |= DocumentFacts::kSensitive;
+  if (!post.reply_to.empty()) flags |= DocumentFacts::kReply;
+  return static_cast<uint8_t>(flags);
+}
+
+uint64_t random_seed() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) ^ device();
 }
 
 }  // namespace
 
-PreparedPost Index::prepare(const Post& post) const {
+uint64_t term_hash(std::string_view term) {
+  static const uint64_t seed = random_seed();
+  return hash_bytes(term, seed);
+}
+
+uint64_t key_hash(std::string_view key) { return checksum64(key); }
+
+char* PreparedBatch::allocate(size_t size) {
+  size = (size + 7) & ~size_t{7};
+  if (size > kBlock / 4) {
+    large_.emplace_back(new char[size]);
+    return large_.back().get();
+  }
+  if (blocks_.empty() || used_ + size > kBlock) {
+    if (!blocks_.empty()) ++block_;
+    if (block_ >= blocks_.size()) blocks_.emplace_back(new char[kBlock]);
+    used_ = 0;
+  }
+  char* at = blocks_[block_].get() + used_;
+  used_ += size;
+  return at;
+}
+
+std::string_view PreparedBatch::keep(std::string_view bytes) {
+  char* at = allocate(bytes.size());
+  std::copy(bytes.begin(), bytes.end(), at);
+  return {at, bytes.size()};
+}
+
+void PreparedBatch::clear() {
+  posts_.clear();
+  large_.clear();
+  block_ = used_ = 0;
+}
+
+void PreparedBatch::add(const Post& post) {
   thread_local TokenList tokens;
+  thread_local TermSet terms;
   PreparedPost prepared;
-  prepared.record = encode_record(post);
-  prepared.key_hash = hash(record_key(prepared.record));
-  prepared.source = post.source;
-  prepared.lang = to_lower_ascii(post.lang);
+  prepared.record = keep(encode_record(post));
+  prepared.key = record_key(prepared.record);
+  prepared.key_hash = key_hash(prepared.key);
+  prepared.source = prepared.key.substr(0, post.source.size());
   prepared.created = post.created_at;
   prepared.deleted = post.deleted;
   if (post.deleted) {
     // An order without a time of its own counts from its receipt.
     prepared.created = std::max(post.created_at, post.received_at);
-    return prepared;
+    posts_.push_back(prepared);
+    return;
   }
+  prepared.lang = keep(to_lower_ascii(post.lang));
   analyze(post.text, tokens);
-  prepared.terms.reserve(kFewTerms);
-  TermSet terms(*this, prepared);
+  terms.clear();
   for (const Token& token : tokens.tokens) terms.add(tokens.term(token));
   add_addressees(tokens, terms);
   add_attached(post, terms);
   if (!post.author.handle.empty()) terms.add("from:" + fold(post.author.handle));
   terms.finish();
-  prepared.length = static_cast<uint16_t>(std::clamp<uint32_t>(tokens.words, 1, UINT16_MAX));
+  const std::string_view kept = keep(
+      {reinterpret_cast<const char*>(terms.terms().data()), terms.terms().size() * sizeof(PreparedTerm)});
+  prepared.terms = {reinterpret_cast<const PreparedTerm*>(kept.data()), terms.terms().size()};
+  prepared.term_bytes = keep(terms.bytes()).data();
+  prepared.length = static_cast<uint8_t>(std::clamp<uint32_t>(tokens.words, 1, UINT8_MAX));
   prepared.sketch = sketch(tokens);
-  prepared.engagement = engagement_of(post.metrics);
+  prepared.engagement = log_steps(engagement_of(post.metrics));
+  prepared.author = log_steps(static_cast<double>(post.author.followers.value_or(0)));
   constexpr int64_t kMost = std::numeric_limits<uint32_t>::max();
   prepared.likes = static_cast<uint32_t>(std::clamp<int64_t>(post.metrics.likes.value_or(0), 0, kMost));
-  const bool link_in_text =
-      post.text.find("http://") != std::string::npos || post.text.find("https://") != std::string::npos;
-  if (link_in_text || !post.links.empty()) prepared.flags |= Document::kHasLink;
-  if (post.fiction) prepared.flags |= Document::kFiction;
-  if (!post.repost_of.empty() || is_repost_text(post.text)) prepared.flags |= Document::kRepost;
-  return prepared;
+  prepared.flags = flags_of(post);
+  posts_.push_back(prepared);
 }
 
 }  // namespace fathom::live

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 
-#include "live/codec.h"
 #include "live/posting.h"
 
 namespace fathom::live {
@@ -14,7 +13,7 @@ namespace {
 constexpr uint64_t kCheapPostings = 4096;
 constexpr double kRoundingMargin = 1 + 1e-9;  // bounds and scores are summed in different orders
 constexpr double kForgottenHalfLives = 64;
-constexpr uint32_t kBlockSize = 1u << DocumentBlock::kBits;
+constexpr uint32_t kBlockSize = 1u << kBlockBits;
 
 double bm25(double idf, double frequency, double length_ratio) {
   return idf * frequency * (kBm25K1 + 1) / (frequency + kBm25K1 * (1 - kBm25B + kBm25B * length_ratio));
@@ -33,10 +32,10 @@ class AnyOf {
  public:
   AnyOf(const Index& index, const std::vector<std::string>& terms, uint32_t end) {
     for (const auto& term : terms) {
-      const PostingList* list = index.find_term(term);
-      if (list == nullptr) continue;
-      cursors_.emplace_back(list, end);
-      postings_ += list->count();
+      const auto list = index.term(term);
+      if (!list) continue;
+      cursors_.push_back(index.cursor(list, end));
+      postings_ += list.count();
     }
   }
 
@@ -115,7 +114,7 @@ bool has_number(const std::vector<uint16_t>& sorted, uint16_t number) {
 
 class Searcher {
  public:
-  Searcher(const Index& index, const Index::Snapshot& snapshot, const ParsedQuery& parsed, const Query& query,
+  Searcher(const Index& index, const View& snapshot, const ParsedQuery& parsed, const Query& query,
            Time feed_time, size_t count)
       : index_(index),
         snapshot_(snapshot),
@@ -137,16 +136,16 @@ class Searcher {
  private:
   void open_terms() {
     for (const auto& term : parsed_.scored) {
-      const PostingList* list = index_.find_term(term);
-      const uint32_t count = list == nullptr ? 0 : list->count();
+      const auto list = index_.term(term);
+      const uint32_t count = list.count();
       ranking_.terms.emplace_back(term, count);
       if (count == 0) continue;
       ScoredTerm scored;
-      scored.cursor = PostingCursor(list, snapshot_.end);
+      scored.cursor = index_.cursor(list, snapshot_.end);
       scored.postings = count;
       const double n = std::min<double>(count, snapshot_.posts);
       scored.idf = std::log(1 + (snapshot_.posts - n + 0.5) / (n + 0.5));
-      scored.bound = bm25(scored.idf, list->max_frequency(), list->min_length() / snapshot_.mean_length);
+      scored.bound = bm25(scored.idf, list.max_frequency(), list.min_length() / snapshot_.mean_length);
       terms_.push_back(scored);
     }
     // From the least that a term can add to the most: MaxScore sets the first ones aside.
@@ -186,11 +185,11 @@ class Searcher {
 
   void walk() {
     const uint32_t last = snapshot_.end - 1;
-    for (uint32_t number = last >> DocumentBlock::kBits;; --number) {
-      const DocumentBlock& block = index_.block(number);
+    for (uint32_t number = last >> kBlockBits;; --number) {
+      const TimeBounds& block = index_.bounds(number);
       if (in_time(block) && can_improve(block)) {
-        const uint32_t low = std::max<uint32_t>(1, number << DocumentBlock::kBits);
-        const uint32_t high = std::min(last, (number << DocumentBlock::kBits) + kBlockSize - 1);
+        const uint32_t low = std::max<uint32_t>(1, number << kBlockBits);
+        const uint32_t high = std::min(last, (number << kBlockBits) + kBlockSize - 1);
         walk_block(low, high, factor_bound(block));
       }
       if (number == 0) return;
@@ -202,19 +201,19 @@ class Searcher {
     }
   }
 
-  bool in_time(const DocumentBlock& block) const {
+  bool in_time(const TimeBounds& block) const {
     return block.newest.load(std::memory_order_relaxed) >= since_ &&
            block.oldest.load(std::memory_order_relaxed) < until_;
   }
 
-  double factor_bound(const DocumentBlock& block) const {
+  double factor_bound(const TimeBounds& block) const {
     const int64_t newest = block.newest.load(std::memory_order_relaxed);
-    const double engagement = block.engagement.load(std::memory_order_relaxed);
+    const double engagement = kLogStep * block.engagement.load(std::memory_order_relaxed);
     return recency_factor(query_.weights, newest, now_) * (1 + query_.weights.engagement * engagement) *
            kRoundingMargin;
   }
 
-  bool can_improve(const DocumentBlock& block) {
+  bool can_improve(const TimeBounds& block) {
     if (exhaustive_ || !best_.full()) return true;
     const bool can = newest_first_ ? block.newest.load(std::memory_order_relaxed) > best_.least_created()
                                    : factor_bound(block) * text_bound() > best_.least_score();
@@ -282,8 +281,9 @@ class Searcher {
   // One document
 
   void consider(uint32_t number, size_t aside) {
-    const Document& document = index_.document(number);
-    if (document.created < since_ || document.created >= until_ || !index_.alive(document, snapshot_)) return;
+    const DocumentFacts document = index_.facts(number);
+    if (document.created < since_ || document.created >= until_ || !index_.alive(number, snapshot_.sequence))
+      return;
     if (!passes_columns(document)) return;
     for (auto& list : excluded_)
       if (list.seek(number) == number) return;
@@ -301,20 +301,21 @@ class Searcher {
       if (has_phrases() || parsed_.min_views) ranking_.exact_count = false;  // not looked at closely
       return;
     }
-    if (!passes_record(document)) return;
+    if (!passes_record(number)) return;
     ++ranking_.matched;
     if (best_.would_enter(candidate)) best_.push(candidate);
   }
 
   /// The newest are wanted and there are enough newer ones.
-  bool too_old(const Document& document) const {
+  bool too_old(const DocumentFacts& document) const {
     return newest_first_ && !exhaustive_ && best_.full() && document.created <= best_.least_created();
   }
 
-  bool passes_columns(const Document& document) const {
-    if ((document.flags & Document::kTombstone) != 0) return false;
+  bool passes_columns(const DocumentFacts& document) const {
+    if ((document.flags & DocumentFacts::kTombstone) != 0) return false;
     if (parsed_.min_likes && document.likes < *parsed_.min_likes) return false;
-    if (parsed_.has_link && *parsed_.has_link != ((document.flags & Document::kHasLink) != 0)) return false;
+    if (parsed_.has_link && *parsed_.has_link != ((document.flags & DocumentFacts::kHasLink) != 0))
+      return false;
     if (!parsed_.sources.empty() && !has_number(sources_, document.source)) return false;
     return parsed_.langs.empty() || has_number(langs_, document.lang);
   }
@@ -322,24 +323,22 @@ class Searcher {
   bool has_phrases() const { return !parsed_.phrases.empty() || !parsed_.excluded_phrases.empty(); }
 
   /// What only the stored post can tell.
-  bool passes_record(const Document& document) const {
-    if (parsed_.min_views && decode_record(document.bytes()).metrics.views.value_or(0) < *parsed_.min_views)
-      return false;
+  bool passes_record(uint32_t number) const {
+    if (parsed_.min_views && index_.post(number).metrics.views.value_or(0) < *parsed_.min_views) return false;
     if (!has_phrases()) return true;
-    const PhraseMatcher text(record_text(document.bytes()));
-    const auto has = [&](const Phrase& phrase) { return text.has(phrase); };
+    const auto has = [&](const Phrase& phrase) { return index_.has_phrase(number, phrase); };
     return std::all_of(parsed_.phrases.begin(), parsed_.phrases.end(), has) &&
            std::none_of(parsed_.excluded_phrases.begin(), parsed_.excluded_phrases.end(), has);
   }
 
-  double factor_of(const Document& document) const {
+  double factor_of(const DocumentFacts& document) const {
     return recency_factor(query_.weights, document.created, now_) *
-           (1 + query_.weights.engagement * static_cast<double>(document.engagement));
+           (1 + query_.weights.engagement * kLogStep * document.engagement);
   }
 
   /// Fills in the scores; false when the document cannot be among the best. The terms from `aside` on are those that the
   /// walk follows; the ones before are asked only while they could still make a difference.
-  bool score(const Document& document, double factor, size_t aside, Candidate& candidate) {
+  bool score(const DocumentFacts& document, double factor, size_t aside, Candidate& candidate) {
     const double length_ratio = document.length / snapshot_.mean_length;
     double followed = 0;
     for (size_t i = aside; i < terms_.size(); ++i) followed += look_up(i, candidate, length_ratio);
@@ -363,7 +362,7 @@ class Searcher {
   }
 
   const Index& index_;
-  const Index::Snapshot& snapshot_;
+  const View& snapshot_;
   const ParsedQuery& parsed_;
   const Query& query_;
   const int64_t now_;
@@ -391,8 +390,13 @@ double recency_factor(const RankWeights& weights, int64_t created, int64_t now) 
   return 1 - weights.recency + weights.recency * fresh;
 }
 
-Ranking rank(const Index& index, const Index::Snapshot& snapshot, const ParsedQuery& parsed,
-             const Query& query, Time feed_time, size_t count) {
+View::View(const Index& index, uint64_t published)
+    : sequence(published), end(index.end(published)), posts(static_cast<double>(index.posts())) {
+  if (posts > 0) mean_length = std::max(1.0, static_cast<double>(index.words()) / posts);
+}
+
+Ranking rank(const Index& index, const View& snapshot, const ParsedQuery& parsed, const Query& query,
+             Time feed_time, size_t count) {
   return Searcher(index, snapshot, parsed, query, feed_time, count).run();
 }
 

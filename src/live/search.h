@@ -40,9 +40,18 @@ struct Ranking {
   std::vector<std::pair<std::string, size_t>> terms;
 };
 
+/// What a search sees of the index.
+struct View {
+  uint64_t sequence = 0;
+  uint32_t end = 1;  // documents 1..end-1
+  double posts = 0, mean_length = 1;
+
+  View(const Index& index, uint64_t published);
+};
+
 /// The `count` best documents for `parsed`, ranked as `query` says.
-Ranking rank(const Index& index, const Index::Snapshot& snapshot, const ParsedQuery& parsed,
-             const Query& query, Time feed_time, size_t count);
+Ranking rank(const Index& index, const View& snapshot, const ParsedQuery& parsed, const Query& query,
+             Time feed_time, size_t count);
 
 /// The share of the score that age leaves: 1 for the present and the future.
 double recency_factor(const RankWeights& weights, int64_t created, int64_t now);

@@ -18,6 +18,7 @@
 #include "live/post_log.h"
 #include "live/query.h"
 #include "live/search.h"
+#include "live/segment/segment.h"
 
 namespace fathom::live {
 namespace {
@@ -27,11 +28,10 @@ constexpr size_t kMaxGroupPosts = 20'000;
 constexpr auto kQueuePatience = std::chrono::seconds(30);
 constexpr auto kFutureTolerance = std::chrono::hours(24);
 constexpr size_t kMaxHits = 2'000;
-constexpr size_t kPrefetchDistance = 4;
 
 /// One call of `ingest` on its way to the disk and into the index.
 struct Request {
-  std::vector<PreparedPost> posts;
+  PreparedBatch posts;
   IngestResult result;
   std::exception_ptr error;
   bool done = false;
@@ -53,7 +53,8 @@ class Planner {
       : index_(index), batch_(batch), sequence_(sequence) {}
 
   void plan(Request& request) {
-    for (const PreparedPost& post : request.posts) steps_.push_back(plan_one(post, request.result));
+    for (size_t i = 0; i < request.posts.size(); ++i)
+      steps_.push_back(plan_one(request.posts[i], request.result));
   }
 
   const std::vector<Step>& steps() const { return steps_; }
@@ -61,7 +62,7 @@ class Planner {
  private:
   /// The last state of a key.
   struct Known {
-    std::string_view record;
+    std::string record;
     uint64_t sequence = 0;
     Time time{};
     bool buried = false;
@@ -69,15 +70,15 @@ class Planner {
 
   std::optional<Known> known(const PreparedPost& post, std::string_view key) const {
     if (const auto at = changed_.find(key); at != changed_.end()) return at->second;
-    const uint32_t number = index_.latest(post.key_hash, key);
+    const uint32_t number = index_.find_key(post.key_hash, key);
     if (number == 0) return {};
-    const Document& document = index_.document(number);
-    return Known{document.bytes(), document.sequence, Time(Micros(document.created)),
-                 (document.flags & Document::kTombstone) != 0};
+    const DocumentFacts facts = index_.facts(number);
+    return Known{index_.record(number), index_.sequence(number), Time(Micros(facts.created)),
+                 (facts.flags & DocumentFacts::kTombstone) != 0};
   }
 
   Step plan_one(const PreparedPost& post, IngestResult& result) {
-    const std::string_view key = record_key(post.record);
+    const std::string_view key = post.key;
     const auto before = known(post, key);
     return post.deleted ? plan_delete(post, key, before, result) : plan_post(post, key, before, result);
   }
@@ -95,7 +96,7 @@ class Planner {
     }
     const uint64_t sequence = ++sequence_;
     batch_.bury({std::string(key), sequence, post.created});
-    changed_[key] = {post.record, sequence, post.created, true};
+    changed_[key] = {std::string(post.record), sequence, post.created, true};
     return {&post, Action::kBury, sequence};
   }
 
@@ -114,7 +115,7 @@ class Planner {
     ++(before && !before->buried ? result.replaced : result.added);
     const uint64_t sequence = ++sequence_;
     batch_.put(sequence, post.record);
-    changed_[key] = {post.record, sequence, post.created, false};
+    changed_[key] = {std::string(post.record), sequence, post.created, false};
     return {&post, Action::kAdd, sequence};
   }
 
@@ -131,8 +132,8 @@ class Folder {
   explicit Folder(const Index& index) : index_(index) {}
 
   void add(Hit hit, uint32_t number) {
-    const Document& document = index_.document(number);
-    Entry entry{std::move(hit), document.sketch, (document.flags & Document::kRepost) != 0, {}};
+    const bool repost = (index_.facts(number).flags & DocumentFacts::kRepost) != 0;
+    Entry entry{std::move(hit), index_.sketch(number), repost, {}};
     for (Entry& kept : entries_) {
       if (!alike(kept, entry)) continue;
       // The original speaks for its reposts, at the place of the best of them.
@@ -215,8 +216,9 @@ class LiveStore final : public Store {
   void advance(Time created, bool fiction);
   void announce();
   Hit make_hit(const Candidate& candidate) const;
-  bool readable(uint32_t number, const Index::Snapshot& snapshot) const;
+  bool readable(uint32_t number, const View& snapshot) const;
   Sequenced sequenced(uint32_t number) const;
+  View view() const { return {index_, last_sequence_.load(std::memory_order_acquire)}; }
 
   const Clock& clock_;
   PostLog log_;            // used by the leader only
@@ -240,12 +242,15 @@ class LiveStore final : public Store {
 void LiveStore::recover(const StoreOptions& options) {
   Progress progress("reading the feed", log_.estimate(), "posts");
   uint64_t read = 0, broken = 0;
+  PreparedBatch prepared;
   const size_t damaged = log_.replay(
       [&](uint64_t sequence, std::string_view record) {
         sequence_ = sequence;
         try {
           const Post post = decode_record(record);
-          index_.add(index_.prepare(post), sequence);
+          prepared.clear();
+          prepared.add(post);
+          index_.add(prepared[0], sequence);
           advance(post.created_at, post.fiction);
         } catch (const Error&) {
           ++broken;
@@ -254,9 +259,8 @@ void LiveStore::recover(const StoreOptions& options) {
       },
       [&](const Tombstone& tombstone) {
         sequence_ = std::max(sequence_, tombstone.sequence);
-        index_.bury(tombstone.key, index_.hash(tombstone.key), tombstone.time, tombstone.sequence);
+        index_.add_tombstone(tombstone.key, key_hash(tombstone.key), tombstone.time, tombstone.sequence);
       });
-  index_.publish();
   last_sequence_.store(sequence_, std::memory_order_release);
   if (broken + damaged > 0)
     log().error("{} posts and {} stretches of the feed in '{}' could not be read and were left out", broken,
@@ -274,14 +278,13 @@ void LiveStore::advance(Time created, bool fiction) {
 
 IngestResult LiveStore::ingest(std::vector<Post> posts) {
   Request request;
-  request.posts.reserve(posts.size());
   for (size_t i = 0; i < posts.size(); ++i) {
     try {
       validate(posts[i]);
     } catch (const Error& error) {
       throw Error(error.code(), fmt::format("post {} of {}: {}", i + 1, posts.size(), error.what()));
     }
-    request.posts.push_back(index_.prepare(posts[i]));
+    request.posts.add(posts[i]);
   }
   if (request.posts.empty()) return {};
   enqueue(request);
@@ -350,18 +353,13 @@ void LiveStore::commit(const std::vector<Request*>& group) {
 
 void LiveStore::apply(const std::vector<Step>& steps) {
   uint64_t added = 0;
-  for (size_t i = 0; i < steps.size(); ++i) {
-    if (i + kPrefetchDistance < steps.size()) index_.prefetch(*steps[i + kPrefetchDistance].post);
-    const Step& step = steps[i];
-    if (step.action == Action::kAdd) {
-      index_.add(*step.post, step.sequence);
-      advance(step.post->created, (step.post->flags & Document::kFiction) != 0);
-      ++added;
-    } else if (step.action == Action::kBury) {
-      index_.bury(record_key(step.post->record), step.post->key_hash, step.post->created, step.sequence);
-    }
+  for (const Step& step : steps) {
+    if (step.action == Action::kNothing) continue;
+    index_.add(*step.post, step.sequence);
+    if (step.action != Action::kAdd) continue;
+    advance(step.post->created, (step.post->flags & DocumentFacts::kFiction) != 0);
+    ++added;
   }
-  index_.publish();
   ingested_.fetch_add(added, std::memory_order_relaxed);
   announce();
 }
@@ -375,10 +373,9 @@ void LiveStore::announce() {
 }
 
 Hit LiveStore::make_hit(const Candidate& candidate) const {
-  const Document& document = index_.document(candidate.document);
   Hit hit;
-  hit.post = decode_record(document.bytes());
-  hit.sequence = document.sequence;
+  hit.post = index_.post(candidate.document);
+  hit.sequence = index_.sequence(candidate.document);
   hit.score = candidate.score;
   hit.text_score = candidate.text_score;
   hit.matched_terms = candidate.matched_terms;
@@ -387,7 +384,7 @@ Hit LiveStore::make_hit(const Candidate& candidate) const {
 
 SearchResult LiveStore::search(const Query& query) const {
   const ParsedQuery parsed = parse_query(query);
-  const auto snapshot = index_.snapshot();
+  const auto snapshot = view();
   const Time now = feed_time();
   const size_t limit = std::min(query.limit, kMaxHits);
   SearchResult result;
@@ -414,31 +411,31 @@ SearchResult LiveStore::search(const Query& query) const {
 }
 
 std::optional<Post> LiveStore::find(std::string_view key) const {
-  const auto snapshot = index_.snapshot();
-  const uint32_t number = index_.find_key(key, snapshot);
-  if (number == 0) return {};
-  return decode_record(index_.document(number).bytes());
+  const auto snapshot = view();
+  const uint32_t number = index_.find_key(key_hash(key), key, snapshot.end);
+  if (number == 0 || !readable(number, snapshot)) return {};
+  return index_.post(number);
 }
 
-bool LiveStore::readable(uint32_t number, const Index::Snapshot& snapshot) const {
-  return index_.alive(index_.document(number), snapshot);
+bool LiveStore::readable(uint32_t number, const View& snapshot) const {
+  return index_.alive(number, snapshot.sequence) &&
+         (index_.facts(number).flags & DocumentFacts::kTombstone) == 0;
 }
 
 Sequenced LiveStore::sequenced(uint32_t number) const {
-  const Document& document = index_.document(number);
-  return {document.sequence, decode_record(document.bytes())};
+  return {index_.sequence(number), index_.post(number)};
 }
 
 std::vector<Sequenced> LiveStore::tail(uint64_t after, size_t limit) const {
-  const auto snapshot = index_.snapshot();
+  const auto snapshot = view();
   std::vector<Sequenced> posts;
-  for (uint32_t n = index_.first_after(after, snapshot); n < snapshot.end && posts.size() < limit; ++n)
+  for (uint32_t n = index_.end(after); n < snapshot.end && posts.size() < limit; ++n)
     if (readable(n, snapshot)) posts.push_back(sequenced(n));
   return posts;
 }
 
 std::vector<Sequenced> LiveStore::newest(size_t limit) const {
-  const auto snapshot = index_.snapshot();
+  const auto snapshot = view();
   std::vector<Sequenced> posts;
   for (uint32_t n = snapshot.end - 1; n > 0 && posts.size() < limit; --n)
     if (readable(n, snapshot)) posts.push_back(sequenced(n));

@@ -144,7 +144,7 @@ class PlainSearch {
     const RankWeights& weights = c.query.weights;
     const double hours = std::chrono::duration<double, std::ratio<3600>>(now_ - post.post.created_at).count();
     const double fresh = hours <= 0 ? 1 : std::exp2(-hours / weights.half_life_hours);
-    const double engagement = std::log1p(static_cast<double>(post.post.metrics.likes.value_or(0)));
+    const double engagement = kLogStep * log_steps(static_cast<double>(post.post.metrics.likes.value_or(0)));
     return text * (1 - weights.recency + weights.recency * fresh) * (1 + weights.engagement * engagement);
   }
 
@@ -193,7 +193,7 @@ TEST(Posting, CursorFindsTheNewestAtOrBelow) {
   Random random(5);
   Arena arena;
   PostingList list;
-  list.name("x");
+  list.name(arena.copy("x"), 1);
   std::vector<uint32_t> documents;
   for (uint32_t d = 1; d < 30000; d += 1 + static_cast<uint32_t>(random.below(5))) {
     documents.push_back(d);
@@ -201,7 +201,7 @@ TEST(Posting, CursorFindsTheNewestAtOrBelow) {
   }
   for (int round = 0; round < 300; ++round) {
     const auto end = static_cast<uint32_t>(1 + random.below(31000));
-    PostingCursor cursor(&list, end);
+    PostingCursor cursor(&list, arena, end);
     uint32_t limit = end - 1;
     for (int hop = 0; hop < 200 && limit > 0; ++hop) {
       const auto next = std::upper_bound(documents.begin(), documents.end(), limit);
@@ -213,8 +213,8 @@ TEST(Posting, CursorFindsTheNewestAtOrBelow) {
               static_cast<uint32_t>(std::min<uint64_t>(wanted, random.below(random.chance(0.1) ? 4000 : 10)));
     }
   }
-  EXPECT_EQ(PostingCursor(nullptr, 10).document(), 0u);
-  EXPECT_EQ(PostingCursor(&list, 1).document(), 0u);
+  EXPECT_EQ(PostingCursor(nullptr, arena, 10).document(), 0u);
+  EXPECT_EQ(PostingCursor(&list, arena, 1).document(), 0u);
 }
 
 TEST(HashIndex, FindsAllThroughGrowth) {
