@@ -20,6 +20,8 @@ using connection::Call;
 
 constexpr int kMaxRedirects = 5;
 constexpr size_t kPieceBytes = 64 * 1024;
+constexpr size_t kMaxRefusalBytes = 16 * 1024;
+constexpr auto kRefusalPatience = std::chrono::seconds(5);
 
 /// One request and its answer over a connection that stands.
 template <class Stream>
@@ -106,22 +108,36 @@ class Exchange {
     auto response = head_of(parser.get());
     const bool whole = response.status == 200;
     const bool range = response.status == 206 && request_.headers.contains("Range");
+    if (response.status >= 400) receive_refusal(parser, response.body);
     if (!whole && !range) return response;
     if (request_.on_head && !request_.on_head(response)) return response;
     std::vector<char> piece(std::clamp<size_t>(request_.max_bytes, 1, kPieceBytes));
     while (!parser.is_done()) {
-      const size_t size = receive_piece(parser, piece);
+      const size_t size = receive_piece(parser, piece, request_.timeout);
       if (size > 0 && !on_data({piece.data(), size})) break;
       call_.check_stop();
     }
     return response;
   }
 
-  size_t receive_piece(http::response_parser<http::buffer_body>& parser, std::vector<char>& piece) {
+  /// The start of an error's body, as far as it comes soon: it says why.
+  void receive_refusal(http::response_parser<http::buffer_body>& parser, std::string& body) {
+    std::vector<char> piece(kMaxRefusalBytes);
+    const auto patience = std::min<std::chrono::milliseconds>(request_.timeout, kRefusalPatience);
+    try {
+      while (!parser.is_done() && body.size() < kMaxRefusalBytes)
+        body.append(piece.data(), receive_piece(parser, piece, patience));
+    } catch (const Error&) {  // the status alone has to do
+      call_.check_stop();
+    }
+  }
+
+  size_t receive_piece(http::response_parser<http::buffer_body>& parser, std::vector<char>& piece,
+                       std::chrono::milliseconds patience) {
     auto& body = parser.get().body();
     body.data = piece.data();
     body.size = piece.size();
-    connection_.lowest().expires_after(request_.timeout);
+    connection_.lowest().expires_after(patience);
     const auto error = perform([&](auto handler) {
       http::async_read_some(connection_.stream(), buffer_, parser, std::move(handler));
     });

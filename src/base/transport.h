@@ -44,7 +44,7 @@ class Transport {
   virtual HttpResponse fetch(const HttpRequest& request, const std::stop_token& stop) = 0;
   /// Hands over the body piece by piece as it arrives, until the server ends it or `on_data` returns false.
   /// `on_data` is called only for a status of 200, or 206 where a range was asked for; the returned response has no body
-  /// then.
+  /// then. That of an error (400 and above) has the start of its body.
   virtual HttpResponse stream(const HttpRequest& request,
                               const std::function<bool(std::string_view)>& on_data,
                               const std::stop_token& stop) = 0;

@@ -1,6 +1,6 @@
 // What a reader sees: an immutable list of segments and a sequence, taken without a lock.
 //
-// Sequence numbers rise by one with every post, replacement and order to delete, and are never used twice. Segments part
+// Sequence numbers rise by one with every post, replacement, order to delete and list of counts. Segments part
 // the sequences between them in rising ranges: sealed ones, then those being sealed, then the active one. A document is
 // visible at sequence S when its own is at or below S and the sequence that ended it (a replacement, a deletion) is above S.
 // So one number fixes what is seen in all segments, and a reader finds the old version of a post or the new one, never both
@@ -8,7 +8,8 @@
 //
 // The writer publishes by storing the sequence (release). It replaces the list (seal, merge, retention) by storing a
 // pointer and frees the old list when no reader holds it: readers count themselves in and out of one of two epochs (as in
-// McKenney's read-copy-update), wait-free.
+// McKenney's sleepable read-copy-update), wait-free. A reader takes the sequence before the list: all that is visible at that
+// sequence lies in that list or in a later one, and whatever a later one has forgotten was dead at its `since`.
 #pragma once
 
 #include <atomic>
@@ -49,17 +50,19 @@ class Snapshot {
 
  private:
   friend class Segments;
-  Snapshot() = default;
-  Segments* owner_ = nullptr;
-  size_t epoch_ = 0;
+  explicit Snapshot(std::atomic<uint64_t>* readers) : readers_(readers) {}
+  void sum_up();
+
+  std::atomic<uint64_t>* readers_;  // of the epoch that it is counted in
   const SegmentList* list_ = nullptr;
   uint64_t sequence_ = 0;
   double posts_ = 0, mean_length_ = 1;
 };
 
-/// The current list. `snapshot` for any thread; all else for the writer, one thread at a time.
+/// The current list. `snapshot`, `published` and `reclaim` for any thread; all else for the writer, one thread at a time.
 class Segments {
  public:
+  /// All up to first.since is visible.
   explicit Segments(SegmentList first);
   ~Segments();
 
@@ -70,8 +73,10 @@ class Segments {
   /// Makes everything up to `sequence` visible.
   void publish(uint64_t sequence);
   uint64_t published() const;
-  /// Replaces the list; returns when no reader holds the old one any more.
+  /// Replaces the list. Readers that hold the old one go on; `reclaim` frees it. REQUIRES: list.since <= published().
   void replace(SegmentList list);
+  /// Frees the lists that were replaced; returns when no reader holds one of them any more.
+  void reclaim();
 
  private:
   struct State;
