@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -70,9 +71,10 @@ class QueryParser {
     out_.min_likes = query_.min_likes;
     out_.min_views = query_.min_views;
     const RankWeights& w = query_.weights;
-    if (!(w.recency >= 0 && w.recency <= 1) || !(w.half_life_hours >= 0) || !(w.engagement >= 0))
+    if (!(w.recency >= 0 && w.recency <= 1) || !(w.half_life_hours >= 0) || !(w.engagement >= 0) ||
+        !(w.author >= 0) || !std::isfinite(w.half_life_hours + w.engagement + w.author))
       throw Error(ErrorCode::kInvalidArgument,
-                  "search: weights must be at least 0, and the share of recency at most 1");
+                  "search: weights must be finite and at least 0, and the share of recency at most 1");
   }
 
   /// Cuts the next part off: its sign, whether it is quoted, its content.
@@ -166,14 +168,14 @@ class QueryParser {
     const std::string name = to_lower_ascii(content_.substr(0, colon));
     const std::string_view value = content_.substr(colon + 1);
     constexpr std::string_view kNames[] = {"from",   "to",        "since",     "until", "lang",
-                                           "source", "min_likes", "min_views", "has"};
+                                           "source", "min_likes", "min_views", "has",   "is"};
     if (std::find(std::begin(kNames), std::end(kNames), name) == std::end(kNames)) return false;
     if (value.empty()) {
       // "from: the desk of" is text; a quoted value is not offered.
       return false;
     }
-    if (sign_ == '-' && name != "from" && name != "to" && name != "has")
-      refuse(whole_, "cannot be excluded; only words, phrases, from:, to: and has: can");
+    if (sign_ == '-' && name != "from" && name != "to" && name != "has" && name != "is")
+      refuse(whole_, "cannot be excluded; only words, phrases, from:, to:, has: and is: can");
     apply(name, value);
     return true;
   }
@@ -191,7 +193,14 @@ class QueryParser {
     } else if (name == "has") {
       if (!equals_ignore_case(value, "link") && !equals_ignore_case(value, "links"))
         refuse(whole_, "is not known; has:link is");
-      out_.has_link = !excluded;
+      demand(out_.has_link);
+    } else if (name == "is") {
+      if (equals_ignore_case(value, "reply"))
+        demand(out_.is_reply);
+      else if (equals_ignore_case(value, "repost"))
+        demand(out_.is_repost);
+      else
+        refuse(whole_, "is not known; is:reply and is:repost are");
     } else if (name == "since") {
       const Time bound = parse_bound(whole_, value);
       out_.since = out_.since ? std::max(*out_.since, bound) : bound;
@@ -207,6 +216,13 @@ class QueryParser {
     } else {
       out_.min_views = std::max(out_.min_views.value_or(0), parse_count(whole_, value));
     }
+  }
+
+  /// Something that a post has or is; asked for with and without it, no post is left.
+  void demand(std::optional<bool>& wanted) {
+    const bool with = sign_ != '-';
+    contradicts_ = contradicts_ || (wanted && *wanted != with);
+    wanted = with;
   }
 
   void score(std::string term) {
@@ -236,7 +252,7 @@ class QueryParser {
       authors_.erase(std::unique(authors_.begin(), authors_.end()), authors_.end());
       out_.any_of.push_back(std::move(authors_));
     }
-    out_.never = out_.since && out_.until && *out_.since >= *out_.until;
+    out_.never = contradicts_ || (out_.since && out_.until && *out_.since >= *out_.until);
   }
 
   const Query& query_;
@@ -244,6 +260,7 @@ class QueryParser {
   std::string_view whole_, content_;
   char sign_ = '\0';
   bool quoted_ = false;
+  bool contradicts_ = false;
   std::string plain_;
   std::vector<std::string> authors_;
   TokenList tokens_;

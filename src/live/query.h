@@ -9,7 +9,7 @@
 //   to:name         opens by addressing this name
 //   since:2026-01-31 until:2026-02-01T12:00:00Z     since <= created_at < until
 //   lang:en source:hackernews                       several: any of them
-//   min_likes:100 min_views:100 has:link -has:link
+//   min_likes:100 min_views:100 has:link is:reply is:repost     -has: -is: without
 // A quotation mark that is never closed quotes to the end. Other words with a colon are plain text.
 #pragma once
 
@@ -33,7 +33,9 @@ struct Phrase {
 };
 
 struct ParsedQuery {
-  std::vector<std::string> scored;               // distinct terms that earn a score, in order of appearance
+  std::vector<std::string> scored;  // distinct terms that earn a score, in order of appearance
+  std::vector<std::pair<std::string, double>>
+      expansion;                                 // further terms that score, with weights: expansion.h
   std::vector<std::string> required;             // each must occur
   std::vector<std::vector<std::string>> any_of;  // of each list one must occur
   std::vector<std::string> excluded;
@@ -41,7 +43,7 @@ struct ParsedQuery {
   std::vector<std::string> sources, langs;        // any of; lower case
   std::optional<Time> since, until;
   std::optional<int64_t> min_likes, min_views;
-  std::optional<bool> has_link;
+  std::optional<bool> has_link, is_reply, is_repost;
   bool one_must_match = false;  // nothing is required, so one of the scored terms must occur
   bool never = false;           // contradicts itself: since not before until
 };

@@ -139,7 +139,7 @@ class PlainSearch {
       if (found == post.words.end()) continue;
       const double n = with_.at(w);
       const double idf = std::log(1 + (static_cast<double>(posts_.size()) - n + 0.5) / (n + 0.5));
-      text += idf * found->second * 1.6 / (found->second + 0.6 * (1 - 0.3 + 0.3 * length / mean_));
+      text += idf * found->second * 1.6 / (found->second + 0.6 * (1 - 0.3 + 0.3 * std::max(1.0, length / std::max(50.0, mean_))));
     }
     const RankWeights& weights = c.query.weights;
     const double hours = std::chrono::duration<double, std::ratio<3600>>(now_ - post.post.created_at).count();
