@@ -37,6 +37,7 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,53 +46,85 @@
 #include "live/names.h"
 #include "live/post.h"
 #include "live/query.h"
+#include "live/segment/changes.h"
+#include "live/segment/columns.h"
+#include "live/segment/keys.h"
+#include "live/segment/postings.h"
+#include "live/segment/records.h"
+#include "live/segment/terms.h"
 
 namespace fathom::live {
 
 class Index;
 
 class Segment {
+  struct Private {};
+
  public:
-  class Term;
-  class Cursor;
+  using Term = SealedTerm;
+  using Cursor = SealedCursor;
+  class PhraseCursor;
 
   /// Maps the file. Errors: kNotFound, kIo, kCorrupt (names the section), kUnsupported (a newer version).
   static std::shared_ptr<Segment> open(const std::filesystem::path& path);
+  Segment(Private, const std::filesystem::path& path);  // for `open`
   ~Segment();
 
-  // As the comment at the top says.
-  Term term(std::string_view term) const;
-  Cursor cursor(const Term& term, uint32_t end) const;
-  uint32_t end(uint64_t sequence) const;
-  DocumentFacts facts(uint32_t number) const;
-  RankFacts rank_facts(uint32_t number) const;
-  bool alive(uint32_t number, uint64_t sequence) const;
-  const TimeBounds& bounds(uint32_t block) const;
-  Post post(uint32_t number) const;
-  std::string text(uint32_t number) const;
-  std::string key(uint32_t number) const;
-  std::string record(uint32_t number) const;  // as it came (codec.h): counts added later are not in it
-  uint64_t sketch(uint32_t number) const;
-  uint64_t sequence(uint32_t number) const;
-  bool has_phrase(uint32_t number, const Phrase& phrase) const;
-  const Names& sources() const;
-  const Names& langs() const;
+  // As the comment at the top says. Reading a post throws kCorrupt when its block is damaged.
 
-  uint32_t documents() const;  // numbers 1..documents()
-  uint64_t first_sequence() const;
-  uint64_t last_sequence() const;
-  int64_t newest() const;  // created_at, microseconds: for retention
-  int64_t oldest() const;
-  uint64_t posts() const;  // alive now, tombstones not counted
-  uint64_t words() const;  // of those
+  Term term(std::string_view term) const { return terms_.find(term); }
+  Cursor cursor(const Term& term, uint32_t end) const { return {lists_, term, end}; }
+  uint32_t end(uint64_t sequence) const { return columns_.end(sequence); }
+  DocumentFacts facts(uint32_t number) const {
+    DocumentFacts facts = columns_.facts(number);
+    changes_.apply(number, facts);
+    return facts;
+  }
+  RankFacts rank_facts(uint32_t number) const {
+    RankFacts facts = columns_.rank_facts(number);
+    changes_.apply(number, facts);
+    return facts;
+  }
+  bool alive(uint32_t number, uint64_t sequence) const {
+    const uint64_t death = changes_.death(number);
+    return death == 0 || death > sequence;
+  }
+  const TimeBounds& bounds(uint32_t block) const { return bounds_[block]; }
+  Post post(uint32_t number) const;
+  std::string text(uint32_t number) const { return records_.text(number); }
+  std::string key(uint32_t number) const { return records_.key(number); }
+  std::string record(uint32_t number) const;  // as it came (codec.h): counts added later are not in it
+  uint64_t sketch(uint32_t number) const { return columns_.sketch(number); }
+  uint64_t sequence(uint32_t number) const { return columns_.sequence(number); }
+  bool has_phrase(uint32_t number, const Phrase& phrase) const;
+  /// The same for falling documents below `end`, without looking the terms up anew.
+  PhraseCursor phrase(const Phrase& phrase, uint32_t end) const;
+  const Names& sources() const { return sources_; }
+  const Names& langs() const { return langs_; }
+
+  uint32_t documents() const { return summary_.documents; }  // numbers 1..documents()
+  uint64_t first_sequence() const { return summary_.first_sequence; }
+  uint64_t last_sequence() const { return summary_.last_sequence; }
+  int64_t newest() const { return summary_.newest; }  // created_at, microseconds: for retention
+  int64_t oldest() const { return summary_.oldest; }
+  uint64_t posts() const {
+    return posts_.load(std::memory_order_relaxed);
+  }  // alive now, tombstones not counted
+  uint64_t words() const { return words_.load(std::memory_order_relaxed); }  // of those
   uint64_t posts_of(size_t source) const;  // of those, by number in `sources`
-  uint64_t terms() const;
-  uint64_t bytes() const;  // of the file
-  const std::filesystem::path& path() const;
+  uint64_t terms() const { return summary_.terms; }
+  uint64_t bytes() const { return file_.bytes(); }
+  const std::filesystem::path& path() const { return file_.path(); }
 
   /// The newest document of a key, dead or not; 0 if there is none. `prefetch_key` asks for its cache line ahead.
   uint32_t find_key(uint64_t key_hash, std::string_view key) const;
-  void prefetch_key(uint64_t key_hash) const;
+  void prefetch_key(uint64_t key_hash) const { keys_.prefetch(key_hash); }
+
+  // For merging: all terms in order, the sums of the counts that came after a post did, and the post without them.
+
+  TermWalk walk_terms() const { return TermWalk(terms_); }
+  CountChange counts(uint32_t number) const { return changes_.counts(number); }
+  Post post_as_it_came(uint32_t number) const { return records_.post(number); }
 
   /// Reads every section and compares its checksum. Errors: kCorrupt (names the section).
   void verify() const;
@@ -106,9 +139,39 @@ class Segment {
   void read_changes(const std::filesystem::path& path);
 
  private:
-  Segment();
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  static SegmentSummary read_summary(const SegmentFile& file);
+  void read_names();
+  void read_bounds();
+  void set_counts(uint32_t number, const CountChange& sums);
+
+  SegmentFile file_;
+  SegmentSummary summary_;
+  SealedColumns columns_;
+  KeyTable keys_;
+  PostingLists lists_;
+  TermDictionary terms_;
+  SealedRecords records_;
+  SegmentChanges changes_;
+  std::unique_ptr<TimeBounds[]> bounds_;
+  Names sources_, langs_;
+  std::atomic<uint64_t> posts_{0}, words_{0};
+  std::unique_ptr<std::atomic<uint64_t>[]> by_source_;
+};
+
+/// Whether a phrase stands in documents of one segment, from the newest back.
+class Segment::PhraseCursor {
+ public:
+  /// REQUIRES: `document` not above the last one asked for.
+  bool has(uint32_t document);
+
+ private:
+  friend class Segment;
+  struct Part {
+    SealedCursor cursor;
+    SealedPositions positions;
+    uint32_t offset = 0;
+  };
+  std::vector<Part> parts_;  // none: a term is not in the segment
 };
 
 /// Writes what `index` holds up to its last document to `path` (atomically: whole or not there). Documents dead at

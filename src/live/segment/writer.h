@@ -1,0 +1,57 @@
+// Writes a segment file: first all documents in order, then all terms in order. What seal and merge share.
+//
+// One thread. Nothing stands at the path before `finish` has returned.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "live/names.h"
+#include "live/post.h"
+#include "live/segment/changes.h"
+#include "live/segment/columns.h"
+#include "live/segment/format.h"
+#include "live/segment/postings.h"
+#include "live/segment/records.h"
+#include "live/segment/terms.h"
+
+namespace fathom::live {
+
+class SegmentWriter {
+ public:
+  explicit SegmentWriter(const std::filesystem::path& path);
+
+  /// Takes a document; its number is how many have been taken. `facts` with all counts, `post` without `counts`; source and
+  /// language numbers are those of the names given to `finish`.
+  void add_document(const DocumentFacts& facts, uint64_t sequence, uint64_t sketch, Post post,
+                    const CountChange& counts);
+  uint32_t documents() const { return columns_.documents(); }
+
+  /// After the last document.
+  void begin_terms();
+  /// Takes the postings of the next term, from the newest back; then `end_term`.
+  PostingWriter& postings() { return *postings_; }
+  /// A term without postings is left out.
+  void end_term(std::string_view name);
+
+  void finish(const Names& sources, const Names& langs, uint64_t first_sequence, uint64_t last_sequence);
+
+ private:
+  void write_names(const Names& sources, const Names& langs);
+
+  SegmentFileWriter file_;
+  ScratchFile sketches_, positions_;
+  ColumnWriter columns_;
+  RecordWriter records_;
+  TermWriter terms_;
+  std::optional<PostingWriter> postings_;
+  std::vector<uint64_t> key_hashes_, posts_of_;
+  DecodedChanges counts_;
+  SegmentSummary summary_;
+};
+
+}  // namespace fathom::live
