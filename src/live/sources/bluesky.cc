@@ -51,7 +51,8 @@ class Bluesky final : public Source {
     const auto socket = open(host, stop);
     refusals_ = 0;
     if (says_hello()) socket->send(hello(), stop);
-    if (place_ == 0) sink.set_live();
+    live_ = place_ == 0;
+    if (live_) sink.set_live();
     while (const auto message = socket->receive(stop))
       if (!take(message->data, sink)) return;
     throw Error(ErrorCode::kNetwork, fmt::format("{} ended the stream: {}", host, socket->close_reason()));
@@ -136,7 +137,10 @@ class Bluesky final : public Source {
 
   void move_on(int64_t place, Time time, Sink& sink) {
     const Time now = clock_.now();
-    if (time > now - kCurrent) sink.set_live();
+    if (!live_ && time > now - kCurrent) {
+      live_ = true;
+      sink.set_live();
+    }
     if (place <= place_ || time > now + kCurrent) return;  // a host whose clock is ahead would leave a gap
     place_ = place;
     sink.advance(scoped_cursor(scope_, std::to_string(place_)));
@@ -148,7 +152,7 @@ class Bluesky final : public Source {
   const std::string scope_;
   std::vector<std::string> collections_;
   size_t next_host_ = 0, refusals_ = 0;
-  bool resumed_ = false;
+  bool resumed_ = false, live_ = false;
   int64_t place_ = 0;    // of the last event: microseconds, or its number in version 2; 0: none
   int64_t counted_ = 0;  // events up to here were counted
 };
