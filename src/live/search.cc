@@ -4,7 +4,6 @@
 #include <cmath>
 #include <type_traits>
 
-#include "base/error.h"
 #include "live/search_plan.h"
 #include "live/search_segment.h"
 
@@ -15,19 +14,11 @@ namespace {
 constexpr uint64_t kCheapPostings = 1024;
 constexpr double kForgottenHalfLives = 64;
 
-template <class S>
-concept Searchable = requires {
-  sizeof(typename S::Cursor);
-};
-
-using AnySearch = std::variant<SegmentSearch<Index>>;
+using AnySearch = std::variant<SegmentSearch<Index>, SegmentSearch<Segment>>;
 
 template <class S>
 AnySearch search_of(const S* segment, size_t number, const SearchPlan& plan) {
-  if constexpr (Searchable<S>)
-    return AnySearch(std::in_place_type<SegmentSearch<S>>, *segment, static_cast<uint32_t>(number), plan);
-  else
-    throw Error(ErrorCode::kUnsupported, "sealed segments are not searched yet");
+  return AnySearch(std::in_place_type<SegmentSearch<S>>, *segment, static_cast<uint32_t>(number), plan);
 }
 
 std::vector<AnySearch> look_up(const Collection& collection, const SearchPlan& plan) {
