@@ -269,6 +269,24 @@ std::vector<std::string> TomlTable::texts(std::string_view key) const {
   return out;
 }
 
+std::vector<std::string> TomlTable::plain(std::string_view key) const {
+  std::vector<std::string> out;
+  if (!has(key)) return out;
+  const auto take = [&](const toml::node& node) -> void {
+    if (const auto* text = node.as_string()) return out.push_back(text->get());
+    if (const auto* flag = node.as_boolean()) return out.push_back(flag->get() ? "true" : "false");
+    if (const auto* whole = node.as_integer()) return out.push_back(std::to_string(whole->get()));
+    if (const auto* number = node.as_floating_point()) return out.push_back(fmt::format("{}", number->get()));
+    error(key, "must be a text, a number, a flag or a list of them");
+  };
+  const toml::node& value = *as_table(table_).get(key);
+  const auto* list = value.as_array();
+  if (!list) take(value);
+  if (list)
+    for (const auto& node : *list) take(node);
+  return out;
+}
+
 std::vector<double> TomlTable::numbers(std::string_view key, double low, double high) const {
   std::vector<double> out;
   if (!has(key)) return out;

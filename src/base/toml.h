@@ -71,6 +71,9 @@ class TomlTable {
   std::vector<TomlText> lines(std::string_view key) const;
   std::vector<std::string> texts(std::string_view key) const;
   std::vector<double> numbers(std::string_view key, double low, double high) const;
+  /// The value, or each of a list, as text whatever its type: a text, a number ("250"), a flag ("true"). Errors: a date, a
+  /// table, a list in a list.
+  std::vector<std::string> plain(std::string_view key) const;
 
   /// The table under `key` ([key] or key = {...}); an empty one, at this table's place, where it is missing.
   TomlTable table(std::string_view key) const;

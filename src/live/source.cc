@@ -70,6 +70,8 @@ class SourceRunner::State::FeedSink final : public Sink {
     if (added) tell_flusher();
   }
 
+  std::optional<Post> find(std::string_view key) const override { return state_.store.find(key); }
+
   void remove_author(std::string_view source, std::string_view handle, Time at) override {
     std::unique_lock lock(state_.mutex);
     if (!wait_for_room(lock)) return;

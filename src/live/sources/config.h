@@ -30,7 +30,7 @@
 
 namespace fathom::live {
 
-/// One source as configured: options are text, lists joined by the TOML reader with '\n'.
+/// One source as configured: options are text, the entries of a list joined by '\n'.
 struct SourceSpec {
   std::string name, kind;
   bool enabled = true;
@@ -39,13 +39,17 @@ struct SourceSpec {
   /// Empty when absent.
   std::string_view option(std::string_view key) const;
   std::vector<std::string> list(std::string_view key) const;
+  /// `otherwise` when absent. Errors: kInvalidArgument for what is no number from `low` to `high`.
+  double number(std::string_view key, double otherwise, double low, double high) const;
+  /// "true", "false" or absent. Errors: kInvalidArgument for anything else.
+  bool flag(std::string_view key, bool otherwise) const;
   bool operator==(const SourceSpec&) const = default;
 };
 
 struct SourceOption {
-  std::string_view name, help;
+  std::string_view name{}, help{};
   bool required = false, secret = false, list = false;
-  std::string_view example;
+  std::string_view example{};
 };
 
 /// All that sources need from outside; outlives them.
@@ -60,21 +64,34 @@ struct SourceKind {
       name;  // "x", "bluesky", "mastodon", "rss", "hackernews", "nostr", "file", "stdin", "kafka"
   std::string_view summary;  // one line for people
   std::vector<SourceOption> options;
-  /// Errors: kInvalidArgument (names the option).
+  /// Reads its secrets itself (`read_secret`). Errors: kInvalidArgument (names the option), those of read_secret.
   std::function<std::unique_ptr<Source>(const SourceSpec&, const SourceContext&)> make;
 };
 
 const std::vector<SourceKind>& source_kinds();
+/// Null when there is none of the name.
+const SourceKind* find_kind(std::string_view name);
 
-/// Errors: kInvalidArgument, names the place and what is wrong (unknown kind or option, a secret in the open).
+/// The option that every kind has besides its own: the most posts a second that are taken of it.
+inline constexpr std::string_view kRateOption = "max_per_second";
+
+/// In the order of the file; none when there is no such file. Errors: kInvalidArgument, names the place and what is wrong
+/// (unknown kind or option, a name that is taken, a secret in the open); kIo.
 std::vector<SourceSpec> read_sources(const std::filesystem::path& file);
+/// Replaces the file; what stands in it before the first source is kept. Errors: kIo.
 void write_sources(const std::filesystem::path& file, const std::vector<SourceSpec>& sources);
-/// "kind", "kind:place" or "kind:place,option=value,...": place is the kind's first option.
+/// "kind", "kind:place" or "kind:place,option=value,...": place is the kind's first option. What follows a comma and names no
+/// option is another entry of a list, or belongs to the value before. "-" is short for "stdin". Errors: kInvalidArgument.
 SourceSpec parse_source(std::string_view text);
-/// Checks a spec against its kind and makes its source. Errors: kInvalidArgument, kNotFound or kPermissionDenied (a secret).
+/// Errors: kInvalidArgument: an unknown kind or option, one that is missing, an ill-formed name, a secret in the open.
+void check_source(const SourceSpec& spec);
+/// Checks a spec and makes its source, which never tells a secret: where one stands in an error or a warning of the
+/// source's, it is replaced by "***". Errors: kInvalidArgument, kNotFound or kPermissionDenied (a secret).
 std::unique_ptr<Source> make_source(const SourceSpec& spec, const SourceContext& context);
+SourceLimits limits_of(const SourceSpec& spec);
 
-/// The value that a secret option names. Errors: kNotFound (no such variable or file), kPermissionDenied (others may read it).
+/// The value that a secret option names. Errors: kNotFound (no such variable or file), kPermissionDenied (others may read it),
+/// kInvalidArgument (neither form, or a value that no header may have). None shows the value.
 std::string read_secret(std::string_view reference);
 
 // One maker a kind, each in its own file of this folder.

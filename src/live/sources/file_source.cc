@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/line_reader.h"
 #include "base/text.h"
+#include "live/sources/config.h"
 
 namespace fathom::live {
 namespace {
@@ -279,6 +280,50 @@ std::unique_ptr<Source> make_file_source(const FileSourceOptions& options, const
   if (options.lead_fraction && !(*options.lead_fraction >= 0 && *options.lead_fraction <= 1))
     throw_options("the share of a lead lies between 0 and 1");
   return std::make_unique<FileSource>(options, clock);
+}
+
+namespace {
+
+std::unique_ptr<Source> make_from_spec(const SourceSpec& spec, const SourceContext& context) {
+  FileSourceOptions options;
+  options.path = spec.kind == "stdin" ? "-" : std::string(spec.option("path"));
+  options.name = spec.name;
+  if (const auto source = spec.option("source"); !source.empty()) options.default_source = source;
+  const auto pace = spec.option("pace"), rate = spec.option("rate");
+  if (!pace.empty() && !rate.empty()) throw_options("give a pace or a rate, not both");
+  if (!pace.empty()) parse_pace(pace, options);
+  if (!rate.empty()) parse_pace(fmt::format("{}/s", rate), options);
+  if (spec.flag("at-once", false)) parse_pace("at-once", options);
+  if (const auto lead = spec.option("lead"); !lead.empty()) parse_lead(lead, options);
+  return make_file_source(options, context.clock);
+}
+
+}  // namespace
+
+std::vector<SourceKind> file_kinds() {
+  const SourceOption path{.name = "path",
+                          .help = "NDJSON, a post a line, plain or zstd-compressed; a pipe, too",
+                          .required = true,
+                          .example = "posts.jsonl.zst"};
+  const std::vector<SourceOption> common = {
+      {.name = "source", .help = "Source of posts that name none; default file", .example = "archive"},
+      {.name = "pace", .help = "at-once (the default), N/s, feed or feed*SPEED", .example = "feed*60"},
+      {.name = "lead",
+       .help = "What comes at once before the pace: SHARE%, a duration or a time",
+       .example = "90%"},
+      {.name = "rate", .help = "Short for pace=N/s", .example = "250"},
+      {.name = "at-once", .help = "Short for pace=at-once", .example = "true"},
+  };
+  SourceKind file{.name = "file",
+                  .summary = "Recorded posts: a file of one JSON object a line",
+                  .options = {path},
+                  .make = make_from_spec};
+  file.options.insert(file.options.end(), common.begin(), common.end());
+  SourceKind standard_input{.name = "stdin",
+                            .summary = "The same from standard input, such as a pipe",
+                            .options = common,
+                            .make = make_from_spec};
+  return {file, standard_input};
 }
 
 }  // namespace fathom::live

@@ -490,7 +490,8 @@ class Session {
   }
 
   void deliver(const HackerNewsItem& item) {
-    auto post = hackernews_post(item, story_of(item.id), options_.name, options_.site_url, clock_.now());
+    auto post =
+        hackernews_post(item, story_of(item.id), options_.post_source, options_.site_url, clock_.now());
     if (!post) return;
     Known& known = known_[item.id];
     const uint64_t content = std::hash<std::string>{}(post->text + '\0' + post->author.handle + '\0' +

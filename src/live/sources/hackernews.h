@@ -21,7 +21,8 @@ namespace fathom::live {
 struct HackerNewsOptions {
   std::string api_url = "https://hacker-news.firebaseio.com/v0";
   std::string site_url = "https://news.ycombinator.com";  // of the pages that posts link to
-  std::string name = "hackernews";                        // of the source and of its posts
+  std::string name = "hackernews";                        // of the source
+  std::string post_source = "hackernews";                 // of its posts
   size_t front_page = 60;         // stories of the front page: read at the start, their scores afterwards
   size_t backfill_stories = 300;  // newest stories read at the first start
   size_t backfill_items = 500;    // latest items of any kind read at the first start
