@@ -1,11 +1,12 @@
 // Searches that go by meaning: alone, or fused with the words.
 #include <algorithm>
-#include <cmath>
+#include <optional>
 #include <unordered_map>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "live/duplicates.h"
+#include "live/search.h"
 #include "live/vectors/query_parts.h"
 #include "live/vectors/vectors.h"
 
@@ -14,6 +15,7 @@ namespace {
 
 constexpr double kRankConstant = 60;  // Cormack et al.
 constexpr size_t kDeep = 100;         // places of a list that count, at least
+constexpr auto kBetter = [](const Hit& a, const Hit& b) { return a.score > b.score; };
 
 /// Hits in the order in which they come; one that says what an earlier one says is folded into it.
 class Folding {
@@ -45,28 +47,41 @@ class Folding {
   std::vector<Hit> hits_;
 };
 
-Hit hit_of(Neighbour neighbour) {
-  Hit hit;
-  hit.post = std::move(neighbour.post);
-  hit.sequence = neighbour.sequence;
-  return hit;
+/// The nearest posts, those that age takes less from first, by the same weight as in a search by words.
+std::vector<Hit> find_by_meaning(const Store& store, const VectorIndex& vectors, std::string_view words,
+                                 const Query& query, const std::stop_token& stop) {
+  const int64_t now = store.feed_time().time_since_epoch().count();
+  std::vector<Hit> hits;
+  for (Neighbour& near : vectors.nearest(words, query, std::max(2 * query.limit, kDeep), stop)) {
+    Hit hit;
+    hit.score =
+        near.similarity * recency_factor(query.weights, near.post.created_at.time_since_epoch().count(), now);
+    hit.post = std::move(near.post);
+    hit.sequence = near.sequence;
+    hits.push_back(std::move(hit));
+  }
+  std::stable_sort(hits.begin(), hits.end(), kBetter);
+  return hits;
 }
 
 /// Both lists as one, the best first.
-std::vector<Hit> fuse(std::vector<Hit> by_words, std::vector<Neighbour> by_meaning) {
+std::vector<Hit> fuse(std::vector<Hit> by_words, std::vector<Hit> by_meaning) {
+  const auto share = [](size_t place) { return 1 / (kRankConstant + static_cast<double>(place + 1)); };
   std::vector<Hit> hits = std::move(by_words);
   std::unordered_map<uint64_t, size_t> places;
   for (size_t i = 0; i < hits.size(); ++i) {
     places.emplace(hits[i].sequence, i);
-    hits[i].score = 1 / (kRankConstant + static_cast<double>(i + 1));
+    hits[i].score = share(i);
   }
   for (size_t i = 0; i < by_meaning.size(); ++i) {
-    const auto [at, fresh] = places.emplace(by_meaning[i].sequence, hits.size());
-    if (fresh) hits.push_back(hit_of(std::move(by_meaning[i])));
-    Hit& hit = hits[at->second];
-    hit.score = (fresh ? 0 : hit.score) + 1 / (kRankConstant + static_cast<double>(i + 1));
+    if (const auto at = places.find(by_meaning[i].sequence); at != places.end()) {
+      hits[at->second].score += share(i);
+    } else {
+      hits.push_back(std::move(by_meaning[i]));
+      hits.back().score = share(i);
+    }
   }
-  std::stable_sort(hits.begin(), hits.end(), [](const Hit& a, const Hit& b) { return a.score > b.score; });
+  std::stable_sort(hits.begin(), hits.end(), kBetter);
   return hits;
 }
 
@@ -88,9 +103,9 @@ SearchResult search_hybrid(const Store& store, const VectorIndex* vectors, const
   Query deep = query;
   deep.limit = std::max(query.limit, kDeep);
   SearchResult result = store.search(deep);
-  std::vector<Neighbour> by_meaning;
+  std::vector<Hit> by_meaning;
   try {
-    by_meaning = vectors->nearest(words, query, deep.limit, stop);
+    by_meaning = find_by_meaning(store, *vectors, words, query, stop);
   } catch (const std::exception& error) {
     if (!stop.stop_requested()) log().warn("searched by words alone: {}", error.what());
   }
@@ -108,13 +123,7 @@ SearchResult search_meaning(const Store& store, const VectorIndex& vectors, cons
     throw Error(ErrorCode::kInvalidArgument, "search: a search by meaning needs words to look for");
   SearchResult result;
   result.as_of = store.feed_time();
-  std::vector<Hit> hits;
-  for (Neighbour& near :
-       vectors.nearest(words, query, query.fold ? 2 * query.limit + 16 : query.limit, stop)) {
-    const double similarity = near.similarity;
-    hits.push_back(hit_of(std::move(near)));
-    hits.back().score = similarity;
-  }
+  std::vector<Hit> hits = find_by_meaning(store, vectors, words, query, stop);
   result.matched = hits.size();
   result.matched_exact = false;
   result.hits = fold_to_limit(std::move(hits), query);

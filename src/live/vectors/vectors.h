@@ -87,13 +87,13 @@ class VectorIndex {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Both searches fused by reciprocal rank (Cormack et al. 2009): score = sum over the lists of 1 / (60 + rank). Hits found by
-/// meaning alone have matched_terms 0. Without vectors, for a query without words, in newest-first order and when the embedder
+/// Both searches fused by reciprocal rank (Cormack et al. 2009): score = sum over the lists of 1 / (60 + rank); the list by
+/// meaning is that of search_meaning. Hits found by meaning alone have matched_terms 0. Without vectors, for a query without words, in newest-first order and when the embedder
 /// fails (named in the log): the lexical search.
 SearchResult search_hybrid(const Store& store, const VectorIndex* vectors, const Query& query,
                            const std::stop_token& stop);
 
-/// By meaning alone: score = cosine. Errors: as VectorIndex::nearest; kInvalidArgument for a query without words.
+/// By meaning alone: the nearest by cosine, score = cosine times what age leaves (search.h). Errors: as VectorIndex::nearest; kInvalidArgument for a query without words.
 SearchResult search_meaning(const Store& store, const VectorIndex& vectors, const Query& query,
                             const std::stop_token& stop);
 
