@@ -81,6 +81,15 @@ Post Index::post(uint32_t number) const {
   return post;
 }
 
+CountChange Index::counts(uint32_t number) const {
+  const uint32_t at = documents_[number].change.load(std::memory_order_acquire);
+  if (at == 0) return {};
+  const auto sum = [](const std::atomic<int64_t>& count) {
+    return static_cast<int32_t>(std::clamp<int64_t>(count.load(kRelaxed), INT32_MIN, INT32_MAX));
+  };
+  return {sum(changes_[at].likes), sum(changes_[at].reposts), sum(changes_[at].replies)};
+}
+
 bool Index::has_phrase(uint32_t number, const Phrase& phrase) const {
   const std::string_view record = stored(number);
   return !record.empty() && PhraseMatcher(record_text(record)).has(phrase);
@@ -210,7 +219,6 @@ void Index::bury(uint32_t number, uint64_t sequence) {
 
 void Index::add_counts(uint32_t number, const CountChange& change) {
   Document& document = documents_[number];
-  const Post before = post(number);
   uint32_t at = document.change.load(kRelaxed);
   if (at == 0) {
     at = next_change_++;
@@ -221,9 +229,9 @@ void Index::add_counts(uint32_t number, const CountChange& change) {
   sum.reposts.fetch_add(change.reposts, kRelaxed);
   sum.replies.fetch_add(change.replies, kRelaxed);
   document.change.store(at, std::memory_order_release);
-  const auto likes = std::max<int64_t>(0, before.metrics.likes.value_or(0) + change.likes);
-  const auto others = std::max<int64_t>(0, before.metrics.reposts.value_or(0) + change.reposts) +
-                      std::max<int64_t>(0, before.metrics.replies.value_or(0) + change.replies);
+  const Metrics now = post(number).metrics;
+  const int64_t likes = now.likes.value_or(0);
+  const int64_t others = now.reposts.value_or(0) + now.replies.value_or(0);
   document.likes.store(saturated(likes), kRelaxed);
   RankFacts rank = rank_facts(number);
   rank.engagement = log_steps(static_cast<double>(likes + others));

@@ -108,6 +108,8 @@ class Index {
 
   /// The post as codec.h wrote it when it came, without later counts: for comparing. Empty for one that never lived.
   std::string record(uint32_t number) const;
+  /// The sums of `add_counts`.
+  CountChange counts(uint32_t number) const;
   /// The newest document of a key below `end`, dead or not; 0 if there is none.
   uint32_t find_key(uint64_t key_hash, std::string_view key, uint32_t end = kMaxDocuments) const;
 

@@ -34,7 +34,7 @@ struct BlockCache {
   };
   std::array<Entry, kCachedBlocks> entries;
   size_t next = 0;
-  std::unique_ptr<ZSTD_DCtx, FreeContext> context{ZSTD_createDCtx()};
+  std::unique_ptr<ZSTD_DCtx, FreeContext> decoder{ZSTD_createDCtx()};
 };
 
 BlockCache& block_cache() {
@@ -94,8 +94,8 @@ void SealedRecords::unpack(uint32_t block, RecordBlock& out) const {
   const uint64_t size = ZSTD_getFrameContentSize(frame.data(), frame.size());
   if (size > kMaxBlockBytes) file_->corrupt(SectionKind::kRecords, "a block has no size");
   std::string bytes(size, '\0');
-  ZSTD_DCtx* context = block_cache().context.get();
-  const size_t got = ZSTD_decompress_usingDDict(context, bytes.data(), bytes.size(), frame.data(),
+  ZSTD_DCtx* decoder = block_cache().decoder.get();
+  const size_t got = ZSTD_decompress_usingDDict(decoder, bytes.data(), bytes.size(), frame.data(),
                                                 frame.size(), dictionary_.get());
   if (ZSTD_isError(got) != 0 || got != size)
     file_->corrupt(SectionKind::kRecords, ZSTD_isError(got) != 0 ? ZSTD_getErrorName(got) : "a block is cut");

@@ -38,15 +38,6 @@ std::vector<uint32_t> sorted_terms(const Index& index) {
   return numbers;
 }
 
-/// What came to a post's counts after it did.
-CountChange counts_since(const Index& index, uint32_t number, const Metrics& came) {
-  const Metrics now = index.post(number).metrics;
-  const auto more = [](const std::optional<int64_t>& a, const std::optional<int64_t>& b) {
-    return static_cast<int32_t>(a.value_or(0) - b.value_or(0));
-  };
-  return {more(now.likes, came.likes), more(now.reposts, came.reposts), more(now.replies, came.replies)};
-}
-
 }  // namespace
 
 void seal(const Index& index, uint64_t sequence, const std::filesystem::path& path,
@@ -60,7 +51,7 @@ void seal(const Index& index, uint64_t sequence, const std::filesystem::path& pa
     if (!index.alive(number, sequence)) continue;
     Post post = decode_record(index.record(number));
     DocumentFacts facts = index.facts(number);
-    const CountChange counts = counts_since(index, number, post.metrics);
+    const CountChange counts = index.counts(number);
     count_in(post.metrics, counts, facts);
     places.add(post, (facts.flags & DocumentFacts::kTombstone) != 0);
     writer.add_document(facts, index.sequence(number), index.sketch(number), std::move(post), counts);

@@ -92,24 +92,16 @@ class PostMaker {
   uint64_t next_ = 1;
 };
 
-inline void add_posts(Index& index, const std::vector<Post>& posts) {
-  PreparedBatch batch;
-  for (const Post& post : posts) batch.add(post);
-  for (size_t i = 0; i < batch.size(); ++i) index.add(batch[i], index.last_sequence() + 1);
-}
-
 inline std::string shown(const Post& post) { return encode_record(post); }
 
 /// Everything that both kinds offer is equal for the documents alive at `sequence`.
 template <class A, class B>
 void expect_same(const A& a, const B& b, uint64_t sequence) {
-  // By sequence: numbers may differ.
-  std::vector<uint32_t> number_in_b(a.documents() + 1);
   uint32_t next = 1;
   for (uint32_t number = 1; number <= a.documents(); ++number) {
-    if (!a.alive(number, sequence)) continue;
+    if (!a.alive(number, sequence)) continue;  // numbers differ by those left out
     ASSERT_LE(next, b.documents());
-    const uint32_t other = number_in_b[number] = next++;
+    const uint32_t other = next++;
     ASSERT_EQ(a.sequence(number), b.sequence(other));
     const DocumentFacts x = a.facts(number), y = b.facts(other);
     ASSERT_EQ(x.created, y.created);
