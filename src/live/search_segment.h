@@ -341,8 +341,10 @@ class SegmentSearch {
     const Candidate candidate = make_candidate(number, facts);
     const bool enters = plan_->best.would_enter(candidate);
     if (!enters && !plan_->exhaustive) {
-      ++plan_->matched;
-      if (plan_->has_phrases || plan_->parsed.min_views) plan_->exact_count = false;  // not looked at closely
+      if (plan_->has_phrases || plan_->parsed.min_views)
+        plan_->exact_count = false;  // not looked at closely
+      else
+        ++plan_->matched;
       return;
     }
     if (!passes_post(number)) return;
