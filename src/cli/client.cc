@@ -46,6 +46,17 @@ json parse_response(const HttpResponse& response, std::string_view target) {
 
 std::filesystem::path server_file(const std::filesystem::path& state) { return state / "server.json"; }
 
+std::optional<json> running_status(const std::filesystem::path& state) {
+  const auto transport = make_transport();
+  HttpRequest request;
+  request.url = find_running(state, *transport);
+  if (request.url.empty()) return {};
+  request.url += "/v1/status";
+  if (const char* key = std::getenv("FATHOM_API_KEY"); key != nullptr && *key != '\0')
+    request.headers["Authorization"] = fmt::format("Bearer {}", key);
+  return parse_response(transport->fetch(request, {}), "/v1/status");
+}
+
 Client::Client(const std::filesystem::path& state, bool with_model) : transport_(make_transport()) {
   if (const char* key = std::getenv("FATHOM_API_KEY")) key_ = key;
   url_ = find_running(state, *transport_);

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -20,6 +21,9 @@ class Instance;
 
 /// The file in the state folder by which a server says where it listens.
 std::filesystem::path server_file(const std::filesystem::path& state);
+
+/// What GET /v1/status of the server that runs on the folder says; empty when none does. Errors: the server's own.
+std::optional<nlohmann::json> running_status(const std::filesystem::path& state);
 
 class Client {
  public:

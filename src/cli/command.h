@@ -17,6 +17,7 @@ using Run = std::function<int()>;
 void add_serve(CLI::App& app, Run& run);
 void add_chat(CLI::App& app, Run& run);
 void add_search(CLI::App& app, Run& run);
+void add_sources(CLI::App& app, Run& run);
 void add_ingest(CLI::App& app, Run& run);
 void add_models(CLI::App& app, Run& run);
 void add_world(CLI::App& app, Run& run);

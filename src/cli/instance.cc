@@ -13,10 +13,12 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "base/text.h"
+#include "base/websocket.h"
 #include "cli/client.h"
+#include "cli/source_watch.h"
 #include "cluster/planner.h"
 #include "live/source.h"
+#include "live/sources/config.h"
 #include "live/sources/file_source.h"
 #include "live/sources/hackernews.h"
 #include "live/world.h"
@@ -37,6 +39,7 @@ constexpr std::string_view kWorldPace = "2/s";
 /// What a `--source` asks for, once "auto" has been settled.
 struct Feed {
   std::vector<std::unique_ptr<live::Source>> sources;
+  std::vector<live::SourceSpec> configured;  // of sources.toml
   bool fiction = false;
 };
 
@@ -58,59 +61,58 @@ std::unique_ptr<live::Source> make_world_source(const InstanceOptions& options, 
   return live::make_file_source(file, clock);
 }
 
-/// "PATH[,pace=P][,lead=L][,name=N]"; "rate=N" and "at-once" are short for a pace.
-std::unique_ptr<live::Source> make_file(std::string_view spec, size_t index, const Clock& clock) {
-  live::FileSourceOptions file;
-  const auto parts = split(spec, ',');
-  file.path = std::string(parts.front());
-  file.name = index == 0 ? "file" : fmt::format("file{}", index + 1);
-  for (size_t i = 1; i < parts.size(); ++i) {
-    const std::string_view part = parts[i];
-    const size_t equals = part.find('=');
-    const std::string_view key = part.substr(0, equals);
-    const std::string_view value = equals == std::string_view::npos ? "" : part.substr(equals + 1);
-    if (key == "at-once" && value.empty()) {
-      live::parse_pace("at-once", file);
-    } else if (key == "rate") {
-      live::parse_pace(fmt::format("{}/s", value), file);
-    } else if (key == "pace") {
-      live::parse_pace(value, file);
-    } else if (key == "lead") {
-      live::parse_lead(value, file);
-    } else if (key == "name") {
-      file.name = std::string(value);
-    } else {
-      throw Error(ErrorCode::kInvalidArgument,
-                  fmt::format("--source file:{}: '{}' is not pace=, rate=, at-once, lead= or name=",
-                              parts.front(), part));
-    }
-  }
-  return live::make_file_source(file, clock);
+/// A second source of a kind that names none is "rss2".
+std::string free_name(const live::SourceSpec& spec, const Feed& feed) {
+  const auto taken = [&](const std::string& name) {
+    return std::any_of(feed.sources.begin(), feed.sources.end(),
+                       [&](const auto& source) { return source->name() == name; });
+  };
+  std::string name = spec.name;
+  for (int number = 2; spec.name == spec.kind && taken(name); ++number)
+    name = spec.kind + std::to_string(number);
+  return name;
 }
 
-Feed make_feed(const InstanceOptions& options, Transport& transport, const Clock& clock) {
+/// What "auto" stands for.
+std::string settle_auto(const InstanceOptions& options, const Feed& feed, Transport& transport) {
+  if (!feed.configured.empty()) return "none";
   live::HackerNewsOptions hackernews;
   if (!options.hackernews_api.empty()) hackernews.api_url = options.hackernews_api;
+  return live::hackernews_reachable(hackernews, transport, kProbe) ? "hackernews" : "world";
+}
+
+std::unique_ptr<live::Source> make_one(const std::string& text, const InstanceOptions& options,
+                                       const Feed& feed, const live::SourceContext& context) {
+  live::SourceSpec spec;
+  try {
+    spec = live::parse_source(text);
+    if (spec.kind == "hackernews" && !options.hackernews_api.empty())
+      spec.options.try_emplace("api", options.hackernews_api);
+    spec.name = free_name(spec, feed);
+    return live::make_source(spec, context);
+  } catch (const Error& error) {
+    throw Error(error.code(), fmt::format("--source {}: {}", text, error.what()));
+  }
+}
+
+Feed make_feed(const InstanceOptions& options, const live::SourceContext& context) {
   Feed feed;
-  size_t files = 0;
+  if (options.sources_file) feed.configured = live::read_sources(sources_file(options.state));
   for (std::string spec : options.sources) {
-    if (spec == "auto")
-      spec = live::hackernews_reachable(hackernews, transport, kProbe) ? "hackernews" : "world";
-    if (spec == "hackernews") {
-      feed.sources.push_back(live::make_hackernews_source(hackernews, transport, clock));
-    } else if (spec == "world") {
-      feed.sources.push_back(make_world_source(options, clock));
+    if (spec == "auto") spec = settle_auto(options, feed, context.transport);
+    if (spec == "world") {
+      feed.sources.push_back(make_world_source(options, context.clock));
       feed.fiction = true;
-    } else if (spec.starts_with("file:")) {
-      feed.sources.push_back(make_file(std::string_view(spec).substr(5), files++, clock));
     } else if (spec != "none") {
-      throw Error(ErrorCode::kInvalidArgument,
-                  fmt::format("--source '{}' is not one of auto, hackernews, world, file:PATH, none", spec));
+      feed.sources.push_back(make_one(spec, options, feed, context));
     }
   }
   if (feed.fiction && feed.sources.size() > 1)
     throw Error(ErrorCode::kInvalidArgument,
                 "--source world stands alone: fiction and real posts are never searched together");
+  if (feed.fiction && !feed.configured.empty())
+    log().warn("the sample world stands alone: the sources of {} are not read",
+               sources_file(options.state).string());
   return feed;
 }
 
@@ -120,6 +122,8 @@ std::string describe(const Feed& feed) {
   std::string names;
   for (const auto& source : feed.sources)
     names += fmt::format("{}{}", names.empty() ? "" : ", ", source->name());
+  for (const auto& spec : feed.configured)
+    if (spec.enabled) names += fmt::format("{}{}", names.empty() ? "" : ", ", spec.name);
   return names.empty() ? "none; post to /v1/posts" : names;
 }
 
@@ -177,10 +181,18 @@ json to_json(const live::SourceStatus& status) {
   json out = {{"name", status.name},
               {"state", live::to_string(status.state)},
               {"posts", status.posts},
+              {"duplicates", status.duplicates},
+              {"deleted", status.deleted},
+              {"counts", status.counts},
               {"rejected", status.rejected},
+              {"skewed", status.skewed},
+              {"reconnects", status.reconnects},
+              {"errors", status.errors},
               {"per_second", status.per_second},
               {"last_error", status.last_error}};
   if (status.lag_seconds) out["lag_seconds"] = *status.lag_seconds;
+  if (status.lag_p50) out["lag_p50_seconds"] = *status.lag_p50;
+  if (status.lag_p99) out["lag_p99_seconds"] = *status.lag_p99;
   if (status.last_post) out["last_post"] = format_time(*status.last_post);
   if (status.retry_in) out["retry_in_seconds"] = static_cast<double>(status.retry_in->count()) / 1000;
   if (!status.rejections.empty()) out["rejections"] = status.rejections;
@@ -193,6 +205,7 @@ json to_json(const live::SourceStatus& status) {
 struct Instance::Parts {
   SystemClock clock;
   std::unique_ptr<Transport> transport = make_transport();
+  std::unique_ptr<WebSockets> web_sockets = make_web_sockets();
   std::unique_ptr<live::Store> store;
   std::unique_ptr<live::CursorStore> cursors;
   std::optional<ThreadPool> pool;
@@ -202,6 +215,7 @@ struct Instance::Parts {
   std::optional<ThreadPool> planning_pool;
   std::unique_ptr<cluster::Planner> planner;
   std::optional<live::SourceRunner> runner;
+  std::optional<SourceWatch> watch;
   std::unique_ptr<server::Server> server;
   std::jthread serving;
   bool recorded = false;
@@ -218,6 +232,7 @@ Instance::~Instance() {
     parts_->serving.request_stop();
     parts_->serving.join();
   }
+  parts_->watch.reset();
   if (parts_->runner) parts_->runner->stop();
 }
 
@@ -228,13 +243,15 @@ void Instance::start() {
   if (failed)
     throw Error(ErrorCode::kIo, fmt::format("cannot create the folder '{}': {}; choose another with --data",
                                             options_.state.string(), failed.message()));
-  Feed feed = make_feed(options_, *parts.transport, parts.clock);
+  const live::SourceContext context{*parts.transport, *parts.web_sockets, parts.clock};
+  Feed feed = make_feed(options_, context);
 
   // Real posts and the sample world never share a store: no search may mix fact and fiction. A command without a feed of
   // its own looks into the one that there is.
   const fs::path real = options_.state / "posts";
   const fs::path fiction = options_.state / "fiction";
-  if (feed.sources.empty() && !fs::exists(real) && fs::exists(fiction)) feed.fiction = true;
+  if (feed.sources.empty() && feed.configured.empty() && !fs::exists(real) && fs::exists(fiction))
+    feed.fiction = true;
   live::StoreOptions store;
   store.folder = feed.fiction ? fiction : real;
   parts.store = live::Store::open(store, parts.clock);
@@ -267,6 +284,8 @@ void Instance::start() {
                                                                   .fiction_feed = feed.fiction});
   const std::string feed_name = describe(feed);
   for (auto& source : feed.sources) parts.runner->add(std::move(source));
+  if (options_.sources_file && !feed.fiction)
+    parts.watch.emplace(*parts.runner, context, sources_file(options_.state));
   parts.serving = std::jthread([&parts](const std::stop_token& stop) { parts.server->run(stop); });
 
   if (!options_.announce) return;
@@ -290,6 +309,8 @@ void Instance::wait(const std::stop_token& stop) {
 std::string Instance::url() const { return parts_->server->url(); }
 
 std::vector<fs::path> find_models(const fs::path& state) { return model::find_model_files(state / "models"); }
+
+fs::path sources_file(const fs::path& state) { return state / "sources.toml"; }
 
 fs::path default_scenarios() { return fs::path(FATHOM_DATA_DIR) / "world"; }
 

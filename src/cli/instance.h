@@ -22,8 +22,10 @@ struct InstanceOptions {
   std::string embedding_model = "auto";  // the same, of those that make embeddings
   size_t threads = 0;                    // of the models; 0: one a core
   infer::EngineOptions engine;
-  /// "none", "auto", "hackernews", "world", "file:PATH[,pace=...][,lead=...]".
+  /// "none", "auto" (what sources.toml says; when that says nothing, Hacker News or the sample world), "world", or a source as
+  /// live::parse_source reads it.
   std::vector<std::string> sources = {"auto"};
+  bool sources_file = false;        // read those of STATE/sources.toml too, and what becomes of them
   std::filesystem::path scenarios;  // of the sample world
   std::string hackernews_api;       // empty: the official one
   server::ServerOptions server;
@@ -51,6 +53,9 @@ class Instance {
 
 /// GGUF files and Hugging Face folders in STATE/models, newest first.
 std::vector<std::filesystem::path> find_models(const std::filesystem::path& state);
+
+/// STATE/sources.toml, see live/sources/config.h.
+std::filesystem::path sources_file(const std::filesystem::path& state);
 
 /// The scenario files that came with the program.
 std::filesystem::path default_scenarios();

@@ -46,6 +46,7 @@ int serve(Options options) {
   if (const char* key = std::getenv("FATHOM_API_KEY"); key != nullptr && *key != '\0')
     options.instance.server.api_keys.emplace_back(key);
   static SignalStop signals;  // its thread may outlive this function
+  options.instance.sources_file = true;
   Instance instance(options.instance);
   instance.start();
   signals.listen();
@@ -125,10 +126,10 @@ void add_serve(CLI::App& app, Run& run) {
       "  fathom serve\n"
       "  fathom serve --source file:posts.jsonl.zst,pace=feed*60,lead=90% --model my.gguf\n"
       "  fathom serve --address 0.0.0.0 --api-key-file keys.txt\n\n"
-      "A source is auto (Hacker News when it can be reached, else the sample world), hackernews, world "
-      "(fiction), none,\n"
-      "or file:PATH with pace=at-once|N/s|feed|feed*SPEED and lead=SHARE%|DURATION|TIME; give several by "
-      "repeating it.");
+      "A source is world (fiction), none, auto, or KIND:PLACE,OPTION=VALUE,...: 'fathom sources kinds' lists "
+      "kinds\nand options; give several by repeating it. Those that 'fathom sources add' wrote down are read "
+      "besides; auto is\nthem alone, and where there are none Hacker News when it can be reached, else the "
+      "sample world.");
   add_state_option(*command, instance.state);
   command
       ->add_option("--address", instance.server.address,

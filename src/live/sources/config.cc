@@ -90,7 +90,9 @@ void parse_options(SourceSpec& spec, const SourceKind& kind, std::string_view te
   std::string last = kind.options.empty() ? "" : std::string(kind.options.front().name);
   bool first = true;
   for (const std::string_view part : split(text, ',')) {
-    const size_t length = std::exchange(first, false) ? 0 : option_length(kind, part);
+    const bool place = std::exchange(first, false);
+    if (place && part.empty()) continue;
+    const size_t length = place ? 0 : option_length(kind, part);
     if (length > 0) {
       last = part.substr(0, length);
       put_option(spec, kind, last, length < part.size() ? part.substr(length + 1) : "true");
