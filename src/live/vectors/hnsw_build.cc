@@ -223,7 +223,7 @@ bool Hnsw::finish_restore() {
     for (size_t level = 0; level <= level_of(node); ++level) {
       for (const auto& link : links(node, level)) {
         const uint32_t to = link.load(std::memory_order_relaxed);
-        if (to == kNone) break;
+        if (to == kNone) continue;  // one after it may come to light when the list grows
         if (to >= end() || to == node || level_of(to) < level || state(to) == State::kFree) return false;
       }
     }

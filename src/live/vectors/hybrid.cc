@@ -99,7 +99,7 @@ std::vector<Hit> fold_to_limit(std::vector<Hit> hits, const Query& query) {
 SearchResult search_hybrid(const Store& store, const VectorIndex* vectors, const Query& query,
                            const std::stop_token& stop) {
   const std::string words = vectors == nullptr ? "" : split_query(query.text).words;
-  if (words.empty() || query.order == Query::Order::kNewest) return store.search(query);
+  if (words.empty() || query.require_all || query.order == Query::Order::kNewest) return store.search(query);
   Query deep = query;
   deep.limit = std::max(query.limit, kDeep);
   SearchResult result = store.search(deep);

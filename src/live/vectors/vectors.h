@@ -88,8 +88,8 @@ class VectorIndex {
 };
 
 /// Both searches fused by reciprocal rank (Cormack et al. 2009): score = sum over the lists of 1 / (60 + rank); the list by
-/// meaning is that of search_meaning. Hits found by meaning alone have matched_terms 0. Without vectors, for a query without words, in newest-first order and when the embedder
-/// fails (named in the log): the lexical search.
+/// meaning is that of search_meaning. Hits found by meaning alone have matched_terms 0. The lexical search where there are no
+/// vectors, for a query without words or with require_all, in newest-first order, and when the embedder fails (logged).
 SearchResult search_hybrid(const Store& store, const VectorIndex* vectors, const Query& query,
                            const std::stop_token& stop);
 

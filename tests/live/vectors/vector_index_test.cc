@@ -345,6 +345,10 @@ TEST_F(VectorIndexTest, HybridWithoutVectorsIsTheLexicalSearch) {
   newest.text = "blizzard";
   newest.order = Query::Order::kNewest;
   EXPECT_TRUE(search_hybrid(*feed_.store, vectors_.get(), newest, {}).hits.empty());
+  Query strict;
+  strict.text = "blizzard";
+  strict.require_all = true;
+  EXPECT_TRUE(search_hybrid(*feed_.store, vectors_.get(), strict, {}).hits.empty());
   Query stopped;
   stopped.text = "snow";
   std::stop_source stop;
