@@ -1,7 +1,6 @@
 #include "server/access.h"
 
-#include <openssl/crypto.h>
-#include <openssl/sha.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 
@@ -34,17 +33,16 @@ bool changes_state(std::string_view method) {
 
 }  // namespace
 
-Access::Access(const ServerOptions& options) {
-  for (const auto& key : options.api_keys) {
+Access::Access(const ServerOptions& options) : keys_(options.api_keys, options.key_file) {
+  for (const auto& key : options.api_keys)
     if (trim(key).empty())
       throw Error(ErrorCode::kInvalidArgument, "an API key is empty; give it at least one character");
-    keys_.push_back(digest(key));
-  }
   if (!is_loopback(options.address)) {
     if (keys_.empty())
-      throw Error(ErrorCode::kInvalidArgument,
-                  "address " + options.address +
-                      " can be reached by other machines: set an API key, or listen on 127.0.0.1");
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          "address " + options.address +
+              " can be reached by other machines: give a key with 'fathom keys add', or listen on 127.0.0.1");
     return;  // whoever has the key may use any name for this machine
   }
   hosts_ = {"localhost", "127.0.0.1", "[::1]", to_lower_ascii(options.address)};
@@ -53,16 +51,9 @@ Access::Access(const ServerOptions& options) {
   for (const auto& host : options.allowed_hosts) hosts_.push_back(host_name(host));
 }
 
-Access::Digest Access::digest(std::string_view key) {
-  Digest out{};
-  SHA256(reinterpret_cast<const unsigned char*>(key.data()), key.size(), out.data());
-  return out;
-}
-
-std::optional<ApiError> Access::refusal(const Request& request, bool open) const {
+std::optional<ApiError> Access::refusal(const Request& request) const {
   if (auto error = host_refusal(request)) return error;
-  if (auto error = origin_refusal(request)) return error;
-  return open ? std::nullopt : key_refusal(request);
+  return origin_refusal(request);
 }
 
 /// A page of another site whose name was made to point here (DNS rebinding) still sends its own name.
@@ -90,20 +81,35 @@ std::optional<ApiError> Access::origin_refusal(const Request& request) const {
   return ApiError(403, "requests from pages of other sites are not taken", "origin_not_allowed");
 }
 
-/// Digests are compared, all of them and whole, so that the time taken says nothing about a key.
-std::optional<ApiError> Access::key_refusal(const Request& request) const {
-  if (keys_.empty()) return std::nullopt;
+Access::Caller Access::identify(const Request& request, Role role) {
+  Caller caller;
+  if (keys_.empty()) return caller;
   const auto* header = request.header("authorization");
-  if (header == nullptr)
-    return unauthorised("an API key is needed: send the header \"Authorization: Bearer KEY\"");
   constexpr size_t kScheme = 7;  // "Bearer "
-  if (!equals_ignore_case(std::string_view(*header).substr(0, kScheme), "bearer "))
-    return unauthorised("the Authorization header must have the form \"Bearer KEY\"");
-  const Digest given = digest(trim(std::string_view(*header).substr(kScheme)));
-  int good = 0;
-  for (const auto& key : keys_) good |= CRYPTO_memcmp(given.data(), key.data(), key.size()) == 0 ? 1 : 0;
-  if (good != 0) return std::nullopt;
-  return unauthorised("the API key is not one of this server's");
+  if (header == nullptr) {
+    caller.refusal = unauthorised("an API key is needed: send the header \"Authorization: Bearer KEY\"");
+  } else if (!equals_ignore_case(std::string_view(*header).substr(0, kScheme), "bearer ")) {
+    caller.refusal = unauthorised("the Authorization header must have the form \"Bearer KEY\"");
+  } else {
+    caller.holder = keys_.find(trim(std::string_view(*header).substr(kScheme)));
+    if (!caller.holder) caller.refusal = unauthorised("the API key is not one of this server's");
+  }
+  if (caller.refusal) return caller;
+  const ApiKey& key = caller.holder->key;
+  if (caller.holder->limit) caller.rate = caller.holder->limit->take(std::chrono::steady_clock::now());
+  if (!caller.rate.allowed) {
+    ApiError error(429, fmt::format("the key's {} requests a minute are used up", caller.rate.limit),
+                   "rate_limit_exceeded");
+    const int64_t seconds = (caller.rate.wait.count() + 999) / 1000;
+    error.headers.emplace_back("Retry-After", std::to_string(seconds));
+    caller.refusal = error;
+  } else if (key.role < role) {
+    caller.refusal = ApiError(403,
+                              fmt::format("the key '{}' has the role {}; this needs {}", key.name,
+                                          to_string(key.role), to_string(role)),
+                              "permission_denied");
+  }
+  return caller;
 }
 
 }  // namespace fathom::server

@@ -84,7 +84,7 @@ struct Context {
   Slots& generations;
   Turn& scoring;  // of prompts, whose logits take much memory
   ResponseStore& responses;
-  bool needs_key = false;
+  std::function<bool()> needs_key;
   std::function<Metrics::Gauges()> gauges;  // all but the store's
 };
 

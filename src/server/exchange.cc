@@ -130,6 +130,7 @@ class Exchange final : public Reply {
     std::string out =
         fmt::format("HTTP/1.1 {} {}\r\nDate: {}\r\nServer: Fathom\r\nX-Request-Id: {}\r\n", response.status,
                     reason_phrase(response.status), http_date(), framing_.request_id);
+    for (const auto& [name, value] : framing_.headers) out += fmt::format("{}: {}\r\n", name, value);
     for (const auto& [name, value] : response.headers) out += fmt::format("{}: {}\r\n", name, value);
     if (!has_no_body(response.status) && !response.content_type.empty())
       out += fmt::format("Content-Type: {}\r\n", response.content_type);

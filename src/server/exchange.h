@@ -37,6 +37,7 @@ struct Framing {
   bool head_only = false;  // HEAD
   bool keep_alive = true;
   std::string request_id;
+  Fields headers;  // of every answer to this request
   // A writer waits for its client so long in all, and a second more for each `client_bytes_per_second` written.
   std::chrono::milliseconds patience{30'000};
   size_t client_bytes_per_second = 4096;

@@ -31,7 +31,8 @@ struct Request {
   Fields captures;     // what the route's {names} matched, percent-decoded
   std::string body;
   bool http_1_0 = false;
-  std::string id;  // X-Request-Id: the client's own when it is sane, else a fresh one
+  std::string id;    // X-Request-Id: the client's own when it is sane, else a fresh one
+  std::string from;  // the client's address
 
   const std::string* header(std::string_view lower_name) const { return find_field(headers, lower_name); }
   const std::string* param(std::string_view name) const { return find_field(query, name); }

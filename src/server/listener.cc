@@ -61,6 +61,8 @@ class BeastListener final : public Listener {
         shared_(limits_, application),
         acceptor_(asio::make_strand(io_)),
         retry_(acceptor_.get_executor()) {
+    if (!options.tls_certificate.empty())
+      shared_.certificate = std::make_unique<Certificate>(options.tls_certificate, options.tls_key);
     const auto address = parse_address(options.address);
     const bool more = !options.port_fixed && options.port != 0;
     error_code ec;

@@ -32,13 +32,21 @@ class Application {
     const Route* route = nullptr;  // set unless refused
     Fields captures;
     std::string name = "none";  // of the route, for `completed`
+    std::string key, role;      // of the caller's API key, for `completed`
+    Fields headers;             // to be added to the answer
   };
   /// Decides on the head alone. Called on I/O threads; must be quick and must not throw.
   virtual Admission admit(const Request& head) = 0;
   /// Sees to it that `reply` is answered. Called on I/O threads; must be quick and must not throw.
   virtual void handle(const Route& route, Request request, std::shared_ptr<Reply> reply) = 0;
   /// An answer has left, or its client has.
-  virtual void completed(std::string_view route, int status, double seconds) = 0;
+  struct Completed {
+    std::string route, key, role;  // of the admission
+    std::string id, from, method, path;
+    int status = 0;
+    double seconds = 0;
+  };
+  virtual void completed(const Completed& request) = 0;
 };
 
 class Listener {

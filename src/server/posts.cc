@@ -54,6 +54,7 @@ void add_post_routes(Router& router, const Context& context) {
   router.add({.method = "POST",
               .pattern = "/v1/posts",
               .name = "posts_write",
+              .role = Role::kPoster,
               .max_body = context.options.limits.posts_body_bytes,
               .handler = [&context](const Request& request, const std::shared_ptr<Reply>& reply) {
                 handle_post(context, request, reply);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "server/http.h"
+#include "server/keys.h"
 
 namespace fathom::server {
 
@@ -28,9 +29,10 @@ struct Route {
   std::string pattern;
   std::string name;  // for the metrics
   Lane lane = Lane::kRequests;
-  bool open = false;       // no API key needed
-  size_t max_body = 0;     // bytes
-  bool json_body = false;  // 415 without a JSON content type
+  bool open = false;          // no API key needed
+  Role role = Role::kReader;  // that a key must have
+  size_t max_body = 0;        // bytes
+  bool json_body = false;     // 415 without a JSON content type
   Handler handler;
 };
 

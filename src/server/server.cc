@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "server/access.h"
 #include "server/api_error.h"
+#include "server/audit.h"
 #include "server/context.h"
 #include "server/feed.h"
 #include "server/listener.h"
@@ -82,9 +83,15 @@ class ServerImpl final : public Server, private Application {
         feed_(services_, options_.limits),
         generations_(options_.limits.generations_at_once),
         responses_(options_.limits.stored_responses, options_.limits.stored_response_bytes),
-        context_{options_,   services_,           metrics_,
-                 feed_,      generations_,        scoring_,
-                 responses_, access_.needs_key(), [this] { return gauges(); }},
+        context_{options_,
+                 services_,
+                 metrics_,
+                 feed_,
+                 generations_,
+                 scoring_,
+                 responses_,
+                 [this] { return access_.needs_key(); },
+                 [this] { return gauges(); }},
         requests_(options_.limits.requests_at_once, options_.limits.requests_waiting),
         answers_(options_.limits.answers_at_once, options_.limits.answers_waiting) {
     add_chat_routes(router_, context_);
@@ -100,6 +107,7 @@ class ServerImpl final : public Server, private Application {
     add_model_routes(router_, context_);
     add_status_routes(router_, context_);
     add_web_routes(router_, context_);
+    if (!options_.audit_file.empty()) audit_.emplace(options_.audit_file, services_.clock);
     listener_ = Listener::open(options_, *this);
   }
 
@@ -112,7 +120,7 @@ class ServerImpl final : public Server, private Application {
     if (host == "0.0.0.0") host = "127.0.0.1";
     if (host == "::") host = "::1";
     if (host.find(':') != std::string::npos) host = "[" + host + "]";
-    return fmt::format("http://{}:{}", host, port());
+    return fmt::format("{}://{}:{}", options_.tls_certificate.empty() ? "http" : "https", host, port());
   }
 
   void run(const std::stop_token& stop) override {
@@ -138,11 +146,12 @@ class ServerImpl final : public Server, private Application {
     Admission out;
     if (draining_) return refused(std::move(out), shutting_down());
     if (const auto error = protocol_refusal(head)) return refused(std::move(out), *error);
-    if (const auto error = access_.refusal(head, true)) return refused(std::move(out), *error);
+    if (const auto error = access_.refusal(head)) return refused(std::move(out), *error);
     auto match = router_.find(head.method, head.path);
     if (match.route == nullptr) return no_route(std::move(out), head, match.allow);
     out.name = match.route->name;
-    if (const auto error = access_.refusal(head, match.route->open)) return refused(std::move(out), *error);
+    if (!match.route->open)
+      if (const auto error = identify(head, match.route->role, out)) return refused(std::move(out), *error);
     if (match.route->json_body && !is_json(head))
       return refused(std::move(out),
                      ApiError(415, "the body must be JSON: send \"Content-Type: application/json\"",
@@ -150,6 +159,21 @@ class ServerImpl final : public Server, private Application {
     out.route = match.route;
     out.captures = std::move(match.captures);
     return out;
+  }
+
+  /// Notes who asks. Returns why they may not.
+  std::optional<ApiError> identify(const Request& head, Role role, Admission& out) {
+    Access::Caller caller = access_.identify(head, role);
+    if (caller.holder) {
+      out.key = caller.holder->key.name;
+      out.role = to_string(caller.holder->key.role);
+    }
+    if (caller.rate.limit > 0) {
+      out.headers.emplace_back("x-ratelimit-limit-requests", std::to_string(caller.rate.limit));
+      out.headers.emplace_back("x-ratelimit-remaining-requests", std::to_string(caller.rate.remaining));
+      out.headers.emplace_back("x-ratelimit-reset-requests", fmt::format("{}ms", caller.rate.wait.count()));
+    }
+    return std::move(caller.refusal);
   }
 
   static Admission refused(Admission out, const ApiError& error) {
@@ -185,8 +209,11 @@ class ServerImpl final : public Server, private Application {
     if (!workers.submit(std::move(job))) reply->send(error_response(overloaded(route.lane)));
   }
 
-  void completed(std::string_view route, int status, double seconds) override {
-    metrics_.request(route, status, seconds);
+  void completed(const Completed& request) override {
+    metrics_.request(request.route, request.status, request.seconds);
+    if (audit_ && request.path.starts_with("/v1/"))
+      audit_->write({request.id, request.key, request.role, request.from, request.method, request.path,
+                     request.status, request.seconds});
   }
 
   Metrics::Gauges gauges() const {
@@ -216,7 +243,8 @@ class ServerImpl final : public Server, private Application {
 
   const ServerOptions options_;
   const Services services_;
-  const Access access_;
+  Access access_;
+  std::optional<Audit> audit_;
   Metrics metrics_;
   Feed feed_;
   Slots generations_;

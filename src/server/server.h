@@ -18,6 +18,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -76,8 +77,12 @@ struct ServerOptions {
   std::string address = "127.0.0.1";  // IPv4 or IPv6 literal, or "localhost"
   uint16_t port = 8080;               // 0: any free one
   bool port_fixed = false;            // false: when `port` is busy, the next 20 are tried
-  std::vector<std::string> api_keys;  // any of them is accepted; none: open to whoever reaches the address
+  std::vector<std::string> api_keys;  // any of them may do everything
+  std::filesystem::path
+      key_file;  // named keys, see server/keys.h; without any key: open to whoever reaches the address
+  std::filesystem::path audit_file;        // empty: no audit log
   std::vector<std::string> allowed_hosts;  // further names that a Host header may give on a loopback address
+  std::filesystem::path tls_certificate, tls_key;  // PEM files; empty: plain HTTP
   std::string version = "0";
   size_t io_threads = 2;
   ServerLimits limits;

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "server/api_error.h"
+#include "server/client_stream.h"
 #include "server/exchange.h"
 
 namespace fathom::server {
@@ -65,7 +66,8 @@ ApiError parse_failure(const error_code& ec, size_t limit) {
 class Session final : public SessionHandle, public std::enable_shared_from_this<Session> {
  public:
   Session(tcp::socket socket, SessionShared& shared)
-      : socket_(std::move(socket)),
+      : stream_(std::move(socket), shared.certificate ? shared.certificate->context() : nullptr),
+        socket_(stream_.socket()),
         shared_(shared),
         read_timer_(socket_.get_executor()),
         write_timer_(socket_.get_executor()),
@@ -80,6 +82,7 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
     asio::dispatch(socket_.get_executor(), [self = shared_from_this(), refuse] {
       error_code ignored;
       self->socket_.set_option(tcp::no_delay(true), ignored);
+      if (self->stream_.secure()) return refuse ? self->shut() : self->shake_hands();
       if (!refuse) return self->wait_for_request();
       ApiError error(503, "too many connections are open; try again later", "too_many_connections");
       error.headers.emplace_back("Retry-After", "1");
@@ -105,7 +108,7 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
   }
 
  private:
-  enum class Phase { kIdle, kHead, kBody, kAnswer, kLinger, kClosed };
+  enum class Phase { kHandshake, kIdle, kHead, kBody, kAnswer, kLinger, kClosed };
   using Parser = http::request_parser<http::string_body>;
 
   template <class Call>
@@ -123,14 +126,25 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
 
   void disarm(asio::steady_timer& timer) { timer.expires_at(SteadyClock::time_point::max()); }
 
+  void shake_hands() {
+    phase_ = Phase::kHandshake;
+    arm(read_timer_, shared_.limits.header_timeout, &Session::shut);
+    stream_.async_handshake([self = shared_from_this()](error_code ec) {
+      if (self->phase_ != Phase::kHandshake) return;
+      self->disarm(self->read_timer_);
+      return ec ? self->shut() : self->wait_for_request();
+    });
+  }
+
   // Reading a request.
 
   void wait_for_request() {
     if (shared_.draining && !(newcomer_ && answer_number_ == 0)) return linger();
     parser_.reset();
-    if (buffer_.size() > 0) return read_head();
+    if (buffer_.size() > 0 && !reading_ahead_) return read_head();
     phase_ = Phase::kIdle;
     arm(read_timer_, shared_.limits.idle_timeout, &Session::shut);
+    if (stream_.secure()) return read_ahead();
     socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](error_code ec) {
       if (self->phase_ != Phase::kIdle) return;
       if (ec) return self->shut();
@@ -148,7 +162,7 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
     parser_->header_limit(static_cast<uint32_t>(shared_.limits.header_bytes));
     parser_->body_limit(boost::none);  // checked here, by route
     arm(read_timer_, shared_.limits.header_timeout, &Session::on_read_timeout);
-    http::async_read_header(socket_, buffer_, *parser_,
+    http::async_read_header(stream_, buffer_, *parser_,
                             [self = shared_from_this()](error_code ec, size_t) { self->on_head(ec); });
   }
 
@@ -172,7 +186,16 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
 
     if (shared_.draining) framing_.keep_alive = false;
     auto admission = shared_.application.admit(request_);
-    route_name_ = std::move(admission.name);
+    record_ = {std::move(admission.name),
+               std::move(admission.key),
+               std::move(admission.role),
+               request_.id,
+               request_.from,
+               request_.method,
+               request_.path,
+               0,
+               0};
+    framing_.headers = std::move(admission.headers);
     if (admission.refusal) return answer_whole(std::move(*admission.refusal));
     route_ = admission.route;
     request_.captures = std::move(admission.captures);
@@ -187,14 +210,22 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
     begin_request();
   }
 
+  std::string peer() const {
+    error_code ec;
+    const auto endpoint = socket_.remote_endpoint(ec);
+    return ec ? std::string() : endpoint.address().to_string();
+  }
+
   void begin_request() {
     request_ = Request{};
     request_.id = "req_" + random_hex();
+    request_.from = peer();
+    record_ = {};
+    record_.route = "none";
     framing_ = Framing{};
     framing_.request_id = request_.id;
     framing_.patience = shared_.limits.write_timeout;
     framing_.client_bytes_per_second = shared_.limits.client_bytes_per_second;
-    route_name_ = "none";
     route_ = nullptr;
   }
 
@@ -236,7 +267,7 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
     phase_ = Phase::kBody;
     static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
     arm(write_timer_, shared_.limits.write_timeout, &Session::shut);
-    asio::async_write(socket_, asio::buffer(kContinue), [self = shared_from_this()](error_code ec, size_t) {
+    asio::async_write(stream_, asio::buffer(kContinue), [self = shared_from_this()](error_code ec, size_t) {
       self->disarm(self->write_timer_);
       if (self->phase_ != Phase::kBody) return;
       if (ec) return self->shut();
@@ -265,7 +296,7 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
         std::chrono::seconds(body_counted_ / std::max<size_t>(shared_.limits.body_bytes_per_second, 1));
     const auto spent = std::chrono::duration_cast<milliseconds>(SteadyClock::now() - started_at_);
     arm(read_timer_, std::max(granted - spent, milliseconds(0)), &Session::on_read_timeout);
-    http::async_read_some(socket_, buffer_, *parser_,
+    http::async_read_some(stream_, buffer_, *parser_,
                           [self = shared_from_this()](error_code ec, size_t) { self->on_body(ec); });
   }
 
@@ -342,6 +373,7 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
   /// Notices a client that leaves while its answer is being made. One that has sent its next request already is only
   /// noticed by writing to it.
   void watch() {
+    if (stream_.secure()) return read_ahead();
     socket_.async_wait(tcp::socket::wait_read,
                        [self = shared_from_this(), number = answer_number_](error_code ec) {
                          if (self->phase_ != Phase::kAnswer || self->answer_number_ != number) return;
@@ -351,6 +383,23 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
                          self->framing_.keep_alive = false;
                          self->client_left();
                        });
+  }
+
+  /// The same under TLS, where what lies on the socket says little: the next request's first bytes are read, or the end.
+  /// Nobody else uses the buffer until they are there.
+  void read_ahead() {
+    if (reading_ahead_ || buffer_.size() > 0) return;
+    reading_ahead_ = true;
+    buffer_.max_size(shared_.limits.header_bytes + kReadAhead);
+    const size_t room = std::min(kReadAhead, buffer_.max_size() - buffer_.size());
+    stream_.async_read_some(buffer_.prepare(room), [self = shared_from_this()](error_code ec, size_t n) {
+      self->reading_ahead_ = false;
+      if (!ec) self->buffer_.commit(n);
+      if (self->phase_ == Phase::kIdle) return ec ? self->shut() : self->read_head();
+      if (self->phase_ != Phase::kAnswer || !ec) return;
+      self->framing_.keep_alive = false;
+      self->client_left();
+    });
   }
 
   /// The client will send nothing more, and most likely is gone: what is being made for it stops.
@@ -422,7 +471,7 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
   void write_some() {
     arm(write_timer_, shared_.limits.write_timeout, &Session::shut);
     const size_t step = std::min(current_.size() - offset_, kWriteStep);
-    socket_.async_write_some(
+    stream_.async_write_some(
         asio::buffer(current_.data() + offset_, step),
         [self = shared_from_this()](error_code ec, size_t written) { self->on_written(ec, written); });
   }
@@ -457,7 +506,9 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
     release_body();
     ping_timer_.cancel();
     const std::chrono::duration<double> taken = SteadyClock::now() - started_at_;
-    shared_.application.completed(route_name_, status, taken.count());
+    record_.status = status;
+    record_.seconds = taken.count();
+    shared_.application.completed(record_);
     shared_.busy(-1);
     if (phase_ == Phase::kClosed) return;
     if (aborted) return shut();
@@ -468,12 +519,18 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
   /// Lets the client read the answer: closing on unread input would reset the connection under it.
   void linger() {
     phase_ = Phase::kLinger;
+    if (stream_.secure()) return part();
     error_code ignored;
     socket_.shutdown(tcp::socket::shutdown_send, ignored);
     buffer_.clear();
     buffer_.max_size(kReadAhead);
     arm(read_timer_, kLingerTime, &Session::shut);
     drop_input(0);
+  }
+
+  void part() {
+    arm(read_timer_, kLingerTime, &Session::shut);
+    stream_.async_goodbye([self = shared_from_this()](error_code) { self->shut(); });
   }
 
   void drop_input(size_t dropped) {
@@ -503,20 +560,22 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
   }
 
   // All members are used on the socket's strand alone, but for what `shared_` guards itself.
-  tcp::socket socket_;
+  ClientStream stream_;
+  tcp::socket& socket_;  // the stream's
   SessionShared& shared_;
   asio::steady_timer read_timer_, write_timer_, ping_timer_;
   boost::beast::flat_buffer buffer_;
   std::optional<Parser> parser_;
   Phase phase_ = Phase::kIdle;
   bool late_ = false;
+  bool reading_ahead_ = false;
   const bool newcomer_;  // came while the server shuts down: told so, once
   SteadyClock::time_point started_at_{}, last_write_{};
 
   Request request_;
   Framing framing_;
   const Route* route_ = nullptr;
-  std::string route_name_;
+  Application::Completed record_;  // of the request, for when it is answered
   size_t body_counted_ = 0;
 
   std::shared_ptr<Channel> channel_;  // while an answer is under way

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "server/listener.h"
+#include "server/tls.h"
 
 namespace fathom::server {
 
@@ -18,8 +19,9 @@ struct SessionShared {
 
   const ServerLimits& limits;
   Application& application;
-  std::atomic<size_t> open{0};        // connections
-  std::atomic<size_t> body_bytes{0};  // of requests being read or handled
+  std::unique_ptr<Certificate> certificate;  // null: no TLS
+  std::atomic<size_t> open{0};               // connections
+  std::atomic<size_t> body_bytes{0};         // of requests being read or handled
   std::atomic<bool> draining{false};
 
   void busy(int change) {

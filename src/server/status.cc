@@ -58,7 +58,7 @@ json status_json(const Context& context) {
           {"now", format_time(services.clock.now())},
           {"feed_time", format_time(services.store.feed_time())},
           {"fiction", services.fiction_feed},
-          {"needs_key", context.needs_key},
+          {"needs_key", context.needs_key()},
           {"model", model_json(services.engine)},
           {"engine", engine_json(services.engine)},
           {"embedding_model", embedder_json(services.embedder)},
