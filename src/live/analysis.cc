@@ -1,17 +1,15 @@
 #include "live/analysis.h"
 
-#include <libstemmer.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <memory>
 #include <utility>
 
-#include "base/error.h"
 #include "base/text.h"
+#include "live/byte_classes.h"
 #include "live/concurrent.h"
 #include "live/fold_text.h"
+#include "live/word_table.h"
 
 namespace fathom::live {
 namespace {
@@ -19,26 +17,12 @@ namespace {
 constexpr size_t kMaxText = size_t{1} << 30;
 constexpr size_t kMaxWordCharacters = 128;  // a longer run of letters is several words
 
-// Sorted. Written without apostrophes, as the analyser joins "don't" to "dont".
-constexpr std::string_view kStopWords[] = {
-    "a",      "about", "after",  "all",   "also",  "am",    "an",    "and",    "any",   "are",   "as",
-    "at",     "be",    "been",   "being", "but",   "by",    "can",   "cant",   "could", "did",   "didnt",
-    "do",     "does",  "doesnt", "doing", "dont",  "for",   "from",  "had",    "has",   "hasnt", "have",
-    "having", "he",    "her",    "here",  "hers",  "him",   "his",   "how",    "i",     "if",    "im",
-    "in",     "into",  "is",     "isnt",  "it",    "its",   "ive",   "just",   "me",    "my",    "no",
-    "not",    "of",    "on",     "or",    "our",   "ours",  "she",   "should", "so",    "some",  "than",
-    "that",   "the",   "their",  "them",  "then",  "there", "these", "they",   "this",  "those", "to",
-    "too",    "us",    "very",   "was",   "wasnt", "we",    "were",  "what",   "when",  "where", "which",
-    "who",    "whom",  "whose",  "why",   "will",  "with",  "wont",  "would",  "you",   "your",  "yours",
-};
-
 // Last labels after which a word with a dot in it is an address and not a missing space. Sorted.
 constexpr std::string_view kTopLevel[] = {"ai",   "app", "au",  "biz", "br", "ca", "ch",     "cn",  "co",
                                           "com",  "de",  "dev", "edu", "es", "eu", "fr",     "gov", "in",
                                           "info", "int", "io",  "it",  "jp", "ly", "me",     "mil", "net",
                                           "news", "nl",  "org", "pl",  "ru", "se", "social", "tv",  "uk"};
 
-static_assert(std::is_sorted(std::begin(kStopWords), std::end(kStopWords)));
 static_assert(std::is_sorted(std::begin(kTopLevel), std::end(kTopLevel)));
 
 template <size_t N>
@@ -53,80 +37,12 @@ bool is_alnum(char c) { return is_letter(c) || is_digit(c); }
 bool is_ascii(char c) { return static_cast<unsigned char>(c) < 0x80; }
 char lower(char c) { return is_upper(c) ? static_cast<char>(c + 32) : c; }
 
-struct StemmerDelete {
-  void operator()(sb_stemmer* stemmer) const { sb_stemmer_delete(stemmer); }
-};
-using Stemmer = std::unique_ptr<sb_stemmer, StemmerDelete>;
-
-Stemmer make_stemmer(const char* language) {
-  Stemmer stemmer(sb_stemmer_new(language, "UTF_8"));
-  if (!stemmer)
-    throw Error(ErrorCode::kInternal, std::string("the Snowball stemmer '") + language + "' is missing");
-  return stemmer;
-}
-
-/// Folded word -> stem and whether it is a stop word; remembers the words it saw last.
-class WordTable {
- public:
-  struct Answer {
-    std::string_view stem;  // valid until the next call
-    bool stop;
-  };
-
-  Answer look_up(std::string_view word) {
-    if (word.size() > kMaxCached) {
-      scratch_ = stem(word);
-      return {scratch_, false};
-    }
-    Entry& entry = entries_[hash_bytes(word, 0) & (kEntries - 1)];
-    if (entry.size != word.size() || std::memcmp(entry.word, word.data(), word.size()) != 0)
-      fill(entry, word);
-    return {{entry.stem, entry.stem_size}, entry.stop};
-  }
-
- private:
-  static constexpr size_t kMaxCached = 22;
-  static constexpr size_t kEntries = 1 << 14;
-  struct Entry {
-    char word[kMaxCached];
-    char stem[kMaxCached];
-    uint8_t size = 0, stem_size = 0;
-    bool stop = false;
-  };
-
-  std::string_view stem(std::string_view word) {
-    const bool ascii = std::all_of(word.begin(), word.end(), [](char c) { return c >= 'a' && c <= 'z'; });
-    size_t at = 0;
-    const bool cyrillic = !ascii && !word.empty() && is_cyrillic(decode_utf8(word, at));
-    if ((!ascii && !cyrillic) || word.size() < 3) return word;
-    sb_stemmer* stemmer = (ascii ? english_ : russian_).get();
-    const auto* stemmed = sb_stemmer_stem(stemmer, reinterpret_cast<const sb_symbol*>(word.data()),
-                                          static_cast<int>(word.size()));
-    if (stemmed == nullptr) return word;
-    return {reinterpret_cast<const char*>(stemmed), static_cast<size_t>(sb_stemmer_length(stemmer))};
-  }
-
-  void fill(Entry& entry, std::string_view word) {
-    std::string_view stemmed = stem(word);
-    if (stemmed.size() > kMaxCached) stemmed = word;
-    entry.stop = contains(kStopWords, word);
-    entry.size = static_cast<uint8_t>(word.size());
-    entry.stem_size = static_cast<uint8_t>(stemmed.size());
-    std::memcpy(entry.word, word.data(), word.size());
-    std::memcpy(entry.stem, stemmed.data(), stemmed.size());
-  }
-
-  Stemmer english_ = make_stemmer("english");
-  Stemmer russian_ = make_stemmer("russian");
-  std::vector<Entry> entries_{kEntries};
-  std::string scratch_;
-};
-
 struct ThreadState {
   UnicodeFolder folder;
   WordTable words;
   std::vector<std::pair<uint32_t, uint32_t>> ranges;
   std::string folded;
+  ByteClasses classes;
 };
 
 ThreadState& thread_state() {
@@ -145,10 +61,13 @@ std::string_view clip(std::string_view term) {
 class Analyzer {
  public:
   Analyzer(std::string_view text, TokenList& out)
-      : text_(text.substr(0, kMaxText)), out_(out), state_(thread_state()) {}
+      : text_(text.substr(0, kMaxText)), out_(out), state_(thread_state()), classes_(state_.classes) {
+    classes_.read(text_);
+  }
 
   void run() {
-    while (at_ < text_.size()) step();
+    ask_for_words();
+    while ((at_ = classes_.next_start(at_)) < text_.size()) step();
     out_.words = position_;
   }
 
@@ -156,6 +75,15 @@ class Analyzer {
   struct Span {
     size_t begin, end;
   };
+
+  /// The table of words is larger than the near cache: all words of the text are asked for at once.
+  void ask_for_words() const {
+    for (size_t at = 0; (at = classes_.next_start(at)) < text_.size();) {
+      const size_t end = classes_.alnum_end(at);
+      if (end > at) state_.words.prefetch(classes_.lowered() + at, end - at);
+      at = std::max(end, at + 1);
+    }
+  }
 
   char peek(size_t at) const { return at < text_.size() ? text_[at] : '\0'; }
 
@@ -195,12 +123,10 @@ class Analyzer {
   // Addresses
 
   bool at_address() const {
-    const char c = lower(text_[at_]);
-    if (c != 'h' && c != 'w') return false;
-    const auto starts = [&](std::string_view prefix) {
-      return equals_ignore_case(text_.substr(at_, prefix.size()), prefix);
-    };
-    return starts("http://") || starts("https://") || starts("www.");
+    const char* at = classes_.lowered() + at_;  // zeros follow the text
+    if (at[0] == 'w') return std::memcmp(at, "www.", 4) == 0;
+    return at[0] == 'h' && at[1] == 't' &&
+           (std::memcmp(at, "http://", 7) == 0 || std::memcmp(at, "https://", 8) == 0);
   }
 
   void address() {
@@ -307,7 +233,7 @@ class Analyzer {
       if (c != '.') term += lower(c);
     at_ = end;
     if (term == "usa") term = "us";
-    if (contains(kStopWords, term)) term = term == "us" ? "u.s" : term;
+    if (is_stop_word(term)) term = term == "us" ? "u.s" : term;
     add(term, span, TermKind::kWord, false, false);
     ++position_;
   }
@@ -351,8 +277,7 @@ class Analyzer {
 
   /// The end of a run of ASCII letters and digits that nothing can join to what follows, as most words are; else 0.
   size_t simple_end() const {
-    size_t end = at_;
-    while (is_alnum(peek(end))) ++end;
+    const size_t end = classes_.alnum_end(at_);
     if (end == at_ || end - at_ > kMaxWordCharacters) return 0;
     constexpr std::string_view kJoining = ".&+#'-,";
     const char next = peek(end);
@@ -411,10 +336,9 @@ class Analyzer {
     std::string& folded = state_.folded;
     folded.clear();
     if (plain) {
-      folded.resize(raw.size());
-      std::transform(raw.begin(), raw.end(), folded.begin(), lower);
-      add_word(folded, span, false);
-      if (is_digit(folded[0])) number_in(folded, span);
+      const std::string_view lowered(classes_.lowered() + span.begin, raw.size());
+      add_lowered(lowered, span);
+      if (is_digit(lowered[0])) number_in(lowered, span);
     } else if (apostrophe != 0) {
       with_apostrophe(span, apostrophe, after);
     } else {
@@ -456,18 +380,17 @@ class Analyzer {
   }
 
   /// "5.2bn" and "10k" are found by their number too, and "m7.2" by 7.2.
-  void number_in(const std::string& folded, Span span) {
+  void number_in(std::string_view folded, Span span) {
     size_t digits = 0;
     const bool letter_first =
-        folded.size() > 2 && is_letter(folded[0]) && folded.find('.') != std::string::npos;
+        folded.size() > 2 && is_letter(folded[0]) && folded.find('.') != std::string_view::npos;
     const size_t begin = letter_first ? 1 : 0;
     while (begin + digits < folded.size() &&
            (is_digit(folded[begin + digits]) || folded[begin + digits] == '.'))
       ++digits;
     if (digits == 0 || digits == folded.size()) return;
     if (letter_first && begin + digits != folded.size()) return;
-    const std::string number = folded.substr(begin, digits);
-    add(number, span, TermKind::kNumber, false, true);
+    add(folded.substr(begin, digits), span, TermKind::kNumber, false, true);
   }
 
   void fold_into(std::string_view raw, std::string& out) {
@@ -637,29 +560,46 @@ class Analyzer {
     const bool number = is_digit(folded[0]) && std::all_of(folded.begin(), folded.end(),
                                                            [](char c) { return is_digit(c) || c == '.'; });
     if (number) return add(folded, span, TermKind::kNumber, false, extra);
-    const auto answer = state_.words.look_up(clip(folded));
-    add(answer.stem, span, TermKind::kWord, answer.stop, extra);
+    put_word(state_.words.look_up(clip(folded), out_.room(WordTable::kRoom)), span, extra);
+  }
+
+  /// The same for a plain word that lies in the lowered text, which may be read beyond its end.
+  void add_lowered(std::string_view word, Span span) {
+    if (is_digit(word[0]) || word.size() > WordTable::kMaxCached) return add_word(word, span, false);
+    char* room = out_.room(WordTable::kRoom);
+    put_word(state_.words.look_up_padded(word.data(), word.size(), room), span, false);
+  }
+
+  void put_word(const WordTable::Answer& answer, Span span, bool extra) {
+    if (answer.size > 0) put(answer.hash, answer.size, span, TermKind::kWord, answer.stop, extra);
   }
 
   void add(std::string_view term, Span span, TermKind kind, bool stop, bool extra) {
     term = clip(term);
     if (term.empty()) return;
-    Token token;
+    std::memcpy(out_.room(term.size()), term.data(), term.size());
+    put(term_hash(term), term.size(), span, kind, stop, extra);
+  }
+
+  /// A token whose term lies in the room that was asked for.
+  void put(uint64_t hash, size_t size, Span span, TermKind kind, bool stop, bool extra) {
+    Token& token = out_.tokens.emplace_back();
     token.begin = static_cast<uint32_t>(span.begin);
     token.end = static_cast<uint32_t>(span.end);
     token.position = position_;
-    token.term_begin = static_cast<uint32_t>(out_.bytes.size());
-    token.term_size = static_cast<uint16_t>(term.size());
+    token.term_begin = static_cast<uint32_t>(out_.bytes().size());
+    token.hash = hash;
+    token.term_size = static_cast<uint16_t>(size);
     token.kind = kind;
     token.stop = stop;
     token.extra = extra;
-    out_.bytes += term;
-    out_.tokens.push_back(token);
+    out_.keep(size);
   }
 
   std::string_view text_;
   TokenList& out_;
   ThreadState& state_;
+  ByteClasses& classes_;
   size_t at_ = 0;
   uint32_t position_ = 0;
 };
@@ -668,7 +608,7 @@ class Analyzer {
 
 void TokenList::clear() {
   tokens.clear();
-  bytes.clear();
+  used_ = 0;
   words = 0;
 }
 
@@ -688,10 +628,17 @@ std::vector<Term> analyze(std::string_view text) {
   return terms;
 }
 
+void fold(std::string_view word, std::string& out) {
+  if (!std::all_of(word.begin(), word.end(), is_ascii)) return thread_state().folder.fold(word, out);
+  const size_t before = out.size();
+  out += word;
+  std::transform(out.begin() + static_cast<ptrdiff_t>(before), out.end(),
+                 out.begin() + static_cast<ptrdiff_t>(before), lower);
+}
+
 std::string fold(std::string_view word) {
   std::string out;
-  if (std::all_of(word.begin(), word.end(), is_ascii)) return to_lower_ascii(word);
-  thread_state().folder.fold(word, out);
+  fold(word, out);
   return out;
 }
 

@@ -27,7 +27,8 @@ enum class TermKind : uint8_t { kWord, kNumber, kHashtag, kMention, kCashtag, kD
 struct Token {
   uint32_t begin = 0, end = 0;  // bytes in the analysed text
   uint32_t position = 0;        // counts words; a phrase is a run of consecutive positions
-  uint32_t term_begin = 0;      // in TokenList::bytes
+  uint32_t term_begin = 0;      // in TokenList::bytes()
+  uint64_t hash = 0;            // term_hash(term)
   uint16_t term_size = 0;
   TermKind kind = TermKind::kWord;
   bool stop = false;   // "the", "of", "what", ...
@@ -35,15 +36,27 @@ struct Token {
 };
 
 /// Tokens whose terms lie in one buffer: reused from text to text, nothing is allocated once it has grown.
-struct TokenList {
+class TokenList {
+ public:
   std::vector<Token> tokens;
-  std::string bytes;
   uint32_t words = 0;  // positions used
 
   std::string_view term(const Token& token) const {
-    return std::string_view(bytes).substr(token.term_begin, token.term_size);
+    return bytes().substr(token.term_begin, token.term_size);
   }
+  std::string_view bytes() const { return {buffer_.data(), used_}; }
   void clear();
+
+  /// For the analyser: room for `most` bytes behind the last term, of which `keep` makes some its own.
+  char* room(size_t most) {
+    if (used_ + most > buffer_.size()) buffer_.resize(2 * (used_ + most));
+    return buffer_.data() + used_;
+  }
+  void keep(size_t size) { used_ += size; }
+
+ private:
+  std::string buffer_;
+  size_t used_ = 0;
 };
 
 /// Longest term in bytes; a longer word is cut there, in index and query alike.
@@ -62,7 +75,11 @@ struct Term {
 };
 std::vector<Term> analyze(std::string_view text);
 
+/// The hash of a term everywhere in this process; seeded at random, so that strangers cannot choose collisions.
+uint64_t term_hash(std::string_view term);
+
 /// Folded but not stemmed, without splitting: for names and tags ("Café" and "CAFE" are equal).
 std::string fold(std::string_view word);
+void fold(std::string_view word, std::string& out);  // appends
 
 }  // namespace fathom::live

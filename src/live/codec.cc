@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cstring>
+
 #include "base/error.h"
 #include "live/store.h"
 
@@ -12,13 +14,35 @@ constexpr char kVersion = 1;
 constexpr size_t kReceivedBytes = 8;
 constexpr unsigned kSensitive = 1, kFiction = 2;
 
-void put_varint(std::string& out, uint64_t value) {
-  while (value >= 0x80) {
-    out += static_cast<char>(value | 0x80);
-    value >>= 7;
+constexpr size_t kMostVarint = 10;
+
+/// Writes to memory that is known to have room.
+class RecordWriter {
+ public:
+  explicit RecordWriter(char* out) : at_(out) {}
+
+  void byte(unsigned value) { *at_++ = static_cast<char>(value); }
+
+  void varint(uint64_t value) {
+    for (; value >= 0x80; value >>= 7) byte(static_cast<unsigned>(value & 0x7F) | 0x80u);
+    byte(static_cast<unsigned>(value));
   }
-  out += static_cast<char>(value);
-}
+
+  void bytes(std::string_view value) {
+    if (!value.empty()) std::memcpy(at_, value.data(), value.size());
+    at_ += value.size();
+  }
+
+  void string(std::string_view value) {
+    varint(value.size());
+    bytes(value);
+  }
+
+  char* at() const { return at_; }
+
+ private:
+  char* at_;
+};
 
 uint64_t zigzag(int64_t value) {
   return (static_cast<uint64_t>(value) << 1) ^ static_cast<uint64_t>(value >> 63);
@@ -26,11 +50,6 @@ uint64_t zigzag(int64_t value) {
 
 int64_t unzigzag(uint64_t value) {
   return static_cast<int64_t>(value >> 1) ^ -static_cast<int64_t>(value & 1);
-}
-
-void put_string(std::string& out, std::string_view value) {
-  put_varint(out, value.size());
-  out += value;
 }
 
 class RecordReader {
@@ -98,32 +117,51 @@ class RecordReader {
 
 }  // namespace
 
+size_t record_room(const Post& post) {
+  // Version, flags, presence; key, text, eight fields; five counts, two numbers of strings and the time of the post.
+  size_t room = 3 + 10 * kMostVarint + 8 * kMostVarint + kReceivedBytes + post.source.size() + 1 +
+                post.id.size() + post.text.size() + post.author.handle.size() + post.author.id.size() +
+                post.author.name.size() + post.lang.size() + post.url.size() + post.reply_to.size() +
+                post.repost_of.size() + post.quote_of.size();
+  for (const auto& link : post.links) room += kMostVarint + link.size();
+  for (const auto& tag : post.tags) room += kMostVarint + tag.size();
+  return room;
+}
+
 std::string encode_record(const Post& post) {
-  std::string out;
-  out.reserve(post.text.size() + post.url.size() + post.author.handle.size() + post.author.name.size() + 96);
-  out += kVersion;
-  put_string(out, post.key());
-  put_string(out, post.text);
-  out += static_cast<char>((post.sensitive ? kSensitive : 0u) | (post.fiction ? kFiction : 0u));
+  std::string out(record_room(post), '\0');
+  out.resize(encode_record(post, out.data()));
+  return out;
+}
+
+size_t encode_record(const Post& post, char* memory) {
+  RecordWriter out(memory);
+  out.byte(static_cast<unsigned>(kVersion));
+  out.varint(post.source.size() + 1 + post.id.size());
+  out.bytes(post.source);
+  out.byte(':');
+  out.bytes(post.id);
+  out.string(post.text);
+  out.byte((post.sensitive ? kSensitive : 0u) | (post.fiction ? kFiction : 0u));
   for (const auto* field : {&post.author.handle, &post.author.id, &post.author.name, &post.lang, &post.url,
                             &post.reply_to, &post.repost_of, &post.quote_of})
-    put_string(out, *field);
+    out.string(*field);
   const std::optional<int64_t>* counts[] = {&post.author.followers, &post.metrics.likes,
                                             &post.metrics.reposts, &post.metrics.replies,
                                             &post.metrics.views};
   unsigned present = 0;
   for (size_t i = 0; i < std::size(counts); ++i) present |= counts[i]->has_value() ? 1u << i : 0u;
-  out += static_cast<char>(present);
+  out.byte(present);
   for (const auto* count : counts)
-    if (*count) put_varint(out, zigzag(**count));
-  put_varint(out, post.links.size());
-  for (const auto& link : post.links) put_string(out, link);
-  put_varint(out, post.tags.size());
-  for (const auto& tag : post.tags) put_string(out, tag);
-  put_varint(out, zigzag(post.created_at.time_since_epoch().count()));
+    if (*count) out.varint(zigzag(**count));
+  out.varint(post.links.size());
+  for (const auto& link : post.links) out.string(link);
+  out.varint(post.tags.size());
+  for (const auto& tag : post.tags) out.string(tag);
+  out.varint(zigzag(post.created_at.time_since_epoch().count()));
   const auto received = static_cast<uint64_t>(post.received_at.time_since_epoch().count());
-  for (size_t i = 0; i < kReceivedBytes; ++i) out += static_cast<char>(received >> (8 * i));
-  return out;
+  for (size_t i = 0; i < kReceivedBytes; ++i) out.byte(static_cast<unsigned>(received >> (8 * i)) & 0xFFu);
+  return static_cast<size_t>(out.at() - memory);
 }
 
 Post decode_record(std::string_view record) {
@@ -173,6 +211,17 @@ bool same_content(std::string_view a, std::string_view b) {
          a.substr(0, a.size() - kReceivedBytes) == b.substr(0, b.size() - kReceivedBytes);
 }
 
+namespace {
+
+void put_varint(std::string& out, uint64_t value) {
+  char bytes[kMostVarint];
+  RecordWriter writer(bytes);
+  writer.varint(value);
+  out.append(bytes, writer.at());
+}
+
+}  // namespace
+
 std::string encode_order(const Order& order) {
   std::string out;
   put_varint(out, zigzag(order.time.time_since_epoch().count()));
@@ -191,7 +240,8 @@ std::string encode_counts(std::span<const CountUpdate> updates) {
   std::string out;
   put_varint(out, updates.size());
   for (const CountUpdate& update : updates) {
-    put_string(out, update.key);
+    put_varint(out, update.key.size());
+    out += update.key;
     for (const int32_t count : {update.change.likes, update.change.reposts, update.change.replies})
       put_varint(out, zigzag(count));
   }

@@ -24,6 +24,10 @@ struct CountUpdate;
 
 std::string encode_record(const Post& post);
 
+/// The same into memory with room for `record_room(post)` bytes; returns the record's size.
+size_t encode_record(const Post& post, char* out);
+size_t record_room(const Post& post);
+
 /// Errors: kCorrupt.
 Post decode_record(std::string_view record);
 

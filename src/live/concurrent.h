@@ -16,6 +16,8 @@
 #include <memory>
 #include <new>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -149,6 +151,44 @@ class ChunkedArray {
   std::atomic<size_t> bytes_{0};
 };
 
+/// The same in huge pages, for large arrays of which any element may be wanted. Zero bytes must be a T's first state.
+template <class T, size_t Size, size_t Chunks>
+class HugeArray {
+  static_assert((Size & (Size - 1)) == 0 && std::is_trivially_destructible_v<T>);
+
+ public:
+  HugeArray() : chunks_(std::make_unique<std::atomic<T*>[]>(Chunks)) {}
+
+  static constexpr size_t capacity() { return Size * Chunks; }
+
+  /// REQUIRES: `index` was made by `grow` before it was published.
+  const T& operator[](size_t index) const {
+    return chunks_[index / Size].load(std::memory_order_acquire)[index & (Size - 1)];
+  }
+  T& operator[](size_t index) {
+    return chunks_[index / Size].load(std::memory_order_acquire)[index & (Size - 1)];
+  }
+
+  /// Writer: makes room for `index`, the next one.
+  T& grow(size_t index) {
+    FATHOM_CHECK(index < capacity());
+    auto& chunk = chunks_[index / Size];
+    if (chunk.load(std::memory_order_relaxed) == nullptr) {
+      memory_.emplace_back(Size * sizeof(T));
+      chunk.store(reinterpret_cast<T*>(memory_.back().data()), std::memory_order_release);
+    }
+    used_.store(index + 1, std::memory_order_relaxed);
+    return (*this)[index];
+  }
+
+  size_t bytes() const { return used_.load(std::memory_order_relaxed) * sizeof(T); }
+
+ private:
+  std::vector<HugeMemory> memory_;
+  std::unique_ptr<std::atomic<T*>[]> chunks_;
+  std::atomic<size_t> used_{0};
+};
+
 /// From a hash to a number that is not 0; the caller compares what the number stands for. Open addressing, linear
 /// probing from the place that the hash's upper half has among the slots (Lemire's multiply and shift: any size will do).
 class HashIndex {
@@ -188,6 +228,16 @@ class HashIndex {
       if (slot != wanted) continue;
       table.slots[i].store(pack(tag, number), std::memory_order_release);
       return;
+    }
+  }
+
+  /// Writer: a number stored under a hash whose upper half is that of `hash`, or 0: for asking ahead what it stands for.
+  uint32_t guess(uint64_t hash) const {
+    const Table& table = *current_.load(std::memory_order_relaxed);
+    const uint32_t tag = tag_of(hash);
+    for (size_t i = table.home(tag);; i = table.next(i)) {
+      const uint64_t slot = table.slots[i].load(std::memory_order_relaxed);
+      if (slot == 0 || static_cast<uint32_t>(slot >> 32) == tag) return static_cast<uint32_t>(slot);
     }
   }
 
@@ -271,8 +321,16 @@ inline uint64_t hash_bytes(std::string_view bytes, uint64_t seed) {
     std::memcpy(&word, at, 8);
     h = fold(h ^ word, kB);
   }
-  uint64_t last = 0;
-  if (left > 0) std::memcpy(&last, at, left);
+  uint64_t last = 0;  // the bytes left, without a loop
+  if (left >= 4) {
+    uint32_t low = 0, high = 0;
+    std::memcpy(&low, at, 4);
+    std::memcpy(&high, at + left - 4, 4);
+    last = low | (uint64_t{high} << (8 * (left - 4)));
+  } else if (left > 0) {
+    const auto byte = [&](size_t i) { return uint64_t{static_cast<unsigned char>(at[i])} << (8 * i); };
+    last = byte(0) | byte(left / 2) | byte(left - 1);
+  }
   h = fold(h ^ last ^ (uint64_t{left} << 56), kB);
   return fold(h ^ bytes.size(), kA);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "live/analysis.h"
 #include "live/codec.h"
 
 namespace fathom::live {
@@ -16,8 +17,8 @@ constexpr size_t kMostBytesOfPost = size_t{1} << 20;
 uint32_t saturated(int64_t count) { return static_cast<uint32_t>(std::clamp<int64_t>(count, 0, kMaxCount)); }
 
 /// How far ahead of a post its memory is asked for: the slots of its tables, then the lists they lead to, then what those
-/// lead to.
-constexpr size_t kSlotsAhead = 12, kListsAhead = 8, kTailsAhead = 4;
+/// lead to: a post costs some thirty reads from memory, each of which would be waited for.
+constexpr size_t kSlotsAhead = 12, kListsAhead = 8, kTailsAhead = 5, kEndsAhead = 2;
 
 }  // namespace
 
@@ -169,7 +170,9 @@ Index::Document& Index::append(std::string_view record, std::string_view key, ui
   return document;
 }
 
-void Index::add(const PreparedPost& post, uint64_t sequence) {
+void Index::add(const PreparedPost& post, uint64_t sequence) { add(post, sequence, {}); }
+
+void Index::add(const PreparedPost& post, uint64_t sequence, std::span<const uint32_t> guesses) {
   if (post.deleted) return add_tombstone(post.key, post.key_hash, post.created, sequence);
   const auto number = static_cast<uint32_t>(sequence - base_);
   Document& document = append(post.record, post.key, post.key_hash, sequence);
@@ -182,21 +185,52 @@ void Index::add(const PreparedPost& post, uint64_t sequence) {
   document.source = sources_.intern(post.source);
   document.lang = langs_.intern(post.lang);
   count(number, 1);
-  for (const PreparedTerm& term : post.terms)
-    lists_[list_of(post.term(term), term.hash)].append(number, term.frequency, post.length, arena_);
+  for (size_t i = 0; i < post.terms.size(); ++i) {
+    const PreparedTerm& term = post.terms[i];
+    const uint32_t list = list_of(post.term(term), term.hash, i < guesses.size() ? guesses[i] : 0);
+    lists_[list].append(number, term.frequency, post.length, arena_);
+  }
   widen_block(number);
   publish(number);
 }
 
 void Index::add(std::span<const PreparedPost* const> posts, uint64_t first) {
-  for (size_t i = 0; i < posts.size(); ++i) {
-    if (i + kTailsAhead < posts.size()) {
-      const PreparedPost& ahead = *posts[i + kTailsAhead];
-      keys_.prefetch(ahead.key_hash);
-      for (const PreparedTerm& term : ahead.terms) terms_.prefetch(term.hash);
+  constexpr size_t kRing = 16;
+  static_assert(kListsAhead < kRing);
+  std::array<Guesses, kRing> guesses;
+  for (size_t step = 0; step < posts.size() + kSlotsAhead; ++step) {
+    const auto at =
+        [&](size_t ahead) {  // the post that is now `ahead` of the one being added, if there is one
+          const size_t i = step - (kSlotsAhead - ahead);
+          return step + ahead >= kSlotsAhead && i < posts.size() ? i : posts.size();
+        };
+    if (const size_t i = at(kSlotsAhead); i < posts.size()) {
+      keys_.prefetch(posts[i]->key_hash);
+      for (const PreparedTerm& term : posts[i]->terms) terms_.prefetch(term.hash);
     }
-    add(*posts[i], first + i);
+    if (const size_t i = at(kListsAhead); i < posts.size()) ask_for_lists(*posts[i], guesses[i % kRing]);
+    if (const size_t i = at(kTailsAhead); i < posts.size()) ask_for_tails(guesses[i % kRing]);
+    if (const size_t i = at(kEndsAhead); i < posts.size()) ask_for_ends(guesses[i % kRing]);
+    if (const size_t i = at(0); i < posts.size()) add(*posts[i], first + i, guesses[i % kRing].span());
   }
+}
+
+void Index::ask_for_lists(const PreparedPost& post, Guesses& guesses) const {
+  guesses.count = static_cast<uint32_t>(std::min(post.terms.size(), Guesses::kMost));
+  for (uint32_t t = 0; t < guesses.count; ++t) {
+    guesses.lists[t] = terms_.guess(post.terms[t].hash);
+    if (guesses.lists[t] != 0) lists_[guesses.lists[t]].prefetch();
+  }
+}
+
+void Index::ask_for_tails(const Guesses& guesses) const {
+  for (const uint32_t list : guesses.span())
+    if (list != 0) lists_[list].prefetch_tail(arena_);
+}
+
+void Index::ask_for_ends(const Guesses& guesses) const {
+  for (const uint32_t list : guesses.span())
+    if (list != 0) lists_[list].prefetch_end(arena_);
 }
 
 void Index::add_tombstone(std::string_view key, uint64_t key_hash, Time time, uint64_t sequence) {
@@ -242,10 +276,13 @@ void Index::add_counts(uint32_t number, const CountChange& change) {
 void Index::count(uint32_t number, int64_t change) {
   const RankFacts rank = rank_facts(number);
   if ((rank.flags & DocumentFacts::kTombstone) != 0) return;
-  const auto step = static_cast<uint64_t>(change);  // wraps around to a subtraction
-  posts_.fetch_add(step, kRelaxed);
-  words_.fetch_add(step * rank.length, kRelaxed);
-  by_source_[documents_[number].source].fetch_add(step, kRelaxed);
+  // One writer: no need of a locked addition.
+  const auto add = [](std::atomic<uint64_t>& sum, int64_t n) {
+    sum.store(sum.load(kRelaxed) + static_cast<uint64_t>(n), kRelaxed);
+  };
+  add(posts_, change);
+  add(words_, change * rank.length);
+  add(by_source_[documents_[number].source], change);
 }
 
 void Index::set_rank_facts(uint32_t number, const RankFacts& facts) {
@@ -268,7 +305,8 @@ void Index::widen_block(uint32_t number) {
 
 // Terms
 
-uint32_t Index::list_of(std::string_view term, uint64_t hash) {
+uint32_t Index::list_of(std::string_view term, uint64_t hash, uint32_t guess) {
+  if (guess != 0 && lists_[guess].term(arena_) == term) return guess;
   const uint32_t found =
       terms_.find(hash, [&](uint32_t number) { return lists_[number].term(arena_) == term; });
   if (found != 0) return found;

@@ -10,6 +10,7 @@
 // after it has been sealed to a file.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <limits>
@@ -112,6 +113,7 @@ class Index {
   CountChange counts(uint32_t number) const;
   /// The newest document of a key below `end`, dead or not; 0 if there is none.
   uint32_t find_key(uint64_t key_hash, std::string_view key, uint32_t end = kMaxDocuments) const;
+  void prefetch_key(uint64_t key_hash) const { keys_.prefetch(key_hash); }
 
   uint32_t documents() const { return next_.load(std::memory_order_acquire) - 1; }  // numbers 1..documents()
   uint64_t first_sequence() const { return base_ + 1; }
@@ -140,6 +142,14 @@ class Index {
   };
   static_assert(sizeof(Document) == 40);
 
+  /// The lists that a post's terms will probably lead to.
+  struct Guesses {
+    static constexpr size_t kMost = 32;
+    uint32_t count = 0;
+    std::array<uint32_t, kMost> lists;
+    std::span<const uint32_t> span() const { return {lists.data(), count}; }
+  };
+
   /// What came to a document's counts after it did.
   struct Change {
     std::atomic<int64_t> likes{0}, reposts{0}, replies{0};
@@ -155,20 +165,24 @@ class Index {
   std::string_view stored_key(uint32_t number) const;
   uint32_t previous(uint32_t number) const;
   Document& append(std::string_view record, std::string_view key, uint64_t key_hash, uint64_t sequence);
+  void add(const PreparedPost& post, uint64_t sequence, std::span<const uint32_t> guesses);
+  void ask_for_lists(const PreparedPost& post, Guesses& guesses) const;
+  void ask_for_tails(const Guesses& guesses) const;
+  void ask_for_ends(const Guesses& guesses) const;
   void fill_gap(uint64_t sequence);
   Document& grow(uint32_t number);
-  uint32_t list_of(std::string_view term, uint64_t hash);
+  uint32_t list_of(std::string_view term, uint64_t hash, uint32_t guess);
   void widen_block(uint32_t number);
   void count(uint32_t number, int64_t change);
   void publish(uint32_t number) { next_.store(number + 1, std::memory_order_release); }
 
   const uint64_t base_;
   Arena arena_;
-  ChunkedArray<Document, 4096, 32768> documents_;
+  HugeArray<Document, 262144, 512> documents_;
   ChunkedArray<std::atomic<uint32_t>, 16384, 8192>
       rank_facts_;  // apart: ranking reads them of every candidate
   ChunkedArray<TimeBounds, 64, 2048> blocks_;
-  ChunkedArray<PostingList, 8192, 16384> lists_;
+  HugeArray<PostingList, 262144, 1024> lists_;
   ChunkedArray<Change, 1024, 131072> changes_;
   HashIndex terms_, keys_;
   Names sources_, langs_;

@@ -4,12 +4,18 @@
 
 namespace fathom::live {
 
-void PostingList::prefetch(const Arena& arena) const {
+void PostingList::prefetch_tail(const Arena& arena) const {
   __builtin_prefetch(arena.at(term_));
+  __builtin_prefetch(arena.at(term_) + term_size_ - 1);
+  if (const uint32_t tail = tail_.load(std::memory_order_relaxed); tail != 0)
+    __builtin_prefetch(arena.at(tail), 1);
+}
+
+void PostingList::prefetch_end(const Arena& arena) const {
   const uint32_t tail = tail_.load(std::memory_order_relaxed);
   if (tail == 0) return;
-  const char* at = arena.at(tail);
-  __builtin_prefetch(at, 1);
+  PostingChunk* last = chunk(tail, arena);
+  __builtin_prefetch(last->postings() + last->count.load(std::memory_order_relaxed), 1);
 }
 
 void PostingList::append(uint32_t document, uint32_t frequency, uint8_t length, Arena& arena) {
@@ -78,8 +84,7 @@ BlockBound PostingCursor::block(uint32_t document) {
     if (!step_back(block_)) block_.postings = nullptr;
   if (block_.postings == nullptr) return {};
   const PostingBounds& bounds = block_.chunk != nullptr ? block_.chunk->bounds : list_->bounds_;
-  return {posting_document(block_.postings[0]), bounds.max_frequency.load(std::memory_order_relaxed),
-          bounds.min_length.load(std::memory_order_relaxed)};
+  return {posting_document(block_.postings[0]), bounds.max_frequency(), bounds.min_length()};
 }
 
 void PostingCursor::move(uint32_t document) {

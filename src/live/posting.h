@@ -23,16 +23,19 @@ static_assert(kMaxFrequency == kMaxCountedFrequency);
 inline uint32_t posting_document(uint32_t posting) { return posting >> kFrequencyBits; }
 inline uint32_t posting_frequency(uint32_t posting) { return posting & kMaxFrequency; }
 
-/// Bounds that only widen, read while they do.
-struct PostingBounds {
-  std::atomic<uint8_t> max_frequency{0}, min_length{UINT8_MAX};
-
+/// Bounds that only widen, read while they do. Zero bytes are bounds over nothing.
+class PostingBounds {
+ public:
   void widen(uint32_t frequency, uint8_t length) {
-    constexpr auto kRelaxed = std::memory_order_relaxed;
-    if (frequency > max_frequency.load(kRelaxed))
-      max_frequency.store(static_cast<uint8_t>(frequency), kRelaxed);
-    if (length < min_length.load(kRelaxed)) min_length.store(length, kRelaxed);
+    if (frequency > max_frequency()) max_frequency_.store(static_cast<uint8_t>(frequency), kRelaxed);
+    if (length < min_length()) most_short_of_.store(static_cast<uint8_t>(UINT8_MAX - length), kRelaxed);
   }
+  uint8_t max_frequency() const { return max_frequency_.load(kRelaxed); }
+  uint8_t min_length() const { return static_cast<uint8_t>(UINT8_MAX - most_short_of_.load(kRelaxed)); }
+
+ private:
+  static constexpr auto kRelaxed = std::memory_order_relaxed;
+  std::atomic<uint8_t> max_frequency_{0}, most_short_of_{0};  // what the shortest length lacks of 255
 };
 
 /// In the arena, its postings behind it.
@@ -47,6 +50,7 @@ struct PostingChunk {
 };
 static_assert(sizeof(PostingChunk) == 12);
 
+/// Zero bytes are an empty list.
 class PostingList {
  public:
   /// Writer, before the list is published: the term's place in the arena.
@@ -55,13 +59,18 @@ class PostingList {
 
   /// Writer. REQUIRES: `document` above all before it.
   void append(uint32_t document, uint32_t frequency, uint8_t length, Arena& arena);
-  /// Writer: asks for the memory that `append` will touch and for the term.
-  void prefetch(const Arena& arena) const;
+  /// Writer: asks for what `append` and a look at the term will touch: the list, then what it leads to, then the chunk's end.
+  void prefetch() const {
+    __builtin_prefetch(&term_, 1);
+    __builtin_prefetch(&term_size_, 1);  // may lie in the next line
+  }
+  void prefetch_tail(const Arena& arena) const;
+  void prefetch_end(const Arena& arena) const;
 
   /// How many documents have the term, dead ones included.
   uint32_t count() const { return count_.load(std::memory_order_acquire); }
-  uint8_t max_frequency() const { return bounds_.max_frequency.load(std::memory_order_relaxed); }
-  uint8_t min_length() const { return bounds_.min_length.load(std::memory_order_relaxed); }
+  uint8_t max_frequency() const { return bounds_.max_frequency(); }
+  uint8_t min_length() const { return bounds_.min_length(); }
 
  private:
   friend class PostingCursor;

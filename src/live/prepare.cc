@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
-#include <random>
 #include <string>
 
 #include "base/checksum.h"
@@ -24,27 +24,17 @@ constexpr size_t kBlock = size_t{256} << 10;
 /// Collects a post's terms, each once, with its frequency. Used again for the next post.
 class TermSet {
  public:
-  void clear() {
+  /// Starts with the terms of a text.
+  void read(const TokenList& tokens) {
     terms_.clear();
-    bytes_.clear();
+    seen_ = 0;
+    bytes_ = tokens.bytes();
+    for (const Token& token : tokens.tokens) count(token.hash, token.term_begin, token.term_size);
   }
 
   void add(std::string_view term) {
-    const uint64_t hash = term_hash(term);
-    if (terms_.size() <= kFewTerms) {
-      for (auto& known : terms_) {
-        if (known.hash != hash) continue;
-        if (known.frequency < UINT16_MAX) ++known.frequency;
-        return;
-      }
-    }
-    PreparedTerm added;
-    added.hash = hash;
-    added.begin = static_cast<uint32_t>(bytes_.size());
-    added.size = static_cast<uint16_t>(term.size());
-    added.frequency = 1;
-    bytes_ += term;
-    terms_.push_back(added);
+    if (count(term_hash(term), static_cast<uint32_t>(bytes_.size()), static_cast<uint16_t>(term.size())))
+      bytes_ += term;
   }
 
   void finish() {
@@ -71,8 +61,28 @@ class TermSet {
   std::string_view bytes() const { return bytes_; }
 
  private:
+  /// True when the term is new.
+  bool count(uint64_t hash, uint32_t begin, uint16_t size) {
+    const uint64_t bit = uint64_t{1} << (hash & 63);
+    if ((seen_ & bit) != 0 && terms_.size() <= kFewTerms) {
+      for (auto& known : terms_) {
+        if (known.hash != hash) continue;
+        if (known.frequency < UINT16_MAX) ++known.frequency;
+        return false;
+      }
+    }
+    seen_ |= bit;
+    PreparedTerm& added = terms_.emplace_back();
+    added.hash = hash;
+    added.begin = begin;
+    added.size = size;
+    added.frequency = 1;
+    return true;
+  }
+
   std::vector<PreparedTerm> terms_;
   std::string bytes_;
+  uint64_t seen_ = 0;  // a bit set for each hash, of 64: most new terms need no search
 };
 
 /// "to:name" for the mentions that a post opens with.
@@ -109,11 +119,18 @@ double engagement_of(const Metrics& metrics) {
   return sum;
 }
 
+/// "http://" or "https://" anywhere. The colon is the rarest of its letters.
+bool has_address(std::string_view text) {
+  for (size_t at = text.find("://"); at != std::string_view::npos; at = text.find("://", at + 3)) {
+    const std::string_view before = text.substr(0, at);
+    if (before.ends_with("http") || before.ends_with("https")) return true;
+  }
+  return false;
+}
+
 uint8_t flags_of(const Post& post) {
   unsigned flags = 0;
-  const bool link_in_text =
-      post.text.find("http://") != std::string::npos || post.text.find("https://") != std::string::npos;
-  if (link_in_text || !post.links.empty()) flags |= DocumentFacts::kHasLink;
+  if (has_address(post.text) || !post.links.empty()) flags |= DocumentFacts::kHasLink;
   if (post.fiction) flags |= DocumentFacts::kFiction;
   if (!post.repost_of.empty() || is_repost_text(post.text)) flags |= DocumentFacts::kRepost;
   if (post.sensitive) flags |= DocumentFacts::kSensitive;
@@ -121,17 +138,7 @@ uint8_t flags_of(const Post& post) {
   return static_cast<uint8_t>(flags);
 }
 
-uint64_t random_seed() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) ^ device();
-}
-
 }  // namespace
-
-uint64_t term_hash(std::string_view term) {
-  static const uint64_t seed = random_seed();
-  return hash_bytes(term, seed);
-}
 
 uint64_t key_hash(std::string_view key) { return checksum64(key); }
 
@@ -151,6 +158,14 @@ char* PreparedBatch::allocate(size_t size) {
   return at;
 }
 
+/// What lies behind `end` in the last block was not needed.
+void PreparedBatch::give_back(const char* end) {
+  if (blocks_.empty()) return;
+  const char* block = blocks_[block_].get();
+  if (std::less_equal<>()(block, end) && std::less_equal<>()(end, block + used_))
+    used_ = (static_cast<size_t>(end - block) + 7) & ~size_t{7};
+}
+
 std::string_view PreparedBatch::keep(std::string_view bytes) {
   char* at = allocate(bytes.size());
   std::copy(bytes.begin(), bytes.end(), at);
@@ -167,7 +182,9 @@ void PreparedBatch::add(const Post& post) {
   thread_local TokenList tokens;
   thread_local TermSet terms;
   PreparedPost prepared;
-  prepared.record = keep(encode_record(post));
+  char* record = allocate(record_room(post));
+  prepared.record = {record, encode_record(post, record)};
+  give_back(record + prepared.record.size());
   prepared.key = record_key(prepared.record);
   prepared.key_hash = key_hash(prepared.key);
   prepared.source = prepared.key.substr(0, post.source.size());
@@ -179,13 +196,17 @@ void PreparedBatch::add(const Post& post) {
     posts_.push_back(prepared);
     return;
   }
-  prepared.lang = keep(to_lower_ascii(post.lang));
+  if (!post.lang.empty()) prepared.lang = keep(to_lower_ascii(post.lang));
   analyze(post.text, tokens);
-  terms.clear();
-  for (const Token& token : tokens.tokens) terms.add(tokens.term(token));
+  terms.read(tokens);
   add_addressees(tokens, terms);
   add_attached(post, terms);
-  if (!post.author.handle.empty()) terms.add("from:" + fold(post.author.handle));
+  if (!post.author.handle.empty()) {
+    thread_local std::string from;
+    from = "from:";
+    fold(post.author.handle, from);
+    terms.add(from);
+  }
   terms.finish();
   const std::string_view kept = keep(
       {reinterpret_cast<const char*>(terms.terms().data()), terms.terms().size() * sizeof(PreparedTerm)});

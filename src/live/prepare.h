@@ -50,16 +50,13 @@ class PreparedBatch {
 
  private:
   char* allocate(size_t size);
+  void give_back(const char* end);
   std::string_view keep(std::string_view bytes);
-  void keep_terms(PreparedPost& prepared);
 
   std::vector<PreparedPost> posts_;
   std::vector<std::unique_ptr<char[]>> blocks_;  // of kBlock bytes, but for large ones
   size_t block_ = 0, used_ = 0;
   std::vector<std::unique_ptr<char[]>> large_;
 };
-
-/// The hash of a term in every Index of this process; seeded at random, so that strangers cannot choose collisions.
-uint64_t term_hash(std::string_view term);
 
 }  // namespace fathom::live
