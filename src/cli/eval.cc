@@ -1,4 +1,4 @@
-// fathom eval: how good answers are, and what a model is shown for a question.
+// fathom eval: how good answers and rankings are, and what a model is shown for a question.
 #include <fmt/format.h>
 
 #include <iostream>
@@ -16,6 +16,7 @@
 #include "base/progress.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "cli/eval_commands.h"
 #include "cli/instance.h"
 #include "model/inspect.h"
 
@@ -245,11 +246,12 @@ void add_prompts(CLI::App& eval, Run& run) {
 }  // namespace
 
 void add_eval(CLI::App& app, Run& run) {
-  CLI::App* command = app.add_subcommand("eval", "Measure answers against known ones");
+  CLI::App* command = app.add_subcommand("eval", "Measure answers and rankings against known ones");
   command->require_subcommand(1);
   add_answers(*command, run);
   add_cases(*command, run);
   add_prompts(*command, run);
+  add_eval_retrieval(*command, run);
 }
 
 }  // namespace fathom::cli

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "base/error.h"
 #include "base/random.h"
 #include "base/text.h"
@@ -67,6 +69,9 @@ TEST(QueryText, Operators) {
   EXPECT_EQ(q.min_views, 6);
   EXPECT_EQ(q.has_link, true);
   EXPECT_EQ(parse("-has:link x").has_link, false);
+  EXPECT_EQ(parse("is:reply -is:repost x").is_reply, true);
+  EXPECT_EQ(parse("is:reply -is:REPOST x").is_repost, false);
+  EXPECT_TRUE(parse("is:reply -is:reply x").never);
 }
 
 TEST(QueryText, TagsNamesAndTickers) {
@@ -100,11 +105,16 @@ TEST(QueryText, RefusalsNameThePart) {
   EXPECT_THAT(refusal("min_likes:many"), HasSubstr("'min_likes:many'"));
   EXPECT_THAT(refusal("min_likes:-1"), HasSubstr("min_likes"));
   EXPECT_THAT(refusal("has:video"), HasSubstr("'has:video'"));
+  EXPECT_THAT(refusal("is:old"), HasSubstr("'is:old'"));
   EXPECT_THAT(refusal("-lang:en"), HasSubstr("'-lang:en'"));
   EXPECT_THAT(refusal(std::string(kMaxQueryBytes + 1, 'a')), HasSubstr("longer"));
   Query query;
-  query.weights.recency = -1;
-  EXPECT_THROW(parse_query(query), Error);
+  for (const RankWeights& weights :
+       {RankWeights{.recency = -1}, RankWeights{.recency = 1.5}, RankWeights{.author = -1},
+        RankWeights{.engagement = INFINITY}, RankWeights{.half_life_hours = NAN}}) {
+    query.weights = weights;
+    EXPECT_THROW(parse_query(query), Error);
+  }
 }
 
 TEST(QueryText, ManyWordsAreCutNotRefused) {
