@@ -11,18 +11,8 @@
 namespace fathom::live {
 namespace {
 
-constexpr uint32_t kVersion = 1;
-constexpr uint64_t kMagic = 0x31544E4745535446;  // "FTSEGNT1"
 constexpr size_t kBuffer = size_t{1} << 20;
 constexpr size_t kAlignment = 8;
-
-struct Footer {
-  uint32_t version = kVersion;
-  uint32_t sections = 0;
-  uint64_t table_offset = 0;
-  uint64_t table_checksum = 0;
-  uint64_t magic = kMagic;
-};
 
 std::string_view view(Bytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
@@ -48,14 +38,14 @@ std::string_view to_string(SectionKind kind) {
 
 SegmentFile::SegmentFile(const std::filesystem::path& path) : map_(path), entries_(kSectionKinds) {
   const Bytes all = bytes_of(map_);
-  if (all.size() < sizeof(Footer)) corrupt("it is too short");
-  const auto footer = load<Footer>(all.data() + all.size() - sizeof(Footer));
-  if (footer.magic != kMagic) corrupt("it does not end as one");
-  if (footer.version != kVersion)
+  if (all.size() < sizeof(SegmentFooter)) corrupt("it is too short");
+  const auto footer = load<SegmentFooter>(all.data() + all.size() - sizeof(SegmentFooter));
+  if (footer.magic != SegmentFooter::kMagic) corrupt("it does not end as one");
+  if (footer.version != SegmentFooter::kVersion)
     throw Error(ErrorCode::kUnsupported,
                 fmt::format("segment '{}' has version {}; this build reads version {}", path.string(),
-                            footer.version, kVersion));
-  const size_t table_end = all.size() - sizeof(Footer);
+                            footer.version, SegmentFooter::kVersion));
+  const size_t table_end = all.size() - sizeof(SegmentFooter);
   const size_t table_size = footer.sections * sizeof(Entry);
   if (footer.sections != kSectionKinds || table_size > table_end ||
       footer.table_offset != table_end - table_size)
@@ -83,7 +73,12 @@ void SegmentFile::check(SectionKind kind) const {
 }
 
 void SegmentFile::check_all() const {
-  for (size_t i = 1; i <= kSectionKinds; ++i) check(static_cast<SectionKind>(i));
+  for (size_t i = 1; i <= kSectionKinds; ++i) {
+    const auto kind = static_cast<SectionKind>(i);
+    check(kind);
+    for (uint64_t at = entry(kind).offset + entry(kind).size; at % kAlignment != 0; ++at)
+      if (bytes_of(map_)[at] != 0) corrupt(kind, "bytes stand behind its end");
+  }
 }
 
 void SegmentFile::corrupt(SectionKind kind, std::string_view why) const {
@@ -128,7 +123,7 @@ void SegmentFileWriter::add(SectionKind kind, std::string_view bytes) {
 }
 
 void SegmentFileWriter::finish() {
-  Footer footer;
+  SegmentFooter footer;
   footer.sections = static_cast<uint32_t>(entries_.size());
   footer.table_offset = offset_;
   std::string table;

@@ -119,6 +119,18 @@ class ByteReader {
   bool ok_ = true;
 };
 
+/// The end of every file.
+struct SegmentFooter {
+  static constexpr uint32_t kVersion = 1;
+  static constexpr uint64_t kMagic = 0x31544E4745535446;  // "FTSEGNT1"
+
+  uint32_t version = kVersion;
+  uint32_t sections = 0;
+  uint64_t table_offset = 0;
+  uint64_t table_checksum = 0;
+  uint64_t magic = kMagic;
+};
+
 /// The summary section, as it lies in the file.
 struct SegmentSummary {
   uint32_t documents = 0, unused = 0;

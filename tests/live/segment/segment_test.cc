@@ -12,6 +12,7 @@
 #include "live/codec.h"
 #include "live/index.h"
 #include "segment_support.h"
+#include "segment_walk.h"
 
 namespace fathom::live {
 namespace {
@@ -311,6 +312,58 @@ TEST_F(SegmentTest, OldTombstonesAreForgottenByAMerge) {
 TEST_F(SegmentTest, IsTheSameFileForTheSamePosts) {
   Made a(10, 500), b(10, 500);
   EXPECT_EQ(read_file(sealed(a.index)->path()), read_file(sealed(b.index)->path()));
+}
+
+/// A flipped bit is found by `verify`, which names its section; what is read without it may be wrong and never harms.
+TEST_F(SegmentTest, DamageIsNamedAndContained) {
+  Made made(12, 300);
+  const auto whole = sealed(made.index);
+  const std::string bytes = read_file(whole->path());
+  Random random(1);
+  size_t opened = 0;
+  for (int round = 0; round < 200; ++round) {
+    std::string damaged = bytes;
+    damaged[random.below(bytes.size())] ^= static_cast<char>(1u << random.below(8));
+    const auto path = next_path();
+    write_file_atomic(path, damaged);
+    try {
+      const auto segment = Segment::open(path);
+      testing::walk_documents(*segment);
+      testing::walk_terms(*segment);
+      ++opened;
+      segment->verify();
+      FAIL()
+          << "the damage was not found";  // but for the padding between sections, which `bytes` has none of
+    } catch (const Error& error) {
+      EXPECT_TRUE(error.code() == ErrorCode::kCorrupt || error.code() == ErrorCode::kUnsupported)
+          << error.what();
+    }
+    std::filesystem::remove(path);
+  }
+  EXPECT_GT(opened, 50u);
+  for (const size_t size : {size_t{0}, size_t{10}, bytes.size() / 2, bytes.size() - 1}) {
+    const auto path = next_path();
+    write_file_atomic(path, bytes.substr(0, size));
+    EXPECT_THROW(Segment::open(path), Error);
+  }
+}
+
+TEST_F(SegmentTest, ChangesOfAnotherSegmentAreRefused) {
+  Made a(13, 50), b(14, 50);
+  const auto one = sealed(a.index), other = sealed(b.index);
+  const uint64_t posts = one->posts();
+  one->bury(3, 500);
+  one->write_changes(dir_.path() / "changes");
+  EXPECT_THROW(other->read_changes(dir_.path() / "changes"), Error);
+  std::string bytes = read_file(dir_.path() / "changes");
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    std::string damaged = bytes;
+    damaged[i] ^= 4;
+    write_file_atomic(dir_.path() / "changes", damaged);
+    const auto fresh = Segment::open(one->path());
+    EXPECT_THROW(fresh->read_changes(dir_.path() / "changes"), Error);
+    EXPECT_EQ(fresh->posts(), posts);
+  }
 }
 
 TEST_F(SegmentTest, StopsWhenAskedAndLeavesNothing) {
