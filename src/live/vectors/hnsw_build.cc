@@ -102,11 +102,14 @@ void Hnsw::set_links(uint32_t node, size_t level, std::span<const Near> nearest)
 
 void Hnsw::link_back(uint32_t node, size_t level, Near added) {
   const Links to = links(node, level);
-  candidates_.clear();
   for (auto& link : to) {
     const uint32_t other = link.load(std::memory_order_relaxed);
     if (other == added.node) return;
     if (other == kNone) return link.store(added.node, std::memory_order_release);
+  }
+  candidates_.clear();
+  for (const auto& link : to) {
+    const uint32_t other = link.load(std::memory_order_relaxed);
     candidates_.push_back({similarity(node, other), other});
   }
   candidates_.push_back(added);

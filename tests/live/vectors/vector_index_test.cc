@@ -17,7 +17,7 @@ using testing::make_delete;
 using testing::make_post;
 using testing::WordEmbedder;
 
-constexpr auto kPatience = 30s;
+constexpr auto kPatience = 120s;
 
 class VectorIndexTest : public ::testing::Test {
  protected:
@@ -164,7 +164,7 @@ TEST_F(VectorIndexTest, APastThatDoesNotFitIsLeftOut) {
 
 TEST_F(VectorIndexTest, FiltersAreObeyedNarrowAndWide) {
   std::vector<Post> posts;
-  for (size_t i = 0; i < 2400; ++i) {
+  for (size_t i = 0; i < 2100; ++i) {
     Post post = make_post(std::to_string(i), fmt::format("snow alpha{} beta{} gamma{}", i, i * 7, i * 13),
                           kStart + std::chrono::minutes(i));
     post.author.handle = i % 2 == 0 ? "even" : "odd";
