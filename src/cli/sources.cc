@@ -123,9 +123,9 @@ int show_kinds() {
   for (const SourceKind& kind : live::source_kinds()) {
     std::cout << fmt::format("{}\n    {}\n", kind.name, kind.summary);
     for (const auto& option : kind.options)
-      std::cout << fmt::format("    {:<18} {}{}{}, such as {}\n", option.name, option.help,
+      std::cout << fmt::format("    {:<18} {}{}{}{}\n", option.name, option.help,
                                option.required ? "; needed" : "", option.list ? "; several" : "",
-                               option.example);
+                               option.example.empty() ? "" : fmt::format("; such as {}", option.example));
     std::cout << "\n";
   }
   std::cout << fmt::format("Every kind also has {}: the most posts a second that are taken of it.\n",

@@ -280,7 +280,7 @@ void check_status(const HttpResponse& response, std::string_view whom, Time now)
                                            said.empty() ? "" : ": ", sanitize_utf8(said));
   const auto wait = retry_after(response, now);
   switch (response.status) {
-    case 401: throw Error(ErrorCode::kUnauthenticated, sentence);
+    case 401: throw Error(ErrorCode::kUnauthenticated, sentence + "; check its token");
     case 403: throw Error(ErrorCode::kPermissionDenied, sentence);
     case 404:
     case 410: throw Error(ErrorCode::kNotFound, sentence);

@@ -20,10 +20,10 @@ namespace fathom::live {
 
 struct MastodonOptions {
   std::string name = "mastodon";
-  std::string host;  // "mastodon.social", or an address with http(s)://
+  std::string host{};  // "mastodon.social", or an address with http(s)://
   /// "public", "public:local", "public:remote", "hashtag:TAG", "hashtag:local:TAG", "list:ID"; none: "public".
-  std::vector<std::string> streams;
-  std::string token;  // of a user; servers since Mastodon 4.2 ask for one
+  std::vector<std::string> streams{};
+  std::string token{};  // of a user; servers since Mastodon 4.2 ask for one
   bool web_socket = true;
   size_t first_posts = 40;                   // read at the first start, of each stream
   size_t catch_up_pages = 50;                // of 40 statuses each; a longer gap is left, and said
