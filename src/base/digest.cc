@@ -2,10 +2,20 @@
 
 #include <fmt/format.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 #include "base/error.h"
 
 namespace fathom {
+namespace {
+
+std::string hexadecimal(const unsigned char* bytes, unsigned size) {
+  std::string out;
+  for (unsigned i = 0; i < size; ++i) out += fmt::format("{:02x}", bytes[i]);
+  return out;
+}
+
+}  // namespace
 
 struct Digest::State {
   State() : context(EVP_MD_CTX_new()) {}
@@ -34,9 +44,17 @@ std::string Digest::finish() {
   unsigned char value[EVP_MAX_MD_SIZE];
   unsigned size = 0;
   FATHOM_CHECK(EVP_DigestFinal_ex(state_->context, value, &size) == 1, "a digest ends once");
-  std::string out;
-  for (unsigned i = 0; i < size; ++i) out += fmt::format("{:02x}", value[i]);
-  return out;
+  return hexadecimal(value, size);
+}
+
+std::string hmac_sha256(std::string_view key, std::string_view message) {
+  unsigned char value[EVP_MAX_MD_SIZE];
+  unsigned size = 0;
+  FATHOM_CHECK(
+      HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+           reinterpret_cast<const unsigned char*>(message.data()), message.size(), value, &size) != nullptr,
+      "HMAC takes any bytes");
+  return hexadecimal(value, size);
 }
 
 }  // namespace fathom

@@ -1,4 +1,4 @@
-// Cryptographic digests, piece by piece (FIPS 180-4). Not thread-safe; a value of its own for each stream of bytes.
+// Cryptographic digests, piece by piece (FIPS 180-4), and HMAC. Not thread-safe; a value of its own for each stream of bytes.
 #pragma once
 
 #include <memory>
@@ -24,5 +24,8 @@ class Digest {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+/// HMAC with SHA-256 (RFC 2104), in lower-case hexadecimal.
+std::string hmac_sha256(std::string_view key, std::string_view message);
 
 }  // namespace fathom

@@ -8,6 +8,7 @@
 
 #include "base/connection.h"
 #include "base/error.h"
+#include "base/public_address.h"
 #include "base/text.h"
 
 namespace fathom {
@@ -157,6 +158,14 @@ void check_request(const HttpRequest& request) {
   connection::check_headers(request.headers, request.url);
 }
 
+/// After resolving, so that no name leads to this machine or its neighbours; what is checked is what is connected to.
+void check_public(const Url& url, const std::vector<connection::Tcp::endpoint>& endpoints) {
+  for (const auto& endpoint : endpoints)
+    if (!is_public_address(endpoint.address().to_string()))
+      throw Error(ErrorCode::kPermissionDenied,
+                  fmt::format("{} is this machine or in a private network, which is not allowed here", url.host));
+}
+
 bool is_redirect(int status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
@@ -219,6 +228,7 @@ class BeastTransport final : public Transport {
                          const std::function<bool(std::string_view)>* on_data) {
     call.check_stop();
     const auto endpoints = connection::resolve(call);
+    if (request.public_only) check_public(call.url, endpoints);
     if (!call.url.encrypted()) {
       connection::Connection<beast::tcp_stream> plain;
       plain.connect(call, endpoints);

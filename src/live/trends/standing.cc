@@ -1,0 +1,499 @@
+#include "live/trends/standing.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <thread>
+#include <unordered_set>
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/public_address.h"
+#include "base/text.h"
+#include "base/url.h"
+#include "live/query.h"
+#include "live/trends/standing_file.h"
+#include "live/trends/term_map.h"
+
+namespace fathom::live {
+namespace {
+
+using nlohmann::json;
+using std::chrono::milliseconds;
+
+constexpr size_t kBatch = 1000;      // posts looked at together
+constexpr uint64_t kStep = 1000;     // sequences that one search goes over
+constexpr milliseconds kWatch{500};  // between two looks at whether to stop
+constexpr milliseconds kSettle{20};  // posts that arrive together are matched together
+constexpr milliseconds kSaveEvery{1000};
+constexpr milliseconds kAnswerWithin{15'000};
+constexpr size_t kSenders = 4;
+constexpr const char* kStopped = "stopped";  // no fault of the webhook's
+constexpr size_t kMaxName = 200, kMaxSecret = 256, kMaxAddress = 2048;
+
+[[noreturn]] void refuse(const std::string& sentence) { throw Error(ErrorCode::kInvalidArgument, sentence); }
+
+std::string new_id() {
+  std::random_device random;
+  return fmt::format("sq_{:08x}{:08x}", random(), random());
+}
+
+void check_webhook(const StandingQuery& query, bool allow_private) {
+  if (query.webhook.empty()) {
+    if (!query.webhook_secret.empty()) refuse("a secret signs what goes to a webhook: give a webhook too");
+    return;
+  }
+  if (query.webhook.size() > kMaxAddress) refuse("the webhook's address is longer than 2048 bytes");
+  if (query.webhook_secret.size() > kMaxSecret) refuse("the webhook's secret is longer than 256 bytes");
+  Url url;
+  try {
+    url = parse_url(query.webhook);
+  } catch (const Error&) {
+    refuse("the webhook must be an address that begins with http:// or https://");
+  }
+  const bool literal = url.host.find(':') != std::string::npos ||
+                       url.host.find_first_not_of("0123456789.") == std::string::npos;
+  if (!allow_private &&
+      (equals_ignore_case(url.host, "localhost") || (literal && !is_public_address(url.host))))
+    refuse("the webhook leads to this machine or a private network, which this server does not allow");
+}
+
+/// What `query` matches in (after, through], oldest first, at most `most`; `sequence` is the end of what was looked at.
+StandingMatch find_matches(const Store& store, const StandingQuery& standing, uint64_t after,
+                           uint64_t through, size_t most) {
+  StandingMatch out;
+  out.query_id = standing.id;
+  out.sequence = after;
+  Query query = standing.query;
+  query.order = Query::Order::kNewest;
+  query.fold = false;
+  query.limit = kStep;
+  while (out.sequence < through && out.hits.empty()) {
+    query.after = out.sequence;
+    out.sequence = std::min(through, out.sequence + kStep);
+    query.through = out.sequence;
+    for (Hit& hit : store.search(query).hits)
+      if (hit.sequence > *query.after && hit.sequence <= out.sequence) out.hits.push_back(std::move(hit));
+  }
+  std::sort(out.hits.begin(), out.hits.end(),
+            [](const Hit& a, const Hit& b) { return a.sequence < b.sequence; });
+  if (out.hits.size() > most) {
+    out.hits.resize(most);
+    out.sequence = out.hits.back().sequence;
+  }
+  return out;
+}
+
+int64_t steady_milliseconds() {
+  return std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+uint64_t last_sequence(const Store& store) { return store.stats().last_sequence; }
+
+/// The same for the same posts, so that a receiver can tell a repeat.
+std::string delivery_id(const std::string& query_id, uint64_t place) {
+  Digest digest(DigestKind::kSha256);
+  digest.update(fmt::format("{}/{}", query_id, place));
+  return digest.finish().substr(0, 32);
+}
+
+std::string delivery_body(const StandingQuery& query, const StandingMatch& match, const std::string& id) {
+  json posts = json::array();
+  for (const Hit& hit : match.hits) {
+    json post = to_json(hit.post);
+    post["key"] = hit.post.key();
+    post["sequence"] = hit.sequence;
+    posts.push_back(std::move(post));
+  }
+  const json body = {{"id", id},
+                     {"query", {{"id", query.id}, {"name", query.name}, {"q", query.query.text}}},
+                     {"sequence", match.sequence},
+                     {"posts", std::move(posts)}};
+  return body.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+}  // namespace
+
+struct StandingQueries::Impl {
+  struct Listener {
+    std::string query_id;
+    std::function<void(const StandingMatch&)> on_match;
+    std::mutex mutex;  // held while it is called, so that none is called after its handle has gone
+    bool gone = false;
+  };
+
+  Impl(Store& a_store, Transport& a_transport, const Clock& a_clock, const Options& an_options)
+      : store(a_store),
+        transport(a_transport),
+        clock(a_clock),
+        options(an_options),
+        opened(last_sequence(a_store)),
+        looked(opened),
+        settled(opened) {
+    for (KeptQuery& kept : read_standing(options.file)) {
+      const std::string id = kept.query.id;
+      terms.add(id, parse_query(kept.query.query));
+      kept.place = std::min(kept.place, looked);        // of a store that lost its end
+      if (!kept.query.webhook.empty()) due.insert(id);  // what came while nobody looked
+      queries.emplace(id, std::move(kept));
+    }
+    matcher = std::jthread([this](const std::stop_token& stop) { match_all(stop); });
+    for (size_t i = 0; i < kSenders; ++i)
+      senders.emplace_back([this](const std::stop_token& stop) { send_all(stop); });
+  }
+
+  ~Impl() {
+    matcher.request_stop();
+    for (auto& sender : senders) sender.request_stop();
+    if (matcher.joinable()) matcher.join();
+    for (auto& sender : senders) sender.join();
+    save_safely();
+  }
+
+  // --- matching ---
+
+  void match_all(const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      try {
+        if (store.wait_for(looked, kWatch, stop)) match_new(stop);
+        if (changed && steady_milliseconds() - saved >= kSaveEvery.count()) save_safely();
+      } catch (const std::exception& error) {
+        log().error("standing queries could not be matched: {}", error.what());
+        clock.sleep(std::chrono::seconds(1), stop);
+      }
+    }
+  }
+
+  void match_new(const std::stop_token& stop) {
+    settle(stop);
+    const uint64_t from = looked;
+    const uint64_t last = last_sequence(store);  // before the posts are read: none below it is missed
+    const std::vector<Sequenced> posts = store.tail(from, kBatch);
+    uint64_t end = posts.empty() ? from : posts.back().sequence;
+    if (posts.size() < kBatch) end = std::max(end, last);
+    batch.clear();
+    for (const Sequenced& entry : posts)
+      if (!entry.post.deleted) batch.add(entry.post);
+    std::vector<std::string> ids;
+    {
+      const std::lock_guard lock(mutex);
+      looked = end;
+      ids = terms.candidates(batch);
+    }
+    for (const std::string& id : ids) match_one(id, from, end);
+    const std::lock_guard lock(mutex);
+    settled = end;
+  }
+
+  void match_one(const std::string& id, uint64_t after, uint64_t through) {
+    StandingQuery query;
+    {
+      const std::lock_guard lock(mutex);
+      const auto found = queries.find(id);
+      if (found == queries.end()) return;
+      query = found->second.query;
+      after = std::max(after, found->second.since);
+    }
+    while (after < through) {
+      const StandingMatch match = find_matches(store, query, after, through, kMostMatches);
+      after = match.sequence;
+      if (match.hits.empty()) continue;
+      {
+        const std::lock_guard lock(mutex);
+        const auto found = queries.find(id);
+        if (found == queries.end()) return;
+        found->second.query.matched += match.hits.size();
+        if (!query.webhook.empty()) {
+          due.insert(id);
+          news.insert(id);
+        }
+        changed = true;
+      }
+      work.notify_all();
+      tell(match);
+    }
+  }
+
+  void tell(const StandingMatch& match) {
+    std::vector<std::shared_ptr<Listener>> told;
+    {
+      const std::lock_guard lock(mutex);
+      for (auto at = listeners.begin(); at != listeners.end();) {
+        auto listener = at->lock();
+        if (!listener) {
+          at = listeners.erase(at);
+          continue;
+        }
+        if (listener->query_id == match.query_id) told.push_back(std::move(listener));
+        ++at;
+      }
+    }
+    for (const auto& listener : told) {
+      const std::lock_guard lock(listener->mutex);
+      if (!listener->gone) listener->on_match(match);
+    }
+  }
+
+  void settle(const std::stop_token& stop) const {
+    std::mutex none;
+    std::unique_lock lock(none);
+    std::condition_variable_any never;
+    never.wait_for(lock, stop, kSettle, [] { return false; });
+  }
+
+  // --- webhooks ---
+
+  void send_all(const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      std::optional<KeptQuery> job = take_job(stop);
+      if (!job) continue;
+      StandingMatch match;
+      std::string error;
+      try {
+        match = find_matches(store, job->query, job->place, job->through, kMostMatches);
+        if (!match.hits.empty()) error = deliver(*job, match, stop);
+      } catch (const std::exception& thrown) {
+        error = thrown.what();
+      }
+      finish(*job, match, stop.stop_requested() ? kStopped : error);
+    }
+  }
+
+  /// The next webhook that is due, marked as taken. Empty when there was none for a while.
+  std::optional<KeptQuery> take_job(const std::stop_token& stop) {
+    std::unique_lock lock(mutex);
+    const auto ready = [this]() -> KeptQuery* {
+      const Time now = clock.now();
+      for (const std::string& id : due) {
+        KeptQuery& kept = queries.find(id)->second;
+        if (!sending.contains(id) && kept.next_attempt <= now) return &kept;
+      }
+      return nullptr;
+    };
+    KeptQuery* found = ready();
+    if (found == nullptr) {
+      work.wait_for(lock, stop, kWatch, [&] { return (found = ready()) != nullptr; });
+      if (found == nullptr || stop.stop_requested()) return std::nullopt;
+    }
+    const std::string& id = found->query.id;
+    sending.insert(id);
+    due.erase(id);
+    if (found->through == 0) {  // else the same again
+      found->through = looked;
+      news.erase(id);
+    }
+    return *found;
+  }
+
+  /// Empty, or why it was not taken.
+  std::string deliver(const KeptQuery& job, const StandingMatch& match, const std::stop_token& stop) {
+    const std::string id = delivery_id(job.query.id, job.place);
+    HttpRequest request;
+    request.method = "POST";
+    request.url = job.query.webhook;
+    request.body = delivery_body(job.query, match, id);
+    request.headers = {
+        {"Content-Type", "application/json"}, {"X-Fathom-Delivery", id}, {"X-Fathom-Query", job.query.id}};
+    if (!job.query.webhook_secret.empty())
+      request.headers["X-Fathom-Signature"] = "sha256=" + hmac_sha256(job.query.webhook_secret, request.body);
+    request.timeout = kAnswerWithin;
+    request.max_bytes = size_t{64} << 10;
+    request.follow_redirects = false;
+    request.public_only = !options.allow_private;
+    const int status = transport.fetch(request, stop).status;
+    if (status >= 200 && status < 300) return {};
+    return fmt::format("the webhook answered with status {}", status);
+  }
+
+  /// Moves the query's place on, or settles when to try again.
+  void finish(const KeptQuery& job, const StandingMatch& match, const std::string& error) {
+    const std::lock_guard lock(mutex);
+    sending.erase(job.query.id);
+    const auto found = queries.find(job.query.id);
+    if (found == queries.end()) return;
+    KeptQuery& kept = found->second;
+    changed = true;
+    if (!error.empty() && (error == kStopped || try_again(kept, error))) {
+      due.insert(job.query.id);
+      return;
+    }
+    (error.empty() ? kept.query.delivered : kept.query.failed) += match.hits.size();
+    if (error.empty() && !match.hits.empty()) kept.query.last_error.clear();
+    kept.place = match.sequence > kept.place ? match.sequence : kept.through;
+    kept.attempts = 0;
+    kept.next_attempt = {};
+    const bool more = kept.place < kept.through;
+    if (!more) kept.through = 0;
+    if (more || news.contains(job.query.id) || kept.place < opened) {
+      due.insert(job.query.id);
+      work.notify_one();
+    }
+  }
+
+  bool try_again(KeptQuery& kept, const std::string& error) const {
+    const Time now = clock.now();
+    if (kept.attempts++ == 0) kept.first_attempt = now;
+    kept.query.last_error = error;
+    if (now - kept.first_attempt >= options.give_up) return false;
+    const auto doublings = std::min<size_t>(kept.attempts - 1, 20);
+    kept.next_attempt = now + std::min<std::chrono::seconds>(options.longest_retry,
+                                                             options.first_retry * (int64_t{1} << doublings));
+    return true;
+  }
+
+  // --- keeping ---
+
+  std::vector<KeptQuery> all() const {
+    const std::lock_guard lock(mutex);
+    std::vector<KeptQuery> out;
+    for (const auto& [id, kept] : queries) {
+      out.push_back(kept);
+      // What holds no match needs no second look.
+      if (!due.contains(id) && !sending.contains(id) && kept.through == 0) out.back().place = settled;
+    }
+    return out;
+  }
+
+  void save() {
+    const std::lock_guard lock(file_mutex);
+    changed = false;
+    saved = steady_milliseconds();
+    write_standing(options.file, all());
+  }
+
+  void save_safely() {
+    try {
+      save();
+    } catch (const std::exception& error) {
+      log().error("standing queries are not saved: {}", error.what());
+    }
+  }
+
+  Store& store;
+  Transport& transport;
+  const Clock& clock;
+  const Options options;
+
+  mutable std::mutex mutex;  // of all that follows, but for what is the matcher's
+  std::condition_variable_any work;
+  std::map<std::string, KeptQuery, std::less<>> queries;
+  TermMap terms;
+  // Ids of queries with a webhook: something is to be sent (again); being sent; matched since its last delivery began.
+  std::unordered_set<std::string> due, sending, news;
+  std::vector<std::weak_ptr<Listener>> listeners;
+  const uint64_t opened;  // the store's end at the start: what a webhook missed before is up to here
+  uint64_t looked = 0;    // posts up to here are being matched; written by the matcher, with the lock
+  uint64_t settled = 0;   // and up to here they have been
+
+  std::mutex file_mutex;
+  std::atomic<bool> changed{false};
+  std::atomic<int64_t> saved{0};  // milliseconds of the steady clock
+
+  PreparedBatch batch;  // the matcher's
+  std::jthread matcher;
+  std::vector<std::jthread> senders;
+};
+
+StandingQueries::StandingQueries(Store& store, Transport& transport, const Clock& clock,
+                                 const Options& options)
+    : impl_(std::make_unique<Impl>(store, transport, clock, options)) {}
+
+StandingQueries::~StandingQueries() = default;
+
+StandingQuery StandingQueries::add(StandingQuery query) {
+  if (query.name.size() > kMaxName || !is_valid_utf8(query.name))
+    refuse("the name must be UTF-8 of at most 200 bytes");
+  check_webhook(query, impl_->options.allow_private);
+  const ParsedQuery parsed = parse_query(query.query);
+  if (parsed.never) refuse("the query can never match: its since is not before its until");
+  query.id = new_id();
+  query.created = impl_->clock.now();
+  query.matched = query.delivered = query.failed = 0;
+  query.last_error.clear();
+  query.query.after.reset();
+  query.query.through.reset();
+  {
+    const std::lock_guard lock(impl_->mutex);
+    if (impl_->queries.size() >= impl_->options.most)
+      throw Error(
+          ErrorCode::kResourceExhausted,
+          fmt::format("there are {} standing queries already: remove one first", impl_->queries.size()));
+    KeptQuery kept;
+    kept.query = query;
+    kept.since = kept.place = last_sequence(impl_->store);
+    impl_->terms.add(query.id, parsed);
+    impl_->queries.emplace(query.id, std::move(kept));
+  }
+  impl_->save();
+  return query;
+}
+
+bool StandingQueries::remove(std::string_view id) {
+  {
+    const std::lock_guard lock(impl_->mutex);
+    const auto found = impl_->queries.find(id);
+    if (found == impl_->queries.end()) return false;
+    impl_->terms.remove(found->first);
+    impl_->due.erase(found->first);
+    impl_->news.erase(found->first);
+    impl_->queries.erase(found);
+  }
+  StandingMatch end;
+  end.query_id = id;
+  impl_->tell(end);
+  impl_->save();
+  return true;
+}
+
+std::vector<StandingQuery> StandingQueries::list() const {
+  const std::lock_guard lock(impl_->mutex);
+  std::vector<StandingQuery> out;
+  for (const auto& [id, kept] : impl_->queries) out.push_back(kept.query);
+  std::stable_sort(out.begin(), out.end(),
+                   [](const auto& a, const auto& b) { return a.created < b.created; });
+  return out;
+}
+
+std::optional<StandingQuery> StandingQueries::find(std::string_view id) const {
+  const std::lock_guard lock(impl_->mutex);
+  const auto found = impl_->queries.find(id);
+  return found == impl_->queries.end() ? std::nullopt : std::optional(found->second.query);
+}
+
+std::optional<StandingMatch> StandingQueries::matches(std::string_view id, uint64_t after) const {
+  StandingQuery query;
+  uint64_t through = 0;
+  {
+    const std::lock_guard lock(impl_->mutex);
+    const auto found = impl_->queries.find(id);
+    if (found == impl_->queries.end()) return std::nullopt;
+    query = found->second.query;
+    through = impl_->looked;
+  }
+  return find_matches(impl_->store, query, after, through, kMostMatches);
+}
+
+StandingQueries::Handle StandingQueries::listen(std::string_view id,
+                                                std::function<void(const StandingMatch&)> on_match) {
+  auto listener = std::make_shared<Impl::Listener>();
+  listener->query_id = id;
+  listener->on_match = std::move(on_match);
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->listeners.push_back(listener);
+  }
+  return Handle(listener.get(), [listener](void*) {
+    const std::lock_guard lock(listener->mutex);
+    listener->gone = true;
+  });
+}
+
+}  // namespace fathom::live
