@@ -19,6 +19,7 @@ namespace fathom::server {
 
 class Feed;
 class ResponseStore;
+class StandingFeed;
 
 /// Generations that may be under way together, so that the engine's own queue does not fill up. Thread-safe.
 class Slots {
@@ -81,6 +82,7 @@ struct Context {
   const Services& services;
   Metrics& metrics;
   Feed& feed;
+  StandingFeed& standing;
   Slots& generations;
   Turn& scoring;  // of prompts, whose logits take much memory
   ResponseStore& responses;

@@ -8,6 +8,7 @@
 #include "server/context.h"
 #include "server/json_body.h"
 #include "server/posts_body.h"
+#include "server/query_params.h"
 
 namespace fathom::server {
 namespace {
@@ -34,7 +35,10 @@ void handle_post(const Context& context, const Request& request, const std::shar
 
 void handle_get(const Context& context, const Request& request, const std::shared_ptr<Reply>& reply) {
   const std::string& key = *find_field(request.captures, "key");
-  const auto post = context.services.store.find(key);
+  // A replica asks another for what that one has itself, so that two never ask each other in a circle.
+  const bool own = flag_param(request, "own").value_or(false) && context.services.own_share != nullptr;
+  const live::Store& store = own ? *context.services.own_share : context.services.store;
+  const auto post = store.find(key);
   if (!post)
     throw ApiError(404,
                    fmt::format("there is no post \"{}\"; keys have the form source:id", key.substr(0, 200)),

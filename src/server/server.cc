@@ -18,6 +18,7 @@
 #include "server/listener.h"
 #include "server/posts_body.h"
 #include "server/response_store.h"
+#include "server/standing_feed.h"
 #include "server/workers.h"
 
 namespace fathom::server {
@@ -81,12 +82,14 @@ class ServerImpl final : public Server, private Application {
         access_(options_),
         metrics_(options_.version),
         feed_(services_, options_.limits),
+        standing_(services_, options_.limits),
         generations_(options_.limits.generations_at_once),
         responses_(options_.limits.stored_responses, options_.limits.stored_response_bytes),
         context_{options_,
                  services_,
                  metrics_,
                  feed_,
+                 standing_,
                  generations_,
                  scoring_,
                  responses_,
@@ -103,6 +106,8 @@ class ServerImpl final : public Server, private Application {
     add_post_routes(router_, context_);
     add_search_routes(router_, context_);
     add_replica_routes(router_, context_);
+    add_trend_routes(router_, context_);
+    add_standing_routes(router_, context_);
     add_feed_routes(router_, context_);
     add_model_routes(router_, context_);
     add_status_routes(router_, context_);
@@ -219,7 +224,7 @@ class ServerImpl final : public Server, private Application {
   Metrics::Gauges gauges() const {
     Metrics::Gauges out;
     out.connections = listener_->connections();
-    out.feed_clients = feed_.clients();
+    out.feed_clients = feed_.clients() + standing_.clients();
     out.answers_running = answers_.running();
     out.answers_waiting = answers_.waiting();
     return out;
@@ -231,6 +236,7 @@ class ServerImpl final : public Server, private Application {
     draining_ = true;
     listener_->drain();
     feed_.stop();
+    standing_.stop();
     if (!listener_->wait_idle(drain)) {
       listener_->cancel();
       listener_->wait_idle(milliseconds(1000));  // for the last words of streams
@@ -247,6 +253,7 @@ class ServerImpl final : public Server, private Application {
   std::optional<Audit> audit_;
   Metrics metrics_;
   Feed feed_;
+  StandingFeed standing_;
   Slots generations_;
   Turn scoring_;
   ResponseStore responses_;
