@@ -5,9 +5,12 @@
 // sees each post whose `ingest` has returned.
 //
 // Invariants:
-//  (1) when `ingest` returns, its posts are on disk (synced) and visible to `search`;
+//  (1) when `ingest` returns, its posts are on disk (synced) and visible to `search`. They are visible a moment earlier, once
+//      they are in the log and before it is synced: what was seen and not acknowledged may be gone after a power failure;
 //  (2) after any crash `open` restores every post whose `ingest` had returned;
-//  (3) a post's sequence number never changes; sequence numbers rise in arrival order, a replaced post takes a new one.
+//  (3) a post's sequence number never changes; sequence numbers rise in arrival order, a replaced post takes a new one. There
+//      may be gaps: a list of counts takes a number too;
+//  (4) what is damaged on disk is named in the program's log and left out; the rest is served.
 #pragma once
 
 #include <cstdint>
@@ -131,7 +134,8 @@ class Store {
   /// written), kIo. After an error the store goes on serving reads.
   virtual IngestResult ingest(std::vector<Post> posts) = 0;
 
-  /// Adds to the counts of posts; keys that are not in the store are passed over. Durable like `ingest`, with its errors.
+  /// Adds to the counts of posts; keys that are not in the store are passed over. Durable like `ingest`, with its errors; seen
+  /// a moment later where the post's segment is being written. No new post for `tail` and `wait_for`.
   virtual void count(const std::vector<CountUpdate>& /*updates*/) {}
 
   /// Errors: kInvalidArgument for a query that cannot be read (names the part).

@@ -41,8 +41,7 @@ std::vector<Post> call(size_t n) {
   return posts;
 }
 
-// Not a test of its own: the program starts itself with this one selected, since a process with RocksDB's threads cannot
-// be forked.
+// Not a test of its own: the program starts itself with this one selected, since a process with threads cannot be forked.
 TEST(CrashChild, DISABLED_IngestsUntilKilled) {
   const char* folder = std::getenv(kFolder);
   if (folder == nullptr) GTEST_SKIP() << "runs only as a child of Crash.SigkillLosesNothingAcknowledged";
@@ -124,8 +123,7 @@ TEST(Crash, SigkillLosesNothingAcknowledged) {
 std::filesystem::path log_file(const std::filesystem::path& folder) {
   std::filesystem::path newest;
   for (const auto& entry : std::filesystem::directory_iterator(folder))
-    if (entry.path().extension() == ".log" && entry.file_size() > 0 &&
-        (newest.empty() || entry.path() > newest))
+    if (entry.path().filename().string().starts_with("log-") && (newest.empty() || entry.path() > newest))
       newest = entry.path();
   return newest;
 }

@@ -156,7 +156,7 @@ TEST(Store, AFolderThatIsAFileIsRefused) {
   EXPECT_THROW(Store::open({dir.path() / "feed", false}, clock), Error);
 }
 
-TEST(Store, DamagedManifestIsNamed) {
+TEST(Store, AFolderOfAnEarlierVersionThatCannotBeReadIsNamed) {
   TestStore s({make_post("1", "a")});
   s.store.reset();
   std::ofstream(s.dir.path() / "feed" / "CURRENT") << "MANIFEST-999999\n";

@@ -1,0 +1,54 @@
+// Keeps a store's folder in order, in the background: seals full indexes to files, merges small segments, lets old ones go.
+//
+// Merging is tiered: four neighbours of about one size become one, so that a post is rewritten a few times in its life and there
+// are few segments to look into. Retention lets whole segments go, oldest first, once all their posts are older than
+// StoreOptions::keep_for, or the files take more than keep_bytes.
+//
+// Every change of the folder is a commit: files first, then the log synced, then MANIFEST replaced, then what it no longer names
+// removed. So nothing on disk is ever ahead of the log, and a crash between any two steps leaves a folder that opens. A failure
+// (a full disk) is named in the program's log and tried again; ingest and search go on meanwhile.
+//
+// Two threads: one seals, the other merges and lets go. The core must outlive it.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <span>
+#include <stop_token>
+#include <thread>
+#include <vector>
+
+#include "live/store_core.h"
+
+namespace fathom::live {
+
+class StoreKeeper {
+ public:
+  explicit StoreKeeper(StoreCore& core);
+  ~StoreKeeper();
+
+ private:
+  void run(const std::stop_token& stop, std::string_view what, const std::function<bool()>& step);
+  bool seal_next(const std::stop_token& stop);
+  bool merge_next(const std::stop_token& stop);
+  bool merge_run(std::span<const Sealed> run, const std::stop_token& stop);
+  bool forget_old();
+  std::vector<std::string> write_changes();
+  void commit();
+  void remove(const std::vector<std::string>& files) const;
+  void wake_merger();
+
+  StoreCore& core_;
+  std::mutex commit_mutex_;
+
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  uint64_t changes_ = 0;  // of the list of sealed segments
+  std::jthread sealer_, merger_;
+};
+
+/// The neighbours that are to be merged next: the oldest four of one tier, or none. `sealed` is oldest first.
+std::span<const Sealed> choose_merge(std::span<const Sealed> sealed, const StoreOptions& options);
+
+}  // namespace fathom::live
