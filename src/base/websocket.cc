@@ -76,7 +76,7 @@ class BeastWebSocket final : public WebSocket {
           fmt::format("{} ({})", reason.code, sanitize_utf8({reason.reason.data(), reason.reason.size()}));
       return {};
     }
-    if (error) throw_broken(call, error, "to send a sign of life");
+    if (error) throw_broken(call, error, "to send a sign of life", "between its messages");
     WebSocketMessage message{beast::buffers_to_string(buffer_.data()), stream().got_binary()};
     buffer_.consume(buffer_.size());
     return message;
@@ -87,7 +87,7 @@ class BeastWebSocket final : public WebSocket {
     const auto error = connection_.perform(call, [&](auto handler) {
       stream().async_write(connection::net::buffer(text.data(), text.size()), std::move(handler));
     });
-    if (error) throw_broken(call, error, "to take a message");
+    if (error) throw_broken(call, error, "to take a message", "while a message was sent");
   }
 
   std::string close_reason() const override { return close_reason_; }
@@ -115,11 +115,14 @@ class BeastWebSocket final : public WebSocket {
       stream().async_handshake(response, url_.authority(), url_.target, std::move(handler));
     });
     if (error == websocket::error::upgrade_declined) throw_refused(url_, response);
-    if (error) call.throw_failed(error, "to open a WebSocket");
+    if (error == beast::error::timeout) call.throw_late("to open a WebSocket");
+    if (error) call.throw_failed(error, "while a WebSocket was opened");
     check_protocol(url_, request_, response);
   }
 
-  [[noreturn]] void throw_broken(const Call& call, const BoostError& error, std::string_view doing) const {
+  [[noreturn]] void throw_broken(const Call& call, const BoostError& error, std::string_view late,
+                                 std::string_view doing) const {
+    if (error == beast::error::timeout) call.throw_late(late);
     if (error == websocket::error::message_too_big || error == websocket::error::buffer_overflow)
       throw Error(ErrorCode::kResourceExhausted,
                   fmt::format("a message of {} is larger than the {} bytes that are taken", url_.authority(),

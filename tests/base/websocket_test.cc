@@ -1,10 +1,13 @@
 #include "base/websocket.h"
 
 #include <gtest/gtest.h>
+#include <openssl/evp.h>
+#include <openssl/sha.h>
 
 #include "base/error.h"
 #include "base/url.h"
 #include "support/feed_server.h"
+#include "support/tls_server.h"
 
 namespace fathom {
 namespace {
@@ -305,6 +308,41 @@ TEST_F(WebSocketTest, StopsRacingWithMessagesNeverHang) {
       for (;;) socket->receive(stop.get_token());
     });
   }
+}
+
+// --- over TLS
+
+/// Opens a WebSocket by hand, says one word and hears one.
+void greet(const test::ServerRequest& request, test::Reply& reply) {
+  const std::string key = request.header("sec-websocket-key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+  unsigned char digest[20];
+  SHA1(reinterpret_cast<const unsigned char*>(key.data()), key.size(), digest);
+  unsigned char accept[32];
+  EVP_EncodeBlock(accept, digest, sizeof digest);
+  reply.raw(
+      "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+      "Sec-WebSocket-Accept: " +
+      std::string(reinterpret_cast<const char*>(accept)) + "\r\n\r\n");
+  reply.raw("\x81\x05hello");
+  reply.hang();
+}
+
+TEST_F(WebSocketTest, TalksToATrustedServerOverTls) {
+  test::TlsServer server("IP:127.0.0.1", greet);
+  const test::TrustedFile trusted(server.pem());
+  WebSocketRequest request;
+  request.url = "wss://127.0.0.1:" + std::to_string(server.port()) + "/";
+  const auto socket = connect(request);
+  EXPECT_EQ(socket->receive({})->data, "hello");
+  socket->send("thanks", {});
+}
+
+TEST_F(WebSocketTest, RefusesAnUnknownCertificate) {
+  test::TlsServer server("IP:127.0.0.1", greet);
+  WebSocketRequest request;
+  request.url = "wss://127.0.0.1:" + std::to_string(server.port()) + "/";
+  const auto sentence = refusal(ErrorCode::kNetwork, [&] { connect(request); });
+  EXPECT_NE(sentence.find("certificate of 127.0.0.1"), std::string::npos) << sentence;
 }
 
 }  // namespace

@@ -44,6 +44,7 @@ class FeedConnection {
   net::ip::tcp::socket& socket() { return stream_.next_layer(); }
 
   bool read_request() {
+    socket().set_option(net::ip::tcp::no_delay(true));
     if (!perform([&](auto handler) { http::async_read(socket(), buffer_, head_, handler); })) return false;
     request_.method = std::string(head_.method_string());
     request_.target = std::string(head_.target());

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/text.h"
 #include "live/source_html.h"
+#include "live/sources/post_fields.h"
 
 namespace fathom::live {
 namespace {
@@ -17,8 +17,6 @@ using nlohmann::json;
 constexpr int64_t kMaxId = int64_t{1} << 53;   // what JSON numbers carry exactly
 constexpr int64_t kLastSecond = 253402300799;  // 9999-12-31T23:59:59Z
 constexpr size_t kMaxIds = 5000;               // the longest list of the API has 500
-constexpr size_t kMaxAddressBytes = 4096;
-constexpr size_t kMaxLinks = 64;
 
 [[noreturn]] void refuse(std::string_view what) {
   throw Error(ErrorCode::kCorrupt, fmt::format("Hacker News sent {}", what));
@@ -52,28 +50,6 @@ std::optional<int64_t> number_of(const json& item, const char* field) {
 bool flag_of(const json& item, const char* field) {
   const auto found = item.find(field);
   return found != item.end() && found->is_boolean() && found->get<bool>();
-}
-
-bool is_http(std::string_view address) {
-  return address.size() <= kMaxAddressBytes &&
-         (address.starts_with("http://") || address.starts_with("https://")) &&
-         std::none_of(address.begin(), address.end(),
-                      [](char c) { return static_cast<unsigned char>(c) <= ' ' || c == '\x7f'; });
-}
-
-void add_link(Post& post, std::string_view address) {
-  if (!is_http(address) || post.links.size() == kMaxLinks) return;
-  if (std::find(post.links.begin(), post.links.end(), address) == post.links.end())
-    post.links.emplace_back(address);
-}
-
-/// Texts over the limit lose their end, at a character's boundary.
-void cut(std::string& text) {
-  constexpr std::string_view kMore = " [...]";
-  if (text.size() <= kMaxTextBytes) return;
-  text.resize(kMaxTextBytes - kMore.size());
-  text.resize(text.size() - incomplete_utf8_tail(text));
-  text += kMore;
 }
 
 }  // namespace
@@ -138,7 +114,7 @@ std::optional<Post> hackernews_post(const HackerNewsItem& item, int64_t story, s
   if (!post.text.empty() && !body.text.empty()) post.text += "\n\n";
   post.text += body.text;
   if (post.text.empty()) return {};
-  cut(post.text);
+  cut_text(post.text);
   post.lang = "en";  // the site's language
   post.url = page(item.id);
   add_link(post, item.url);
