@@ -1,12 +1,10 @@
 #!/usr/bin/env python3
-"""SQLite FTS5 on the posts and queries of live_bench: the nearest engine that every machine has.
+"""SQLite FTS5 on the posts and queries of live_bench, which runs it:
 
-    live_bench --queries queries.txt posts/*.jsonl.zst
-    zstdcat posts/*.jsonl.zst > posts.jsonl
-    live_sqlite.py queries.txt posts.jsonl
+    live_bench --peer "python3 bench/peers/live_sqlite.py"
 
-Prints posts/s (wall and CPU) for batches of 1000 committed with synchronous=FULL, and p50/p99 of the three kinds of
-query. The words in the queries are Fathom's stems, so the table uses SQLite's own Porter stemmer, which maps them alike.
+Arguments: queries.txt posts.jsonl. Prints a JSON object a measure: posts/s (wall and CPU) for batches of 1000 committed with
+synchronous=FULL and with NORMAL, and the three kinds of query. JSON is parsed before the clock starts.
 """
 import json
 import os
@@ -17,11 +15,16 @@ import tempfile
 import time
 
 BATCH = 1000
+QUERIES = 200
 
 
 def cpu_seconds():
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
+
+
+def tell(name, **figures):
+    print(json.dumps({"name": name, **figures}), flush=True)
 
 
 def read_queries(path):
@@ -36,19 +39,28 @@ def read_queries(path):
     return since, any3, all2
 
 
-def ingest(db, posts):
+def ingest(db, posts, synchronous):
     db.execute("pragma journal_mode=wal")
-    db.execute("pragma synchronous=full")
+    db.execute("pragma synchronous=" + synchronous)
     db.execute("create table posts(id integer primary key, created text, text text)")
     db.execute("create virtual table words using fts5(text, content=posts, content_rowid=id, tokenize='porter unicode61')")
+    millis = []
     wall, cpu = time.perf_counter(), cpu_seconds()
     for begin in range(0, len(posts), BATCH):
+        start = time.perf_counter()
         rows = [(i + 1,) + posts[i] for i in range(begin, min(begin + BATCH, len(posts)))]
         with db:
             db.executemany("insert into posts values(?,?,?)", rows)
             db.executemany("insert into words(rowid, text) values(?,?)", [(row[0], row[2]) for row in rows])
+        millis.append(1e3 * (time.perf_counter() - start))
     wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
-    print(f"ingest, durable, batches of {BATCH} (no JSON): {len(posts) / wall:.0f} posts/s  {len(posts) / cpu:.0f} posts/CPU-s")
+    tell(f"index, synchronous={synchronous}", posts_per_s=len(posts) / wall, posts_per_cpu_s=len(posts) / cpu)
+    latency(f"index, synchronous={synchronous}: a batch of {BATCH}", millis)
+
+
+def latency(name, millis):
+    millis.sort()
+    tell(name, p50_ms=millis[len(millis) // 2], p99_ms=millis[len(millis) * 99 // 100], max_ms=millis[-1])
 
 
 def measure(db, name, statement, queries, extra=()):
@@ -57,22 +69,23 @@ def measure(db, name, statement, queries, extra=()):
         start = time.perf_counter()
         db.execute(statement, (query,) + extra).fetchall()
         millis.append(1e3 * (time.perf_counter() - start))
-    millis.sort()
-    print(f"{name}: p50 {millis[len(millis) // 2]:.3f} ms  p99 {millis[len(millis) * 99 // 100]:.3f} ms")
+    latency(name, millis)
 
 
 def main():
     since, any3, all2 = read_queries(sys.argv[1])
     posts = sorted((p["created_at"], p["text"]) for p in map(json.loads, open(sys.argv[2], encoding="utf-8")))
     with tempfile.TemporaryDirectory() as folder:
-        db = sqlite3.connect(os.path.join(folder, "posts.db"))
-        ingest(db, posts)
+        ingest(sqlite3.connect(os.path.join(folder, "full.db")), posts[: len(posts) // 4], "full")
+        path = os.path.join(folder, "posts.db")
+        db = sqlite3.connect(path)
+        ingest(db, posts, "normal")
+        tell("disk", bytes_per_post=(os.path.getsize(path) + os.path.getsize(path + "-wal")) / len(posts))
         first = next(i for i, post in enumerate(posts) if post[0] >= since) + 1
         select = "select rowid from words where words match ? "
-        count = int(sys.argv[3]) if len(sys.argv) > 3 else 200
-        measure(db, "query (a) any of 3, BM25 top 10", select + "order by rank limit 10", any3[:count])
-        measure(db, "query (b) both of 2, newest 10", select + "order by rowid desc limit 10", all2[:count])
-        measure(db, "query (c) any of 3, last 1 % of time", select + "and rowid >= ? order by rank limit 10", any3[:count],
+        measure(db, "query (a) any of 3, BM25 top 10", select + "order by rank limit 10", any3[:QUERIES])
+        measure(db, "query (b) both of 2, newest 10", select + "order by rowid desc limit 10", all2[:QUERIES])
+        measure(db, "query (c) any of 3, last 1 % of time", select + "and rowid >= ? order by rank limit 10", any3[:QUERIES],
                 (first,))
 
 
