@@ -95,6 +95,34 @@ json Client::post(const std::string& target, const std::string& body, const std:
   return parse_response(transport_->fetch(call, {}), target);
 }
 
+json Client::remove(const std::string& target) {
+  return parse_response(transport_->fetch(request("DELETE", target), {}), target);
+}
+
+void Client::follow(const std::string& target, const std::string& last_id,
+                    const std::function<void(const Event&)>& on_event, const std::stop_token& stop) {
+  HttpRequest call = request("GET", target);
+  call.headers["Accept"] = "text/event-stream";
+  if (!last_id.empty()) call.headers["Last-Event-ID"] = last_id;
+  call.timeout = std::chrono::minutes(1);  // of silence; the server gives a sign of life more often
+  std::string pending;
+  const auto on_data = [&](std::string_view piece) {
+    pending += piece;
+    for (size_t end = 0; (end = pending.find("\n\n")) != std::string::npos; pending.erase(0, end + 2)) {
+      Event event;
+      for (const std::string_view line : split(std::string_view(pending).substr(0, end), '\n')) {
+        if (line.starts_with("event: ")) event.name = line.substr(7);
+        if (line.starts_with("id: ")) event.id = line.substr(4);
+        if (line.starts_with("data: ")) event.data = line.substr(6);
+      }
+      if (!event.name.empty()) on_event(event);
+    }
+    return true;
+  };
+  const HttpResponse response = transport_->stream(call, on_data, stop);
+  if (response.status >= 400) parse_response(response, target);
+}
+
 void Client::stream(const std::string& target, const std::string& body,
                     const std::function<void(const json&)>& on_event, const std::stop_token& stop) {
   HttpRequest call = request("POST", target);

@@ -35,6 +35,15 @@ class Client {
   /// A JSON answer. Throws the server's own sentence for a status of 400 or above.
   nlohmann::json get(const std::string& target);
   nlohmann::json post(const std::string& target, const std::string& body, const std::string& content_type);
+  nlohmann::json remove(const std::string& target);
+
+  /// Follows a stream of named events from `last_id` on (empty: from now), until the server ends it or `stop`.
+  struct Event {
+    std::string name, id, data;
+  };
+  void follow(const std::string& target, const std::string& last_id,
+              const std::function<void(const Event&)>& on_event, const std::stop_token& stop);
+
   /// Posts JSON and hands over each event's data of the answering stream.
   void stream(const std::string& target, const std::string& body,
               const std::function<void(const nlohmann::json&)>& on_event, const std::stop_token& stop);

@@ -17,6 +17,8 @@ using Run = std::function<int()>;
 void add_serve(CLI::App& app, Run& run);
 void add_chat(CLI::App& app, Run& run);
 void add_search(CLI::App& app, Run& run);
+void add_trends(CLI::App& app, Run& run);
+void add_watch(CLI::App& app, Run& run);
 void add_sources(CLI::App& app, Run& run);
 void add_ingest(CLI::App& app, Run& run);
 void add_models(CLI::App& app, Run& run);

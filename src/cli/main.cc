@@ -55,6 +55,8 @@ int main_checked(int argc, char** argv) {
   add_serve(app, run);
   add_chat(app, run);
   add_search(app, run);
+  add_trends(app, run);
+  add_watch(app, run);
   add_sources(app, run);
   add_ingest(app, run);
   add_models(app, run);

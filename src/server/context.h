@@ -82,12 +82,12 @@ struct Context {
   const Services& services;
   Metrics& metrics;
   Feed& feed;
-  StandingFeed& standing;
   Slots& generations;
   Turn& scoring;  // of prompts, whose logits take much memory
   ResponseStore& responses;
   std::function<bool()> needs_key;
   std::function<Metrics::Gauges()> gauges;  // all but the store's
+  StandingFeed& standing;
 };
 
 /// A post as the API shows it: live::to_json and its key.

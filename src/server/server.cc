@@ -89,12 +89,12 @@ class ServerImpl final : public Server, private Application {
                  services_,
                  metrics_,
                  feed_,
-                 standing_,
                  generations_,
                  scoring_,
                  responses_,
                  [this] { return access_.needs_key(); },
-                 [this] { return gauges(); }},
+                 [this] { return gauges(); },
+                 standing_},
         requests_(options_.limits.requests_at_once, options_.limits.requests_waiting),
         answers_(options_.limits.answers_at_once, options_.limits.answers_waiting) {
     add_chat_routes(router_, context_);

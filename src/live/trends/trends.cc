@@ -1,9 +1,11 @@
 #include "live/trends/trends.h"
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "base/log.h"
 #include "live/trends/engine.h"
@@ -86,6 +88,7 @@ struct Trends::Impl {
         skip_if_behind();
         continue;
       }
+      caught_up = true;
       if (batch.empty()) rest(stop);
       if (due()) publish();
     }
@@ -123,6 +126,8 @@ struct Trends::Impl {
 
   void publish() {
     auto next = std::make_shared<TrendPicture>(*engine.evaluate());
+    // While the past is counted its stories are followed, but are not the present.
+    if (!caught_up) return;
     next->sequence = at;
     published = SteadyClock::now();
     counted = 0;
@@ -156,6 +161,7 @@ struct Trends::Impl {
   TrendEngine engine;  // all of these: the thread's alone
   uint64_t at = 0;
   uint64_t skipped = 0, counted = 0;
+  bool caught_up = false;
   SteadyClock::time_point published{};
   std::atomic<uint64_t> shown{0};
 
