@@ -37,6 +37,41 @@ Family<Histogram>& histogram(prometheus::Registry& registry, const char* name, c
   return BuildHistogram().Name(name).Help(help).Register(registry);
 }
 
+/// Made anew at each scrape: a source that was removed leaves nothing behind, one that came again counts from 0.
+std::vector<prometheus::MetricFamily> source_families(const nlohmann::json& sources) {
+  prometheus::Registry registry;
+  const auto total = [&](const char* name, const char* help, const char* field) {
+    Family<Counter>& family = counter(registry, name, help);
+    for (const auto& source : sources)
+      family.Add({{"source", source.value("name", "")}}).Increment(source.value(field, 0.0));
+  };
+  total("fathom_source_posts_total", "Posts made durable, by source; repeated ones too.", "posts");
+  total("fathom_source_duplicates_total", "Posts that were there already, by source.", "duplicates");
+  total("fathom_source_deleted_total", "Posts that a source removed.", "deleted");
+  total("fathom_source_counts_total", "Later changes of likes and the like, by source.", "counts");
+  total("fathom_source_rejected_total", "Pieces of input left out, by source.", "rejected");
+  total("fathom_source_skewed_total", "Posts from the future, set to their arrival, by source.", "skewed");
+  total("fathom_source_reconnects_total", "Connections after the first, by source.", "reconnects");
+  Family<Gauge>& live = gauge(registry, "fathom_source_live", "1 while a source delivers, by source.");
+  Family<Gauge>& rate = gauge(registry, "fathom_source_posts_per_second", "Over the last minute, by source.");
+  Family<Gauge>& lag = gauge(registry, "fathom_source_lag_seconds",
+                             "From a post's creation until it could be found, over the last five minutes.");
+  Family<Counter>& errors = counter(registry, "fathom_source_errors_total", "Failures, by source and kind.");
+  for (const auto& source : sources) {
+    const std::string name = source.value("name", "");
+    live.Add({{"source", name}}).Set(source.value("state", "") == "live" ? 1 : 0);
+    rate.Add({{"source", name}}).Set(source.value("per_second", 0.0));
+    if (source.contains("lag_p50_seconds"))
+      lag.Add({{"source", name}, {"quantile", "0.5"}}).Set(source["lag_p50_seconds"].get<double>());
+    if (source.contains("lag_p99_seconds"))
+      lag.Add({{"source", name}, {"quantile", "0.99"}}).Set(source["lag_p99_seconds"].get<double>());
+    const nlohmann::json by_kind = source.value("errors", nlohmann::json::object());
+    for (const auto& [kind, count] : by_kind.items())
+      errors.Add({{"source", name}, {"kind", kind}}).Increment(count.get<double>());
+  }
+  return registry.Collect();
+}
+
 }  // namespace
 
 struct Metrics::Families {
@@ -69,7 +104,6 @@ struct Metrics::Families {
   Family<Gauge>& terms = gauge(registry, "fathom_store_terms", "Distinct terms in the index.");
   Family<Gauge>& index_bytes = gauge(registry, "fathom_store_index_bytes", "Memory of the index.");
   Family<Gauge>& feed_age = gauge(registry, "fathom_feed_age_seconds", "The clock less the feed's clock.");
-  Family<Gauge>& source_live = gauge(registry, "fathom_source_live", "1 while a source delivers, by source.");
   Family<Gauge>& build = gauge(registry, "fathom_build_info", "Always 1; the label has the version.");
   std::mutex scrape;  // one at a time: gauges are set, then read
 
@@ -141,11 +175,9 @@ std::string Metrics::text(const Gauges& gauges, const nlohmann::json& sources) {
   for (const auto& [source, posts] : gauges.store.by_source)
     families_->store.Add({{"source", source}}).Set(static_cast<double>(posts));
   if (gauges.engine) families_->set_engine(*gauges.engine);
-  for (const auto& source : sources) {
-    const auto name = source.value("name", ""), state = source.value("state", "");
-    if (!name.empty()) families_->source_live.Add({{"source", name}}).Set(state == "live" ? 1 : 0);
-  }
-  return prometheus::TextSerializer().Serialize(families_->registry.Collect());
+  auto all = families_->registry.Collect();
+  for (auto& family : source_families(sources)) all.push_back(std::move(family));
+  return prometheus::TextSerializer().Serialize(all);
 }
 
 }  // namespace fathom::server

@@ -202,8 +202,12 @@ TEST(Status, ShowsWhatThePageNeeds) {
 TEST(Metrics, CountWhatHappened) {
   TestServer server;
   server.sources_status = [] {
-    return json::array(
-        {{{"name", "world"}, {"state", "live"}}, {{"name", "hackernews"}, {"state", "waiting"}}});
+    return json::array({{{"name", "world"},
+                         {"state", "live"},
+                         {"posts", 12},
+                         {"lag_p99_seconds", 0.25},
+                         {"errors", {{"network", 2}}}},
+                        {{"name", "hackernews"}, {"state", "waiting"}}});
   };
   const uint16_t port = server.start();
   ask(port, "POST", "/v1/posts", {}, R"({"id":"1","text":"a"})");
@@ -221,6 +225,9 @@ TEST(Metrics, CountWhatHappened) {
       "fathom_store_posts{source=\"x\"} 1",
       "fathom_source_live{source=\"world\"} 1",
       "fathom_source_live{source=\"hackernews\"} 0",
+      "fathom_source_posts_total{source=\"world\"} 12",
+      "fathom_source_lag_seconds{quantile=\"0.99\",source=\"world\"} 0.25",
+      "fathom_source_errors_total{kind=\"network\",source=\"world\"} 2",
       "fathom_build_info{version=\"1.2.3\"} 1"};
   Answer answer = get(port, "/metrics");
   // A request counts when its answer has left, a moment after the client has it.

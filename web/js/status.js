@@ -16,6 +16,27 @@ const STATES = {
 
 const GONE = ['failed', 'not reachable'];
 
+const seconds = (value) => (value < 1 ? `${Math.max(1, Math.round(value * 1000))} ms` : `${value < 10 ? value.toFixed(1) : Math.round(value)} s`);
+
+/// How late posts can be found: half of them, and all but one in a hundred.
+function lagOf(source) {
+  if (!(source.lag_p50_seconds >= 0)) return '';
+  return `, found ${seconds(source.lag_p50_seconds)} after they were written (one in a hundred later than ${seconds(source.lag_p99_seconds)})`;
+}
+
+/// What did not go well since the start, in few words; empty when all did.
+function troubleOf(source) {
+  const errors = Object.values(source.errors ?? {}).reduce((sum, count) => sum + count, 0);
+  const parts = [
+    errors > 0 ? plural(errors, 'error') : '',
+    source.reconnects > 0 ? plural(source.reconnects, 'new connection') : '',
+    source.rejected > 0 ? `${source.rejected} left out` : '',
+    source.duplicates > 0 ? `${source.duplicates} already known` : '',
+    source.skewed > 0 ? `${source.skewed} dated in the future` : '',
+  ];
+  return parts.filter(Boolean).join(', ');
+}
+
 export class Status {
   #clock;
   #onKeyNeeded;
@@ -135,7 +156,8 @@ export class Status {
       const [dot, words] = this.#stateOf(source);
       const rate = source.per_second > 0 ? `, ${source.per_second >= 10 ? Math.round(source.per_second) : source.per_second.toFixed(1)} a second` : '';
       return h('li', {}, h('p', {}, h('span', { class: 'dot', 'data-state': dot }), h('strong', {}, sourceName(source.name)), ` ${words}`),
-        h('p', { class: 'quiet' }, `${plural(source.posts ?? 0, 'post')}${rate}`),
+        h('p', { class: 'quiet' }, `${plural(source.posts ?? 0, 'post')}${rate}${lagOf(source)}`),
+        troubleOf(source) ? h('p', { class: 'quiet' }, troubleOf(source)) : null,
         source.last_error ? h('p', { class: 'quiet' }, source.last_error) : null,
         source.retry_in_seconds ? h('p', { class: 'quiet' }, `Tries again in ${Math.ceil(source.retry_in_seconds)} s`) : null);
     });
