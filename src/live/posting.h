@@ -99,7 +99,12 @@ class PostingCursor {
 
   /// Moves to the newest document that is not above `document` and returns it; 0 at the end. Never moves forward.
   uint32_t seek(uint32_t document) {
-    if (document_ > document) move(document);
+    if (document_ <= document) return document_;
+    for (uint32_t steps = std::min(index_, kSteps); steps > 0; --steps) {  // near ones are the common case
+      const uint32_t next = posting_document(postings_[--index_]);
+      if (next <= document) return document_ = next;
+    }
+    move(document);
     return document_;
   }
   uint32_t document() const { return document_; }
@@ -109,6 +114,8 @@ class PostingCursor {
   BlockBound block(uint32_t document);
 
  private:
+  static constexpr uint32_t kSteps = 6;
+
   struct Place {
     const PostingChunk* chunk = nullptr;  // null within the list's own postings
     const uint32_t* postings = nullptr;   // null: no postings are left

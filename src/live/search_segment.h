@@ -19,99 +19,10 @@
 #include <vector>
 
 #include "live/facts.h"
-#include "live/names.h"
+#include "live/search_filters.h"
 #include "live/search_plan.h"
 
 namespace fathom::live {
-
-/// Documents of one segment that have one of a few terms.
-template <class S>
-class AnyOf {
- public:
-  AnyOf(const S& segment, const std::vector<std::string>& terms) {
-    for (const auto& name : terms) {
-      auto term = segment.term(name);
-      if (!term) continue;
-      postings_ += term.count();
-      terms_.push_back(std::move(term));
-    }
-  }
-
-  uint64_t postings() const { return postings_; }
-
-  void open(const S& segment, uint32_t end) {
-    cursors_.reserve(terms_.size());
-    for (const auto& term : terms_) cursors_.push_back(segment.cursor(term, end));
-  }
-
-  uint32_t seek(uint32_t document) {
-    uint32_t best = 0;
-    for (auto& cursor : cursors_) best = std::max(best, cursor.seek(document));
-    return best;
-  }
-
- private:
-  std::vector<typename S::Term> terms_;
-  std::vector<typename S::Cursor> cursors_;
-  uint64_t postings_ = 0;
-};
-
-/// What columns must hold, as numbers of one segment.
-template <class S>
-class ColumnFilter {
- public:
-  ColumnFilter(const S& segment, const ParsedQuery& parsed)
-      : parsed_(parsed),
-        sources_(numbers_of(segment.sources(), parsed.sources, false)),
-        langs_(numbers_of(segment.langs(), parsed.langs, true)) {
-    want(DocumentFacts::kHasLink, parsed.has_link);
-    want(DocumentFacts::kReply, parsed.is_reply);
-    want(DocumentFacts::kRepost, parsed.is_repost);
-  }
-
-  /// No document of this segment can pass.
-  bool none() const {
-    return (!parsed_.sources.empty() && sources_.empty()) || (!parsed_.langs.empty() && langs_.empty());
-  }
-
-  bool passes(const RankFacts& facts) const { return (facts.flags & mask_) == flags_; }
-  bool passes(const DocumentFacts& facts) const {
-    if (parsed_.min_likes && facts.likes < *parsed_.min_likes) return false;
-    if (!parsed_.sources.empty() && !has_number(sources_, facts.source)) return false;
-    return parsed_.langs.empty() || has_number(langs_, facts.lang);
-  }
-
- private:
-  void want(uint8_t flag, const std::optional<bool>& wanted) {
-    if (!wanted) return;
-    mask_ |= flag;
-    if (*wanted) flags_ |= flag;
-  }
-
-  /// The numbers of the names that a query allows, rising. A language allows its regions: "en" takes "en-gb".
-  static std::vector<uint16_t> numbers_of(const Names& names, const std::vector<std::string>& wanted,
-                                          bool regions) {
-    std::vector<uint16_t> numbers;
-    if (wanted.empty()) return numbers;
-    for (size_t i = 0; i < names.size(); ++i) {
-      const std::string_view name = names.name(i);
-      const auto fits = [&](const std::string& w) {
-        return name == w ||
-               (regions && name.size() > w.size() && name.starts_with(w) && name[w.size()] == '-');
-      };
-      if (std::any_of(wanted.begin(), wanted.end(), fits)) numbers.push_back(static_cast<uint16_t>(i));
-    }
-    return numbers;
-  }
-
-  static bool has_number(const std::vector<uint16_t>& sorted, uint16_t number) {
-    return std::binary_search(sorted.begin(), sorted.end(), number);
-  }
-
-  const ParsedQuery& parsed_;
-  std::vector<uint16_t> sources_, langs_;
-  uint8_t mask_ = DocumentFacts::kTombstone, flags_ = 0;
-};
 
 template <class S>
 class SegmentSearch {
@@ -158,6 +69,8 @@ class SegmentSearch {
 
  private:
   static constexpr uint32_t kNoBlock = std::numeric_limits<uint32_t>::max();
+  static constexpr uint64_t kMuchLonger =
+      12;                                  // times: to look each document up is cheaper than to walk the list
   static constexpr size_t kSeedTries = 4;  // documents looked at for each that is wanted, for the first bar
   static constexpr int64_t kNever = std::numeric_limits<int64_t>::min();
   static constexpr double kLongAgo = 1e17;  // microseconds
@@ -289,22 +202,27 @@ class SegmentSearch {
   }
 
   void walk_required(uint32_t low, uint32_t high) {
-    for (uint32_t document = high; document >= low; --document) {
-      document = intersect(document, low);
-      if (document < low) return;
-      consider(document);
+    BlockSet all;
+    required_[0].mark(low, high, all);
+    for (size_t i = 1; i < required_.size(); ++i) {
+      if (required_[i].postings() > kMuchLonger * required_[0].postings())
+        keep_by_seeking(required_[i], low, all);
+      else
+        keep_by_marking(required_[i], low, high, all);
     }
+    all.for_each(low, [this](uint32_t document) { consider(document); });
   }
 
-  /// The newest document at or below `document` that all the required lists have; below `low` if there is none.
-  uint32_t intersect(uint32_t document, uint32_t low) {
-    for (size_t i = 0; i < required_.size();) {
-      const uint32_t found = required_[i].seek(document);
-      if (found < low) return 0;
-      i = found == document ? i + 1 : 0;
-      document = found;
-    }
-    return document;
+  static void keep_by_marking(AnyOf<S>& list, uint32_t low, uint32_t high, BlockSet& documents) {
+    BlockSet other;
+    list.mark(low, high, other);
+    documents.keep(other);
+  }
+
+  static void keep_by_seeking(AnyOf<S>& list, uint32_t low, BlockSet& documents) {
+    documents.for_each(low, [&](uint32_t document) {
+      if (list.seek(document) != document) documents.remove(document);
+    });
   }
 
   void walk_scored(uint32_t low, uint32_t high) {
