@@ -182,10 +182,13 @@ int add_source(const AddOptions& options) {
   specs.push_back(spec);
   std::filesystem::create_directories(options.state);
   live::write_sources(file, specs);
-  std::cout << fmt::format(
-      "Added '{}' to {}. A running server takes it over within seconds; try it with\n"
-      "  fathom sources test {}\n",
-      spec.name, file.string(), spec.name);
+  const auto status = running_status(options.state);
+  const bool fiction = status && status->value("fiction", false);
+  std::cout << fmt::format("Added '{}' to {}. {}; try it with\n  fathom sources test {}\n", spec.name,
+                           file.string(),
+                           fiction ? "The running server plays the sample world: start it again to read this"
+                                   : "A running server takes it over within seconds",
+                           spec.name);
   return 0;
 }
 
