@@ -108,7 +108,7 @@ TEST_F(VectorIndexTest, PostsThatComeLaterAreFoundToo) {
 
 TEST_F(VectorIndexTest, FreshPostsComeBeforeALongPast) {
   ingest(varied(400));
-  embedder_.slow_ms = 5;
+  embedder_.slow_ms = 50;  // all of it would take five seconds
   open();
   ingest({make_post("fresh", "snow in april")});
   ASSERT_TRUE(eventually([&] { return has(nearest("blizzard", {}, 1), "fresh"); }));
