@@ -113,24 +113,4 @@ Ranking rank(const Collection& collection, const ParsedQuery& parsed, const Quer
   return ranking;
 }
 
-Ranking rank(const Snapshot& snapshot, const ParsedQuery& parsed, const Query& query, Time feed_time,
-             size_t count) {
-  return rank(Collection(snapshot), parsed, query, feed_time, count);
-}
-
-View::View(const Index& index, uint64_t published)
-    : sequence(published), end(index.end(published)), posts(static_cast<double>(index.posts())) {
-  if (posts > 0) mean_length = std::max(1.0, static_cast<double>(index.words()) / posts);
-}
-
-Ranking rank(const Index& index, const View& view, const ParsedQuery& parsed, const Query& query,
-             Time feed_time, size_t count) {
-  Collection collection;
-  collection.members = {&index};
-  collection.sequence = view.sequence;
-  collection.posts = view.posts;
-  collection.mean_length = view.mean_length;
-  return rank(collection, parsed, query, feed_time, count);
-}
-
 }  // namespace fathom::live

@@ -44,7 +44,8 @@ struct Ranking {
   std::vector<std::pair<std::string, size_t>> terms;  // of the query -> posts that have it
 };
 
-/// The segments of a search, oldest first, and what is known of them together. Views: the segments must outlive it.
+/// The segments of a search, oldest first, and what is known of them together. Of a snapshot, which must outlive it: the
+/// sealed ones, then those in memory.
 struct Collection {
   using Member = std::variant<const Index*, const Segment*>;
 
@@ -59,21 +60,6 @@ struct Collection {
 /// The `count` best documents for `parsed`, ranked as `query` says. Candidate::segment is the place in `members`.
 Ranking rank(const Collection& collection, const ParsedQuery& parsed, const Query& query, Time feed_time,
              size_t count);
-
-/// The same over a snapshot: Candidate::segment counts its sealed segments first, then those in memory.
-Ranking rank(const Snapshot& snapshot, const ParsedQuery& parsed, const Query& query, Time feed_time,
-             size_t count);
-
-/// One index at a sequence.
-struct View {
-  uint64_t sequence = 0;
-  uint32_t end = 1;  // documents 1..end-1
-  double posts = 0, mean_length = 1;
-
-  View(const Index& index, uint64_t published);
-};
-Ranking rank(const Index& index, const View& view, const ParsedQuery& parsed, const Query& query,
-             Time feed_time, size_t count);
 
 /// The share of the score that age leaves: 1 for the present and the future.
 double recency_factor(const RankWeights& weights, int64_t created, int64_t now);

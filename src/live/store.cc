@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "base/error.h"
+#include "live/expansion.h"
 #include "live/old_format.h"
 #include "live/query.h"
 #include "live/search.h"
@@ -184,17 +185,22 @@ void LiveStore::count(const std::vector<CountUpdate>& updates) { sync(core_->cou
 // Reading
 
 SearchResult LiveStore::search(const Query& query) const {
-  const ParsedQuery parsed = parse_query(query);
+  ParsedQuery parsed = parse_query(query);
   const Snapshot snapshot = core_->snapshot();
   const SegmentList& list = snapshot.segments();
+  const Collection all(snapshot);
   const Time now = feed_time();
   const size_t limit = std::min(query.limit, kMaxHits);
   SearchResult result;
   result.as_of = now;
   result.query_terms = parsed.scored.size();
+  if (query.expand) {
+    expand(parsed, all, query, now);
+    for (const auto& [term, weight] : parsed.expansion) result.expansion.push_back(term);
+  }
   // Folding makes several into one, so that more are fetched than are asked for, and more again if they were all alike.
-  for (size_t count = query.fold ? 2 * limit + 16 : limit;; count *= 4) {
-    Ranking ranking = rank(snapshot, parsed, query, now, count);
+  for (size_t count = query.fold ? limit + limit / 4 + 4 : limit;; count *= 4) {
+    Ranking ranking = rank(all, parsed, query, now, count);
     result.matched = ranking.matched;
     result.matched_exact = ranking.exact_count;
     result.terms = std::move(ranking.terms);

@@ -139,7 +139,8 @@ class PlainSearch {
       if (found == post.words.end()) continue;
       const double n = with_.at(w);
       const double idf = std::log(1 + (static_cast<double>(posts_.size()) - n + 0.5) / (n + 0.5));
-      text += idf * found->second * 1.6 / (found->second + 0.6 * (1 - 0.3 + 0.3 * std::max(1.0, length / std::max(50.0, mean_))));
+      text += idf * found->second * 1.6 /
+              (found->second + 0.6 * (1 - 0.3 + 0.3 * std::max(1.0, length / std::max(50.0, mean_))));
     }
     const RankWeights& weights = c.query.weights;
     const double hours = std::chrono::duration<double, std::ratio<3600>>(now_ - post.post.created_at).count();
@@ -187,6 +188,22 @@ TEST(Search, EqualsAScanOfEveryPost) {
   }
   EXPECT_GT(pruned, 10u);  // or the walk that leaves things out was not tested
   EXPECT_GT(hits, 1000u);
+}
+
+TEST(Search, ExpansionIsAskedFor) {
+  std::vector<Post> posts;
+  for (int i = 0; i < 50; ++i)
+    posts.push_back(make_post(std::to_string(i), "something else number" + std::to_string(i)));
+  posts.push_back(make_post("a", "flood: the levee holds"));
+  posts.push_back(make_post("b", "a picture of the levee"));
+  const TestStore s(posts);
+  Query query;
+  query.text = "flood";
+  EXPECT_EQ(s.ids(query), (std::vector<std::string>{"a"}));
+  EXPECT_TRUE(s.store->search(query).expansion.empty());
+  query.expand = true;
+  EXPECT_EQ(s.ids(query), (std::vector<std::string>{"a", "b"}));
+  EXPECT_FALSE(s.store->search(query).expansion.empty());
 }
 
 TEST(Posting, CursorFindsTheNewestAtOrBelow) {
