@@ -159,7 +159,7 @@ class DateReader {
       if (!(is_letter(rest[0]) ? take_word(rest) : take_offset(rest))) return false;
     }
     const auto parts = split(token, ':');
-    if (parts.size() > 3) return false;
+    if (parts.size() < 2 || parts.size() > 3) return false;
     const auto hour = whole<int64_t>(parts[0]), minute = whole<int64_t>(parts[1]);
     const auto second = parts.size() == 3 ? whole<double>(parts[2]) : 0.0;
     return hour && minute && second && take_clock(*hour, *minute, *second);
