@@ -31,8 +31,8 @@ Bytes bytes_of(const MappedFile& map) {
 
 std::string_view to_string(SectionKind kind) {
   constexpr std::string_view kNames[kSectionKinds] = {
-      "summary",      "names",   "columns",  "rows",      "rank facts", "sketches", "keys",  "dictionary",
-      "record index", "records", "postings", "positions", "term index", "terms",    "counts"};
+      "summary",    "names",        "columns", "rows",     "rank facts", "sketches",   "keys",  "words",
+      "dictionary", "record index", "records", "postings", "positions",  "term index", "terms", "counts"};
   return kNames[static_cast<size_t>(kind) - 1];
 }
 

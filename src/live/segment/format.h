@@ -32,7 +32,8 @@ enum class SectionKind : uint32_t {
   kRankFacts,    // 4 bytes a document
   kSketches,     // 8 bytes a document
   kKeys,         // hash table
-  kDictionary,   // of the records
+  kWords,        // of the records
+  kDictionary,   // of the records, for zstd
   kRecordIndex,  // offsets of blocks of records
   kRecords,
   kPostings,
@@ -41,7 +42,7 @@ enum class SectionKind : uint32_t {
   kTerms,
   kCounts,  // likes and the like that came before sealing but after their posts
 };
-inline constexpr size_t kSectionKinds = 15;
+inline constexpr size_t kSectionKinds = 16;
 std::string_view to_string(SectionKind kind);
 
 using Bytes = std::span<const uint8_t>;

@@ -48,6 +48,9 @@ class Merger {
   }
 
   void run() {
+    uint64_t documents = 0;
+    for (const Part& part : parts_) documents += part.from.documents();
+    for (const Part& part : parts_) learn(part, sample_stride(documents));
     for (Part& part : parts_) take_documents(part);
     writer_.begin_terms();
     for (uint32_t walked = 0; take_next_term();)
@@ -57,6 +60,17 @@ class Merger {
   }
 
  private:
+  void learn(const Part& part, uint32_t stride) {
+    std::vector<Post> group;
+    for (uint64_t first = 1; first <= part.from.documents(); first += stride) {
+      group.clear();
+      const uint64_t end = std::min<uint64_t>(first + kRecordsPerBlock, part.from.documents() + uint64_t{1});
+      for (auto number = static_cast<uint32_t>(first); number < end; ++number)
+        if (part.from.alive(number, sequence_)) group.push_back(part.from.post_as_it_came(number));
+      writer_.learn(group);
+    }
+  }
+
   void take_documents(Part& part) {
     for (size_t i = 0; i < part.from.sources().size(); ++i)
       part.sources.push_back(sources_.intern(part.from.sources().name(i)));

@@ -13,6 +13,7 @@ enum Flags : uint32_t {
   kFollowers = 4,  // followers, likes, reposts, replies, views: five bits
   kNumericId = 128,
   kUrlPattern = 256,
+  kOwnTime = 512,  // not that of the columns
 };
 constexpr size_t kCounts = 5;
 constexpr char kIdMark = '\1', kHandleMark = '\2';
@@ -68,11 +69,12 @@ int64_t plus(int64_t a, int64_t b) {
 
 }  // namespace
 
-std::string write_record_block(std::span<const Post> posts) {
+std::string write_record_block(std::span<const Post> posts, std::span<const int64_t> created,
+                               const WordEncoder& words) {
   using Block = RecordBlock;
   std::vector<std::string> patterns;
   std::vector<uint64_t> ids(posts.size());
-  std::string out, strings;
+  std::string out;
   for (const Post& post : posts) patterns.push_back(to_pattern(post));
   put_varint(out, posts.size());
   std::vector<uint32_t> flags;
@@ -83,6 +85,7 @@ std::string write_record_block(std::span<const Post> posts) {
       if (count_of(post, c)) bits |= uint32_t{kFollowers} << c;
     if (numeric(post.id, ids[i])) bits |= kNumericId;
     if (patterns[i].size() != post.url.size() || marked(patterns[i]) != marked(post.url)) bits |= kUrlPattern;
+    if (micros(post.created_at) != created[i]) bits |= kOwnTime;
     flags.push_back(bits);
     put_varint(out, bits);
   }
@@ -92,11 +95,8 @@ std::string write_record_block(std::span<const Post> posts) {
     put_varint(out, zigzag(static_cast<int64_t>(ids[i] - last_id)));
     last_id = ids[i];
   }
-  int64_t last_time = 0;
-  for (const Post& post : posts) {
-    put_varint(out, zigzag(less(micros(post.created_at), last_time)));
-    last_time = micros(post.created_at);
-  }
+  for (size_t i = 0; i < posts.size(); ++i)
+    if ((flags[i] & kOwnTime) != 0) put_varint(out, zigzag(less(micros(posts[i].created_at), created[i])));
   for (const Post& post : posts)
     put_varint(out, zigzag(less(micros(post.received_at), micros(post.created_at))));
   for (size_t c = 0; c < kCounts; ++c)
@@ -104,10 +104,7 @@ std::string write_record_block(std::span<const Post> posts) {
       if (count_of(post, c)) put_varint(out, zigzag(*count_of(post, c)));
   for (const Post& post : posts) put_varint(out, post.links.size());
   for (const Post& post : posts) put_varint(out, post.tags.size());
-  const auto put = [&](std::string_view value) {
-    put_varint(out, value.size());
-    strings += value;
-  };
+  const auto put = [&](std::string_view value) { words.encode(value, out); };
   for (uint8_t field = 0; field < Block::kFields; ++field) {
     for (size_t i = 0; i < posts.size(); ++i) {
       const Post& post = posts[i];
@@ -130,30 +127,30 @@ std::string write_record_block(std::span<const Post> posts) {
     for (const auto& link : post.links) put(link);
   for (const Post& post : posts)
     for (const auto& tag : post.tags) put(tag);
-  return out + strings;
+  return out;
 }
 
-bool RecordBlock::read(std::string bytes) {
-  bytes_ = std::move(bytes);
-  ByteReader in(reinterpret_cast<const uint8_t*>(bytes_.data()),
-                reinterpret_cast<const uint8_t*>(bytes_.data()) + bytes_.size());
+bool RecordBlock::read(std::string_view bytes, std::span<const int64_t> created, const WordCodes& words) {
+  const auto* begin = reinterpret_cast<const uint8_t*>(bytes.data());
+  ByteReader in(begin, begin + bytes.size());
   const uint64_t count = in.varint();
   size_ = 0;
-  if (count > kRecordsPerBlock) return false;
+  if (count != created.size()) return false;
   facts_.assign(count, Facts());
   for (auto& facts : facts_) facts.flags = static_cast<uint32_t>(in.varint());
   uint64_t last_id = 0;
   for (auto& facts : facts_)
     if ((facts.flags & kNumericId) != 0) facts.id = last_id += static_cast<uint64_t>(unzigzag(in.varint()));
-  int64_t last_time = 0;
-  for (auto& facts : facts_) facts.created = last_time = plus(last_time, unzigzag(in.varint()));
+  for (size_t i = 0; i < count; ++i)
+    facts_[i].created =
+        (facts_[i].flags & kOwnTime) != 0 ? plus(created[i], unzigzag(in.varint())) : created[i];
   for (auto& facts : facts_) facts.received = plus(facts.created, unzigzag(in.varint()));
   for (size_t c = 0; c < kCounts; ++c)
     for (auto& facts : facts_)
       if ((facts.flags & (uint32_t{kFollowers} << c)) != 0) facts.counts[c] = unzigzag(in.varint());
   uint64_t listed = 0;
   const auto take_list = [&](uint32_t& first, uint32_t& many) {
-    const uint64_t n = std::min<uint64_t>(in.varint(), bytes_.size() + 1 - listed);
+    const uint64_t n = std::min<uint64_t>(in.varint(), bytes.size() + 1 - listed);
     first = static_cast<uint32_t>(listed);
     many = static_cast<uint32_t>(n);
     listed += n;
@@ -163,28 +160,22 @@ bool RecordBlock::read(std::string bytes) {
   if (!in.ok() || listed > in.left()) return false;
   strings_.resize(count * kFields);
   lists_.resize(listed);
-  uint64_t total = 0;
+  text_.clear();
   for (auto* pieces : {&strings_, &lists_}) {
     for (auto& piece : *pieces) {
-      const uint64_t size = in.varint();
-      if (size > bytes_.size()) return false;
-      piece.size = static_cast<uint32_t>(size);
-      piece.begin = static_cast<uint32_t>(total);
-      total += size;
-      if (total > bytes_.size()) return false;
+      piece.begin = static_cast<uint32_t>(text_.size());
+      if (!words.decode(in, text_, kMaxBlockBytes)) return false;
+      piece.size = static_cast<uint32_t>(text_.size()) - piece.begin;
     }
   }
-  if (!in.ok() || total != in.left()) return false;
-  const auto base = static_cast<uint32_t>(bytes_.size() - total);
-  for (auto* pieces : {&strings_, &lists_})
-    for (auto& piece : *pieces) piece.begin += base;
+  if (in.left() != 0) return false;
   size_ = static_cast<uint32_t>(count);
   return true;
 }
 
 std::string_view RecordBlock::string(Field field, uint32_t index) const {
   const Piece& piece = strings_[size_t{field} * size_ + index];
-  return std::string_view(bytes_).substr(piece.begin, piece.size);
+  return std::string_view(text_).substr(piece.begin, piece.size);
 }
 
 std::string RecordBlock::text(uint32_t index) const { return std::string(string(kText, index)); }
@@ -220,7 +211,7 @@ Post RecordBlock::post(uint32_t index) const {
   for (size_t c = 0; c < kCounts; ++c)
     if ((facts.flags & (uint32_t{kFollowers} << c)) != 0) *counts[c] = facts.counts[c];
   const auto list = [&](uint32_t first, uint32_t many, std::vector<std::string>& out) {
-    for (uint32_t i = first; i < first + many; ++i) out.emplace_back(bytes_, lists_[i].begin, lists_[i].size);
+    for (uint32_t i = first; i < first + many; ++i) out.emplace_back(text_, lists_[i].begin, lists_[i].size);
   };
   list(facts.first_link, facts.links, post.links);
   list(facts.first_tag, facts.tags, post.tags);

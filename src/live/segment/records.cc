@@ -15,9 +15,7 @@ namespace {
 
 constexpr int kLevel = 3;
 constexpr size_t kDictionaryBytes = size_t{128} << 10;
-constexpr size_t kTrainingBytes = 40 * kDictionaryBytes;  // so much is trained on, once so much has come
 constexpr size_t kLeastTrainingBytes = size_t{64} << 10;  // less is not worth a dictionary
-constexpr size_t kMaxBlockBytes = size_t{256} << 20;      // unpacked
 constexpr size_t kCachedBlocks = 4;
 constexpr size_t kMaxCachedBytes = size_t{1} << 20;  // a block beyond this is not kept
 
@@ -48,11 +46,14 @@ SealedRecords::SealedRecords() = default;
 SealedRecords::~SealedRecords() = default;
 void SealedRecords::FreeDictionary::operator()(ZSTD_DDict_s* dictionary) const { ZSTD_freeDDict(dictionary); }
 
-void SealedRecords::open(const SegmentFile& file, uint32_t documents) {
+void SealedRecords::open(const SegmentFile& file, const SealedColumns& columns, uint32_t documents) {
   file_ = &file;
+  columns_ = &columns;
   documents_ = documents;
   file.check(SectionKind::kRecordIndex);
   file.check(SectionKind::kDictionary);
+  file.check(SectionKind::kWords);
+  if (!words_.read(file.section(SectionKind::kWords))) file.corrupt(SectionKind::kWords, "it cannot be read");
   index_ = file.section(SectionKind::kRecordIndex);
   records_ = file.section(SectionKind::kRecords);
   identity_ = file.checksum(SectionKind::kRecords);
@@ -99,8 +100,12 @@ void SealedRecords::unpack(uint32_t block, RecordBlock& out) const {
                                                 frame.size(), dictionary_.get());
   if (ZSTD_isError(got) != 0 || got != size)
     file_->corrupt(SectionKind::kRecords, ZSTD_isError(got) != 0 ? ZSTD_getErrorName(got) : "a block is cut");
-  const uint32_t wanted = std::min(kRecordsPerBlock, documents_ - block * kRecordsPerBlock);
-  if (!out.read(std::move(bytes)) || out.size() != wanted)
+  const uint32_t first = block * kRecordsPerBlock + 1,
+                 behind = std::min(first + kRecordsPerBlock, documents_ + 1);
+  std::array<int64_t, kRecordsPerBlock> created{};
+  for (uint32_t number = first; number < behind; ++number)
+    created[number - first] = columns_->facts(number).created;
+  if (!out.read(bytes, std::span(created).first(behind - first), words_))
     file_->corrupt(SectionKind::kRecords, "a block is not made of posts");
 }
 
@@ -113,45 +118,56 @@ RecordWriter::~RecordWriter() = default;
 void RecordWriter::FreeContext::operator()(ZSTD_CCtx_s* context) const { ZSTD_freeCCtx(context); }
 void RecordWriter::FreeDictionary::operator()(ZSTD_CDict_s* dictionary) const { ZSTD_freeCDict(dictionary); }
 
-void RecordWriter::add(Post post) {
+void RecordWriter::learn(std::span<const Post> posts) {
+  for (const Post& post : posts) {
+    for (const auto* text :
+         {&post.text, &post.source, &post.author.handle, &post.author.name, &post.lang, &post.url})
+      encoder_.learn(*text);
+    for (const auto& link : post.links) encoder_.learn(link);
+    for (const auto& tag : post.tags) encoder_.learn(tag);
+  }
+  sample_.emplace_back(posts.begin(), posts.end());
+}
+
+void RecordWriter::add(Post post, int64_t created) {
+  if (!trained_) train();
   posts_.push_back(std::move(post));
+  created_.push_back(created);
   if (posts_.size() == kRecordsPerBlock) flush_block();
 }
 
 void RecordWriter::flush_block() {
-  std::string block = write_record_block(posts_);
+  const std::string block = write_record_block(posts_, created_, encoder_);
   posts_.clear();
+  created_.clear();
   if (block.size() > kMaxBlockBytes)
     throw Error(
         ErrorCode::kResourceExhausted,
         fmt::format("32 neighbouring posts have {} bytes; a segment takes {}", block.size(), kMaxBlockBytes));
-  if (trained_) return pack(block);
-  waiting_bytes_ += block.size();
-  waiting_.push_back(std::move(block));
-  if (waiting_bytes_ >= kTrainingBytes) train();
+  pack(block);
 }
 
 void RecordWriter::train() {
   trained_ = true;
-  if (waiting_bytes_ >= kLeastTrainingBytes) {
-    std::string samples;
-    std::vector<size_t> sizes;
-    for (const auto& block : waiting_) {
-      samples += block;
-      sizes.push_back(block.size());
-    }
-    dictionary_.resize(std::min(kDictionaryBytes, waiting_bytes_ / 32));
-    const size_t size = ZDICT_trainFromBuffer(dictionary_.data(), dictionary_.size(), samples.data(),
-                                              sizes.data(), static_cast<unsigned>(sizes.size()));
-    dictionary_.resize(
-        ZDICT_isError(size) != 0 ? 0 : size);  // too little or too uniform to learn from: do without
+  words_ = encoder_.choose();
+  std::string samples;
+  std::vector<size_t> sizes;
+  for (const auto& posts : sample_) {
+    std::vector<int64_t> created;
+    for (const Post& post : posts) created.push_back(post.created_at.time_since_epoch().count());
+    const std::string block = write_record_block(posts, created, encoder_);
+    samples += block;
+    sizes.push_back(block.size());
   }
-  if (!dictionary_.empty()) {
-    compressor_.reset(ZSTD_createCDict(dictionary_.data(), dictionary_.size(), kLevel));
-    ZSTD_CCtx_refCDict(context_.get(), compressor_.get());
-  }
-  for (const auto& block : waiting_) pack(block);
-  std::vector<std::string>().swap(waiting_);
+  std::vector<std::vector<Post>>().swap(sample_);
+  if (samples.size() < kLeastTrainingBytes) return;
+  dictionary_.resize(std::min(kDictionaryBytes, samples.size() / 32));
+  const size_t size = ZDICT_trainFromBuffer(dictionary_.data(), dictionary_.size(), samples.data(),
+                                            sizes.data(), static_cast<unsigned>(sizes.size()));
+  dictionary_.resize(ZDICT_isError(size) != 0 ? 0 : size);  // too little or too uniform to learn from
+  if (dictionary_.empty()) return;
+  compressor_.reset(ZSTD_createCDict(dictionary_.data(), dictionary_.size(), kLevel));
+  ZSTD_CCtx_refCDict(context_.get(), compressor_.get());
 }
 
 void RecordWriter::pack(std::string_view block) {
@@ -165,8 +181,8 @@ void RecordWriter::pack(std::string_view block) {
 
 void RecordWriter::finish(SegmentFileWriter& file) {
   if (!posts_.empty()) flush_block();
-  if (!trained_) train();
   store(index_, packed_.size());
+  file.add(SectionKind::kWords, words_);
   file.add(SectionKind::kDictionary, dictionary_);
   file.add(SectionKind::kRecordIndex, index_);
   file.begin(SectionKind::kRecords);

@@ -1,8 +1,8 @@
 // The stored posts of a sealed segment: blocks of 32, each a zstd frame with the segment's dictionary and a checksum.
 //
 // Within a block the posts lie field by field, so that like stands beside like: first the numbers of all posts (ids that
-// are numbers as differences, times as differences to the columns' and to the post's own), then the lengths of the strings, then
-// the strings. An address that holds the post's id and its author's handle is stored as a pattern. What comes out is, byte for
+// are numbers as differences, times as differences to the columns' and to the post's own), then the strings as codes of words
+// (words.h). An address that holds the post's id and its author's handle is stored as a pattern. What comes out is, byte for
 // byte, the record of codec.h that went in.
 //
 // SealedRecords: immutable, any thread; each thread keeps the few blocks that it unpacked last, of whatever segment.
@@ -16,7 +16,9 @@
 #include <vector>
 
 #include "live/post.h"
+#include "live/segment/columns.h"
 #include "live/segment/format.h"
+#include "live/segment/words.h"
 
 struct ZSTD_CCtx_s;
 struct ZSTD_CDict_s;
@@ -25,20 +27,21 @@ struct ZSTD_DDict_s;
 namespace fathom::live {
 
 inline constexpr uint32_t kRecordsPerBlock = 32;
+inline constexpr size_t kMaxBlockBytes = size_t{256} << 20;  // unpacked
 
 /// An unpacked block. Owns its bytes; what it hands out are copies.
 class RecordBlock {
  public:
-  /// Reads up to 32 posts; false when the bytes are not a block.
-  bool read(std::string bytes);
+  /// Reads as many posts as there are times of the columns; false when the bytes are not such a block.
+  bool read(std::string_view bytes, std::span<const int64_t> created, const WordCodes& words);
   uint32_t size() const { return size_; }
   Post post(uint32_t index) const;
   std::string text(uint32_t index) const;
   std::string key(uint32_t index) const;
 
  private:
-  struct Numbers;
-  friend std::string write_record_block(std::span<const Post> posts);
+  friend std::string write_record_block(std::span<const Post> posts, std::span<const int64_t> created,
+                                        const WordEncoder& words);
   enum Field : uint8_t {
     kId,
     kSource,
@@ -56,7 +59,7 @@ class RecordBlock {
 
   std::string_view string(Field field, uint32_t index) const;
 
-  std::string bytes_;
+  std::string text_;  // all strings
   uint32_t size_ = 0;
   struct Facts {
     uint32_t flags = 0;
@@ -73,15 +76,16 @@ class RecordBlock {
   std::vector<Piece> lists_;    // links and tags of all posts
 };
 
-/// REQUIRES: up to 32 posts.
-std::string write_record_block(std::span<const Post> posts);
+/// REQUIRES: up to 32 posts, and the time that the columns have of each.
+std::string write_record_block(std::span<const Post> posts, std::span<const int64_t> created,
+                               const WordEncoder& words);
 
 class SealedRecords {
  public:
   SealedRecords();
   ~SealedRecords();
   /// Errors: kCorrupt.
-  void open(const SegmentFile& file, uint32_t documents);
+  void open(const SegmentFile& file, const SealedColumns& columns, uint32_t documents);
 
   // Errors: kCorrupt. REQUIRES: 1 <= number <= documents.
 
@@ -98,20 +102,25 @@ class SealedRecords {
     void operator()(ZSTD_DDict_s* dictionary) const;
   };
   const SegmentFile* file_ = nullptr;
+  const SealedColumns* columns_ = nullptr;
+  WordCodes words_;
   Bytes index_, records_;
   uint64_t identity_ = 0;  // of the records, by their checksum: equal ones have equal blocks
   uint32_t documents_ = 0;
   std::unique_ptr<ZSTD_DDict_s, FreeDictionary> dictionary_;
 };
 
-/// Gathers posts in order of number; trains the dictionary on the first of them.
+/// Learns from a sample of the posts, then takes them all in order of number.
 class RecordWriter {
  public:
   explicit RecordWriter(const std::filesystem::path& path);
   ~RecordWriter();
 
-  void add(Post post);
-  /// Writes the three sections.
+  /// Neighbouring posts, up to 32, of the sample. Before the first `add`.
+  void learn(std::span<const Post> posts);
+  /// `created` as the columns have it.
+  void add(Post post, int64_t created);
+  /// Writes the four sections.
   void finish(SegmentFileWriter& file);
 
  private:
@@ -126,10 +135,12 @@ class RecordWriter {
     void operator()(ZSTD_CDict_s* dictionary) const;
   };
   ScratchFile packed_;
-  std::vector<Post> posts_;           // of the block at hand
-  std::vector<std::string> waiting_;  // blocks until there are enough to train on
-  size_t waiting_bytes_ = 0;
+  std::vector<std::vector<Post>> sample_;
+  std::vector<Post> posts_;  // of the block at hand
+  std::vector<int64_t> created_;
+  WordEncoder encoder_;
   bool trained_ = false;
+  std::string words_;
   std::string dictionary_, frame_, index_;
   std::unique_ptr<ZSTD_CCtx_s, FreeContext> context_;
   std::unique_ptr<ZSTD_CDict_s, FreeDictionary> compressor_;

@@ -38,11 +38,24 @@ std::vector<uint32_t> sorted_terms(const Index& index) {
   return numbers;
 }
 
+void learn(const Index& index, uint64_t sequence, SegmentWriter& writer) {
+  const uint32_t documents = index.documents();
+  std::vector<Post> group;
+  for (uint64_t first = 1; first <= documents; first += sample_stride(documents)) {
+    group.clear();
+    for (auto number = static_cast<uint32_t>(first); number <= documents && number < first + kRecordsPerBlock;
+         ++number)
+      if (index.alive(number, sequence)) group.push_back(decode_record(index.record(number)));
+    writer.learn(group);
+  }
+}
+
 }  // namespace
 
 void seal(const Index& index, uint64_t sequence, const std::filesystem::path& path,
           const std::stop_token& stop) {
   SegmentWriter writer(path);
+  learn(index, sequence, writer);
   PlaceTable places;
   const uint32_t documents = index.documents();
   std::vector<uint32_t> kept(size_t{documents} + 1);  // its number in the segment; 0: left out

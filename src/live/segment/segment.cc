@@ -39,7 +39,7 @@ Segment::Segment(Private, const std::filesystem::path& path)
       changes_(summary_.documents),
       posts_(summary_.posts),
       words_(summary_.words) {
-  records_.open(file_, summary_.documents);
+  records_.open(file_, columns_, summary_.documents);
   read_bounds();
   read_names();
   file_.check(SectionKind::kCounts);

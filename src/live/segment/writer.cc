@@ -26,7 +26,7 @@ void SegmentWriter::add_document(const DocumentFacts& facts, uint64_t sequence, 
   key_hashes_.push_back(key_hash(post.key()));
   if (counts.likes != 0 || counts.reposts != 0 || counts.replies != 0)
     counts_.counts.push_back({documents(), counts});
-  records_.add(std::move(post));
+  records_.add(std::move(post), facts.created);
   summary_.oldest = std::min(summary_.oldest, facts.created);
   summary_.newest = std::max(summary_.newest, facts.created);
   if ((facts.flags & DocumentFacts::kTombstone) != 0) return;

@@ -21,9 +21,18 @@
 
 namespace fathom::live {
 
+/// The first document of every sampled group of 32: a sample of some 65,000 posts, spread evenly.
+inline uint32_t sample_stride(uint64_t documents) {
+  constexpr uint64_t kSample = 65536;
+  return kRecordsPerBlock * static_cast<uint32_t>((documents + kSample - 1) / kSample);
+}
+
 class SegmentWriter {
  public:
   explicit SegmentWriter(const std::filesystem::path& path);
+
+  /// Neighbouring posts, up to 32, of a sample that records are packed after. Before all documents.
+  void learn(std::span<const Post> posts) { records_.learn(posts); }
 
   /// Takes a document; its number is how many have been taken. `facts` with all counts, `post` without `counts`; source and
   /// language numbers are those of the names given to `finish`.

@@ -283,10 +283,12 @@ TEST_F(SegmentTest, MergedIsAsSealedAtOnce) {
   EXPECT_EQ(one->words(), many->words());
   EXPECT_EQ(one->last_sequence(), many->last_sequence());
   expect_same_phrases(all, *many, phrases_of(made.posts, made.maker.random(), 25));
-  // Merging in two steps is merging at once: the same file, byte for byte.
-  const auto first = merged({segments[0], segments[1]}, sequence),
-             second = merged({segments[2], segments[3]}, sequence);
-  EXPECT_EQ(read_file(merged({first, second}, sequence)->path()), read_file(many->path()));
+  // Merging in two steps is merging at once.
+  const auto first = merged({segments[0], segments[1]}, sequence);
+  const auto second = merged({segments[2], segments[3]}, sequence);
+  const auto twice = merged({first, second}, sequence);
+  expect_same(*many, *twice, UINT64_MAX);
+  for (const auto& term : terms_of(all)) expect_same_postings(*many, *twice, term, UINT64_MAX);
 }
 
 TEST_F(SegmentTest, OldTombstonesAreForgottenByAMerge) {
@@ -311,7 +313,7 @@ TEST_F(SegmentTest, OldTombstonesAreForgottenByAMerge) {
 
 TEST_F(SegmentTest, IsTheSameFileForTheSamePosts) {
   Made a(10, 500), b(10, 500);
-  EXPECT_EQ(read_file(sealed(a.index)->path()), read_file(sealed(b.index)->path()));
+  EXPECT_TRUE(read_file(sealed(a.index)->path()) == read_file(sealed(b.index)->path()));
 }
 
 /// A flipped bit is found by `verify`, which names its section; what is read without it may be wrong and never harms.
