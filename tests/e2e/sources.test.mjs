@@ -133,7 +133,7 @@ describe('fathom sources', () => {
   });
 
   test('a running server takes the file over: added, changed, failed, disabled, removed', async () => {
-    const server = await Server.start({ data, source: 'auto', env: {}, args: ['--hackernews-api', `${site.url}/none`, '--source', 'none'] });
+    const server = await Server.start({ data, source: 'none' });
     try {
       const of = async (name) => (await (await fetch(`${server.url}/v1/status`)).json()).sources.find((source) => source.name === name);
       assert.equal((await sources('add', `rss:${site.url}/feed`, '--name', 'wire', '--set', 'shortest=1', '--set', 'longest=1')).code, 0);
