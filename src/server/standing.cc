@@ -117,7 +117,7 @@ Response remove_one(const Context& context, const Request& request) {
 
 /// After the last event that the client has seen, or as `after` says, or with what comes next.
 uint64_t first_sequence(const Context& context, const Request& request) {
-  const uint64_t last = context.services.store.stats().last_sequence;
+  const uint64_t last = standing_of(context).sequence();
   if (const auto* id = request.header("last-event-id"); id != nullptr && !id->empty()) {
     const auto seen = parse_number(*id);
     if (!seen)

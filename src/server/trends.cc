@@ -18,7 +18,6 @@ using nlohmann::json;
 constexpr uint64_t kMostTrends = 100;
 constexpr size_t kMostFilters = 50;
 constexpr size_t kMostKeys = 20;
-constexpr std::chrono::seconds kStarting{10};
 
 live::TrendFilter parse_filter(const Request& request) {
   live::TrendFilter filter;
@@ -119,8 +118,6 @@ Handler answer_with(const Context& context, Answer answer) {
   return [&context, answer](const Request& request, const std::shared_ptr<Reply>& reply) {
     if (context.services.trends == nullptr)
       throw ApiError(404, "this server does not follow trends", "no_trends");
-    // A server that has just started counts what it finds first.
-    if (context.services.store.stats().last_sequence > 0) context.services.trends->wait_for(1, kStarting);
     reply->send(answer(context, request));
   };
 }

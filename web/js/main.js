@@ -10,6 +10,7 @@ import { Status } from './status.js';
 import { shorten } from './text.js';
 import { absolute, FeedClock } from './time.js';
 import { suggestionsFor } from './topics.js';
+import { RisingPane } from './trends.js';
 import { newTurn, takeChunk, TurnView } from './turn.js';
 
 const EARLIER_TURNS = 6;  // of the conversation that go along with a question
@@ -20,6 +21,7 @@ const history = new History();
 const card = new PassageCard(clock, askAbout, highlightClaim);
 const status = new Status(clock, onStatus, askForKey);
 const feed = new FeedPane(clock, askAbout, (state) => state === 'denied' && askForKey());
+const rising = new RisingPane(clock, askOfRising);
 const deps = { clock, card, onAgain: askAgain, onAsk: askAbout };
 
 let conversation = null;
@@ -204,6 +206,12 @@ function askAbout(post) {
   fillQuestion(`What is behind this post by @${post.handle}: "${shorten(post.text.replace(/\s+/g, ' ').trim(), 180)}"?`);
 }
 
+/// A question about a story or a term, for the reader to send or to change.
+function askOfRising(question) {
+  if (narrow()) showFeed(false);
+  fillQuestion(question);
+}
+
 let suggested = '';
 function drawSuggestions() {
   const questions = suggestionsFor(feed.posts);
@@ -258,6 +266,7 @@ function initKey() {
     byId('key-input').value = '';
     status.refresh();
     feed.start();
+    rising.refresh();
   });
 }
 
@@ -321,6 +330,8 @@ initPanes();
 drawEmptiness();
 drawHistory();
 feed.start();
+rising.refresh();
+byId('rising').open = innerHeight >= 700;
 status.refresh();
 setInterval(() => {
   if (views.length > 0) return;

@@ -481,6 +481,11 @@ std::optional<StandingMatch> StandingQueries::matches(std::string_view id, uint6
   return find_matches(impl_->store, query, after, through, kMostMatches);
 }
 
+uint64_t StandingQueries::sequence() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->looked;
+}
+
 StandingQueries::Handle StandingQueries::listen(std::string_view id,
                                                 std::function<void(const StandingMatch&)> on_match) {
   auto listener = std::make_shared<Impl::Listener>();

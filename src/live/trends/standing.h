@@ -71,6 +71,9 @@ class StandingQueries {
   /// from. Empty when there is no such query. Never waits.
   std::optional<StandingMatch> matches(std::string_view id, uint64_t after) const;
 
+  /// Posts up to here have been looked at: where one begins who wants what comes next.
+  uint64_t sequence() const;
+
   /// Calls `on_match` on a thread of this object for each batch of matches of query `id` until the handle goes, and once with
   /// no hits when the query is removed. It must not block, nor call back here.
   using Handle = std::shared_ptr<void>;

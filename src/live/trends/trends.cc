@@ -19,6 +19,7 @@ using std::chrono::milliseconds;
 
 constexpr size_t kBatch = 512;
 constexpr milliseconds kWatch{500};
+constexpr milliseconds kStarting{10'000};
 constexpr milliseconds kBetween{1000};  // pictures, while posts trickle in
 
 bool contains(const std::vector<std::string>& list, std::string_view value) {
@@ -139,8 +140,11 @@ struct Trends::Impl {
     changed.notify_all();
   }
 
+  /// What was counted last; at the start the first picture of what the store holds.
   std::shared_ptr<const TrendPicture> current() const {
-    std::lock_guard lock(mutex);
+    std::unique_lock lock(mutex);
+    if (picture->sequence == 0 && store.stats().last_sequence > 0)
+      changed.wait_for(lock, kStarting, [this] { return picture->sequence > 0; });
     return picture;
   }
 

@@ -78,6 +78,7 @@ class Trends {
   Trends(const Trends&) = delete;
   Trends& operator=(const Trends&) = delete;
 
+  // Of what was counted last. On a store that held posts the first calls wait until those are counted, at most 10 s.
   std::vector<Trend> trends(const TrendFilter& filter, TrendResult* about = nullptr) const;
   std::vector<Story> stories(const TrendFilter& filter, TrendResult* about = nullptr) const;
   std::optional<Story> story(std::string_view id) const;
