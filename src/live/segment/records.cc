@@ -83,6 +83,7 @@ const RecordBlock& SealedRecords::block_of(uint32_t number) const {
   if (entry.bytes > kMaxCachedBytes) entry.content = RecordBlock();  // gives its memory back
   entry.block = UINT32_MAX;
   unpack(block, entry.content);
+  entry.bytes = entry.content.bytes();
   entry.records = identity_;
   entry.block = block;
   return entry.content;

@@ -35,6 +35,7 @@ class RecordBlock {
   /// Reads as many posts as there are times of the columns; false when the bytes are not such a block.
   bool read(std::string_view bytes, std::span<const int64_t> created, const WordCodes& words);
   uint32_t size() const { return size_; }
+  size_t bytes() const { return text_.size(); }
   Post post(uint32_t index) const;
   std::string text(uint32_t index) const;
   std::string key(uint32_t index) const;

@@ -25,8 +25,7 @@
 // lazily by `verify` for postings and text): terms (sorted, front-coded blocks with an index over them), postings (newest
 // first, blocks of 128: deltas and frequencies bit-packed, block-max entries apart, short lists inline in the term's entry),
 // positions (apart, touched by phrases only), columns (frame-of-reference per 1024), keys (hash table of fingerprint and
-// number: one cache line a look-up), records (zstd with a dictionary of the segment, small blocks). Aim: under 100 bytes a
-// post of 14 words, all told.
+// number: one cache line a look-up), records (words by number, then zstd with a dictionary of the segment, small blocks).
 //
 // Ownership: owns its map. Thread safety: everything const may be called from any thread while one writer calls `bury` and
 // `add_counts`.

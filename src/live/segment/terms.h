@@ -31,7 +31,6 @@ class TermDictionary {
   Bytes block(uint64_t number) const;
   uint64_t offset(uint64_t number) const;
   uint64_t first_bytes(uint64_t number) const;
-  /// The first block whose first term may be above `term`, by its first bytes; and the first that surely is.
   uint64_t block_of(std::string_view term) const;
 
   const PostingLists* lists_ = nullptr;
