@@ -1,6 +1,7 @@
 // Searches that go by meaning: alone, or fused with the words.
 #include <algorithm>
 #include <optional>
+#include <string>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -68,13 +69,14 @@ std::vector<Hit> find_by_meaning(const Store& store, const VectorIndex& vectors,
 std::vector<Hit> fuse(std::vector<Hit> by_words, std::vector<Hit> by_meaning) {
   const auto share = [](size_t place) { return 1 / (kRankConstant + static_cast<double>(place + 1)); };
   std::vector<Hit> hits = std::move(by_words);
-  std::unordered_map<uint64_t, size_t> places;
+  std::unordered_map<std::string, size_t>
+      places;  // by key: hits of other replicas count sequences of their own
   for (size_t i = 0; i < hits.size(); ++i) {
-    places.emplace(hits[i].sequence, i);
+    places.emplace(hits[i].post.key(), i);
     hits[i].score = share(i);
   }
   for (size_t i = 0; i < by_meaning.size(); ++i) {
-    if (const auto at = places.find(by_meaning[i].sequence); at != places.end()) {
+    if (const auto at = places.find(by_meaning[i].post.key()); at != places.end()) {
       hits[at->second].score += share(i);
     } else {
       hits.push_back(std::move(by_meaning[i]));
