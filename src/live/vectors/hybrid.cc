@@ -69,8 +69,8 @@ std::vector<Hit> find_by_meaning(const Store& store, const VectorIndex& vectors,
 std::vector<Hit> fuse(std::vector<Hit> by_words, std::vector<Hit> by_meaning) {
   const auto share = [](size_t place) { return 1 / (kRankConstant + static_cast<double>(place + 1)); };
   std::vector<Hit> hits = std::move(by_words);
-  std::unordered_map<std::string, size_t>
-      places;  // by key: hits of other replicas count sequences of their own
+  // By key: hits of other replicas count sequences of their own.
+  std::unordered_map<std::string, size_t> places;
   for (size_t i = 0; i < hits.size(); ++i) {
     places.emplace(hits[i].post.key(), i);
     hits[i].score = share(i);
