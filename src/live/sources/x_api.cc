@@ -116,14 +116,14 @@ bool XApi::try_other_spelling(const HttpResponse& response) {
   return true;
 }
 
-void XApi::rethrow(bool data_came) {
+void XApi::rethrow(bool healthy) {
   try {
     throw;
   } catch (const RetryAfter&) {
     throw;
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kNetwork && error.code() != ErrorCode::kDeadlineExceeded) throw;
-    const auto wait = data_came ? std::chrono::milliseconds(0) : backoff_.after_network_failure();
+    const auto wait = healthy ? std::chrono::milliseconds(0) : backoff_.after_network_failure();
     throw RetryAfter(error.code(), error.what(), wait);
   }
 }

@@ -39,8 +39,9 @@ class XApi {
   bool try_other_spelling(const HttpResponse& response);
   void prefer_new_spelling() { new_spelling_ = true; }
 
-  /// Failures of the network, as the protocol wants them waited for; others as they are. Called in a catch block.
-  [[noreturn]] void rethrow(bool data_came);
+  /// Failures of the network, as the protocol wants them waited for (not at all where the connection was `healthy`); others
+  /// as they are. Called in a catch block.
+  [[noreturn]] void rethrow(bool healthy);
 
   /// When the limit of the last answer ends, where nothing is left of it.
   std::optional<Time> exhausted_until(const HttpResponse& response) const;

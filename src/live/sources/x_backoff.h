@@ -10,14 +10,14 @@
 
 namespace fathom::live {
 
-/// A connection that brought data and ended is made again at once. Then: failures of the network wait 250 ms longer each, up
+/// A connection that worked and ended is made again at once. Then: failures of the network wait 250 ms longer each, up
 /// to 16 s; refusals (HTTP errors) 5 s, doubling to 320 s; requests to slow down (429) 60 s, doubling, or until the time
 /// that the answer gives, whichever is later.
 class XBackoff {
  public:
   using milliseconds = std::chrono::milliseconds;
 
-  /// Data came: the next failure is the first.
+  /// The connection works: the next failure is the first.
   void reset() { *this = XBackoff(); }
 
   milliseconds after_network_failure() {

@@ -16,7 +16,8 @@ using nlohmann::json;
 
 constexpr int64_t kFirstMillisecond = 1288834974657;  // of the ids
 constexpr std::string_view kSource = "x";
-constexpr size_t kMaxEarlier = 16;    // versions of one post; X allows five edits
+constexpr size_t kMaxEarlier = 16;                  // versions of one post; X allows five edits
+constexpr auto kMaxSkew = std::chrono::minutes(1);  // of X's clock before ours
 constexpr size_t kMaxEntries = 1000;  // of a page, and of each list that comes with it; X sends up to 100
 
 json parse(std::string_view text) {
@@ -162,7 +163,7 @@ void read_post(const json& tweet, const json& includes, Time received_at, XMessa
   read_metrics(tweet, post);
   post.lang = language(text_of(tweet, "lang"));
   post.sensitive = is_true(member(tweet, "possibly_sensitive"));
-  message.newest_id = std::max(message.newest_id, id);
+  if (x_time_of_id(id) <= received_at + kMaxSkew) message.newest_id = std::max(message.newest_id, id);
   if (post.text.empty()) {
     message.left_out.push_back(fmt::format("post {}, which has no text", id));
     return;

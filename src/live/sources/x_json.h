@@ -27,7 +27,7 @@ struct XMessage {
   std::vector<Post> posts;  // orders to remove among them: earlier versions of edited posts, deleted posts
   std::vector<std::string> left_out;  // why, for people: entries that are no posts
   std::optional<XProblem> problem;
-  uint64_t newest_id = 0;  // of the posts, 0: none
+  uint64_t newest_id = 0;  // of the posts that are not from the future, 0: none
   std::string next_token;  // of a page that is not the last
 };
 

@@ -97,8 +97,9 @@ class XStream final : public Source {
   /// One connection, until it ends. Errors: RetryAfter.
   HttpResponse follow(Sink& sink, const std::stop_token& stop) {
     XFrames frames;
-    data_came_ = stopped_ = false;
+    healthy_ = stopped_ = false;
     problem_.reset();
+    const Time begin = api_.now();
     HttpRequest request = api_.request(target());
     request.timeout = api_.options().silence;
     request.on_head = [&](const HttpResponse&) {
@@ -108,15 +109,19 @@ class XStream final : public Source {
     const auto on_piece = [&](std::string_view piece) {
       const size_t left_out = frames.feed(piece, [&](std::string_view frame) { return take(frame, sink); });
       for (size_t i = 0; i < left_out; ++i) sink.reject("a frame that is too long");
-      if (problem_ || stopped_) return false;
-      if (!std::exchange(data_came_, true)) api_.backoff().reset();
-      return true;
+      if (api_.now() - begin >= api_.options().silence) set_healthy();
+      return !problem_ && !stopped_;
     };
     try {
       return api_.transport().stream(request, on_piece, stop);
     } catch (const Error&) {
-      api_.rethrow(data_came_);
+      api_.rethrow(healthy_);
     }
+  }
+
+  /// Posts came, or signs of life for a while: should the connection end, it is made again at once.
+  void set_healthy() {
+    if (!std::exchange(healthy_, true)) api_.backoff().reset();
   }
 
   /// Returns false when the connection is to be closed.
@@ -138,6 +143,7 @@ class XStream final : public Source {
       newest_ = message.newest_id;
       sink.advance(scoped_cursor(scope_, std::to_string(newest_)));
     }
+    if (!message.posts.empty()) set_healthy();
     problem_ = std::move(message.problem);
     return !problem_;
   }
@@ -146,13 +152,12 @@ class XStream final : public Source {
     using std::chrono::milliseconds;
     if (!problem_)
       throw RetryAfter(ErrorCode::kNetwork, "X ended the stream",
-                       data_came_ ? milliseconds(0) : api_.backoff().after_network_failure());
+                       healthy_ ? milliseconds(0) : api_.backoff().after_network_failure());
     const std::string what = fmt::format("X ended the stream: {}: {}", problem_->title, problem_->detail);
     if (problem_->too_many_connections)
       throw RetryAfter(ErrorCode::kResourceExhausted, what,
                        api_.backoff().after_rate_limit(api_.now(), std::nullopt));
-    throw RetryAfter(ErrorCode::kNetwork, what,
-                     data_came_ ? milliseconds(0) : api_.backoff().after_refusal());
+    throw RetryAfter(ErrorCode::kNetwork, what, healthy_ ? milliseconds(0) : api_.backoff().after_refusal());
   }
 
   XApi api_;
@@ -162,7 +167,7 @@ class XStream final : public Source {
   uint64_t newest_ = 0;
 
   // Of the present connection.
-  bool data_came_ = false, stopped_ = false;
+  bool healthy_ = false, stopped_ = false;
   std::optional<XProblem> problem_;
 };
 

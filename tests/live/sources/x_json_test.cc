@@ -134,6 +134,13 @@ TEST(XMessage, APageHasManyAndSaysWhereTheNextIs) {
   EXPECT_FALSE(parse_x_message(R"({"meta":{"result_count":0}})", kNow).problem.has_value());
 }
 
+TEST(XMessage, AnIdFromTheFutureIsNoPlaceToGoOnFrom) {
+  const XMessage message = parse_x_message(
+      R"({"data":[{"id":"9223372036854775807","text":"far"},{"id":"5","text":"near"}]})", kNow);
+  EXPECT_EQ(message.posts.size(), 2u);
+  EXPECT_EQ(message.newest_id, 5u);
+}
+
 TEST(XMessage, DeletionsAreOrders) {
   for (const char* json :
        {R"({"data":{"delete":{"tweet":{"id":"77","author_id":"1"},"event_at":"2026-01-01T00:00:00Z"}}})",

@@ -245,6 +245,19 @@ TEST_F(XTest, FailuresOfTheNetworkWaitLongerEachTime) {
   EXPECT_EQ(clock_.slept(), (std::vector<std::chrono::milliseconds>{250ms, 500ms, 750ms, 1000ms}));
 }
 
+TEST_F(XTest, AStreamThatOnlyOpensIsNoSuccess) {
+  x_.on_stream([&](FeedConnection& c, int connection) {
+    c.begin_stream();
+    c.piece("\r\n");
+    if (connection < 3) return c.drop();
+    c.piece(frame(id_at(kStart), "here"));
+    c.hang();
+  });
+  start();
+  ASSERT_TRUE(harness_.comes(key(id_at(kStart))));
+  EXPECT_EQ(clock_.slept(), (std::vector<std::chrono::milliseconds>{250ms, 500ms, 750ms}));
+}
+
 TEST_F(XTest, RefusalsDoubleTheWait) {
   x_.on_stream([&](FeedConnection& c, int connection) {
     if (connection < 8) return void(c.answer(503, "{}"));
