@@ -108,7 +108,9 @@ TEST(Search, PassesEveryParameterAndReturnsHits) {
                             "/v1/"
                             "search?q=storm&limit=1&order=newest&since=2026-01-01&until=2026-12-31T00:00:00Z&"
                             "source=x,world&source=api"
-                            "&from=ada&lang=en&min_likes=3&min_views=4&all=1&fold=false");
+                            "&from=ada&lang=en&min_likes=3&min_views=4&all=1&fold=false"
+                            "&after=5&through=9&expand=1&exact_count=1&recency_weight=0.5&half_life_hours=6"
+                            "&engagement_weight=0.25&author_weight=1");
   ASSERT_EQ(answer.status, 200) << answer.body;
   const json body = answer.json();
   EXPECT_EQ(body["matched"], 2);
@@ -127,6 +129,14 @@ TEST(Search, PassesEveryParameterAndReturnsHits) {
   EXPECT_EQ(query.min_likes, 3);
   EXPECT_EQ(query.min_views, 4);
   EXPECT_TRUE(query.require_all);
+  EXPECT_EQ(query.after, 5u);
+  EXPECT_EQ(query.through, 9u);
+  EXPECT_TRUE(query.expand);
+  EXPECT_TRUE(query.exact_count);
+  EXPECT_EQ(query.weights.recency, 0.5);
+  EXPECT_EQ(query.weights.half_life_hours, 6);
+  EXPECT_EQ(query.weights.engagement, 0.25);
+  EXPECT_EQ(query.weights.author, 1);
   EXPECT_FALSE(query.fold);
 }
 
@@ -143,6 +153,12 @@ TEST(Search, BadParametersAreNamed) {
       {"/v1/search?q=a&since=soon", "since"},
       {"/v1/search?q=a&fold=maybe", "fold"},
       {"/v1/search?q=a&min_likes=-1", "min_likes"},
+      {"/v1/search?q=a&after=x", "after"},
+      {"/v1/search?q=a&expand=maybe", "expand"},
+      {"/v1/search?q=a&recency_weight=1.5", "recency_weight"},
+      {"/v1/search?q=a&half_life_hours=nan", "half_life_hours"},
+      {"/v1/search?q=a&engagement_weight=-1", "engagement_weight"},
+      {"/v1/search?q=a&author_weight=much", "author_weight"},
       {"/v1/search?q=" + std::string(5000, 'a'), "q"}};
   for (const auto& [target, param] : cases) {
     const Answer answer = get(port, target);

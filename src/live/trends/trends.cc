@@ -18,6 +18,7 @@ using SteadyClock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr size_t kBatch = 512;
+constexpr std::chrono::hours kAhead{24};
 constexpr milliseconds kWatch{500};
 constexpr milliseconds kStarting{10'000};
 constexpr milliseconds kBetween{1000};  // pictures, while posts trickle in
@@ -97,8 +98,9 @@ struct Trends::Impl {
 
   void count(const Sequenced& entry) {
     at = entry.sequence;
-    // Times that run ahead of the feed's own clock are not to be believed.
-    if (!entry.post.deleted && entry.post.created_at > store.feed_time()) return;
+    // A time far ahead of the post's arrival is not to be believed: it would end the present.
+    const Post& post = entry.post;
+    if (!post.fiction && post.created_at > post.received_at + kAhead && post.received_at > Time{}) return;
     engine.add(entry, std::exchange(skipped, 0));
     ++counted;
     if (engine.due()) publish();
