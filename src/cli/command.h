@@ -20,6 +20,7 @@ void add_search(CLI::App& app, Run& run);
 void add_trends(CLI::App& app, Run& run);
 void add_watch(CLI::App& app, Run& run);
 void add_sources(CLI::App& app, Run& run);
+void add_keys(CLI::App& app, Run& run);
 void add_ingest(CLI::App& app, Run& run);
 void add_models(CLI::App& app, Run& run);
 void add_world(CLI::App& app, Run& run);

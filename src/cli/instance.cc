@@ -177,6 +177,13 @@ std::unique_ptr<cluster::Planner> load_planner(ThreadPool& pool) {
   }
 }
 
+/// Somebody waits for the model.
+bool is_busy(const infer::Engine* engine) {
+  if (engine == nullptr) return false;
+  const infer::EngineStatus status = engine->status();
+  return status.running + status.waiting > 0;
+}
+
 json to_json(const live::SourceStatus& status) {
   json out = {{"name", status.name},
               {"state", live::to_string(status.state)},
@@ -206,15 +213,13 @@ struct Instance::Parts {
   SystemClock clock;
   std::unique_ptr<Transport> transport = make_transport();
   std::unique_ptr<WebSockets> web_sockets = make_web_sockets();
-  std::unique_ptr<live::Store> store;
-  std::unique_ptr<live::CursorStore> cursors;
   std::optional<ThreadPool> pool;
   std::unique_ptr<infer::Engine> engine;
   std::unique_ptr<infer::Embedder> embedder;
+  std::optional<LiveParts> live;
   std::unique_ptr<answer::Assistant> assistant;
   std::optional<ThreadPool> planning_pool;
   std::unique_ptr<cluster::Planner> planner;
-  std::optional<live::SourceRunner> runner;
   std::optional<SourceWatch> watch;
   std::unique_ptr<server::Server> server;
   std::jthread serving;
@@ -233,7 +238,7 @@ Instance::~Instance() {
     parts_->serving.join();
   }
   parts_->watch.reset();
-  if (parts_->runner) parts_->runner->stop();
+  if (parts_->live) parts_->live->stop();
 }
 
 void Instance::start() {
@@ -252,40 +257,42 @@ void Instance::start() {
   const fs::path fiction = options_.state / "fiction";
   if (feed.sources.empty() && feed.configured.empty() && !fs::exists(real) && fs::exists(fiction))
     feed.fiction = true;
-  live::StoreOptions store;
-  store.folder = feed.fiction ? fiction : real;
-  parts.store = live::Store::open(store, parts.clock);
-  parts.cursors = live::open_cursor_file(store.folder / "cursors.json");
+  parts.live.emplace(options_.live, feed.fiction ? fiction : real, *parts.transport, parts.clock);
 
   parts.pool.emplace(options_.threads != 0 ? options_.threads
                                            : std::max(1u, std::thread::hardware_concurrency()));
   parts.engine = load_model(options_, *parts.pool);
   parts.embedder = load_embedder(options_, *parts.pool);
-  parts.assistant = answer::Assistant::create(*parts.store, parts.engine.get(), parts.clock);
-  parts.runner.emplace(*parts.store, *parts.cursors, parts.clock);
+  if (parts.embedder)
+    parts.live->embed_with(*parts.embedder, [&parts] { return is_busy(parts.engine.get()); });
+  parts.assistant = answer::Assistant::create(parts.live->all(), parts.engine.get(), parts.clock);
   // A team of its own, which sleeps between plans: callers of a pool take turns, and the model's steps may not wait.
   parts.planning_pool.emplace(std::max(1u, std::thread::hardware_concurrency()));
   parts.planner = load_planner(*parts.planning_pool);
 
   const auto sources_status = [&parts] {
     json list = json::array();
-    for (const auto& status : parts.runner->status()) list.push_back(to_json(status));
+    for (const auto& status : parts.live->sources()) list.push_back(to_json(status));
     return list;
   };
   server::ServerOptions options = options_.server;
   options.version = FATHOM_VERSION;
-  parts.server = server::Server::create(options, server::Services{.store = *parts.store,
+  parts.server = server::Server::create(options, server::Services{.store = parts.live->all(),
                                                                   .assistant = *parts.assistant,
                                                                   .engine = parts.engine.get(),
                                                                   .embedder = parts.embedder.get(),
                                                                   .planner = parts.planner.get(),
+                                                                  .trends = &parts.live->trends(),
+                                                                  .standing = &parts.live->standing(),
+                                                                  .vectors = parts.live->vectors(),
+                                                                  .own_share = &parts.live->own(),
                                                                   .clock = parts.clock,
                                                                   .sources_status = sources_status,
                                                                   .fiction_feed = feed.fiction});
   const std::string feed_name = describe(feed);
-  for (auto& source : feed.sources) parts.runner->add(std::move(source));
+  for (auto& source : feed.sources) parts.live->runner().add(std::move(source));
   if (options_.sources_file && !feed.fiction)
-    parts.watch.emplace(*parts.runner, context, sources_file(options_.state));
+    parts.watch.emplace(parts.live->runner(), context, sources_file(options_.state));
   parts.serving = std::jthread([&parts](const std::stop_token& stop) { parts.server->run(stop); });
 
   if (!options_.announce) return;

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/live_parts.h"
 #include "infer/engine.h"
 #include "server/server.h"
 
@@ -25,7 +26,8 @@ struct InstanceOptions {
   /// "none", "auto" (what sources.toml says; when that says nothing, Hacker News or the sample world), "world", or a source as
   /// live::parse_source reads it.
   std::vector<std::string> sources = {"auto"};
-  bool sources_file = false;        // read those of STATE/sources.toml too, and what becomes of them
+  bool sources_file = false;  // read those of STATE/sources.toml too, and what becomes of them
+  LiveOptions live;
   std::filesystem::path scenarios;  // of the sample world
   std::string hackernews_api;       // empty: the official one
   server::ServerOptions server;

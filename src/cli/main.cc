@@ -58,6 +58,7 @@ int main_checked(int argc, char** argv) {
   add_trends(app, run);
   add_watch(app, run);
   add_sources(app, run);
+  add_keys(app, run);
   add_ingest(app, run);
   add_models(app, run);
   add_world(app, run);

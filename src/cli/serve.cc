@@ -1,6 +1,7 @@
 // fathom serve: the page and the API.
 #include <fmt/format.h>
 
+#include <charconv>
 #include <chrono>
 #include <cstdlib>
 #include <memory>
@@ -45,6 +46,8 @@ int serve(Options options) {
   if (!options.key_file.empty()) options.instance.server.api_keys = read_keys(options.key_file);
   if (const char* key = std::getenv("FATHOM_API_KEY"); key != nullptr && *key != '\0')
     options.instance.server.api_keys.emplace_back(key);
+  options.instance.server.key_file = options.instance.state / "keys.toml";
+  if (const char* key = std::getenv("FATHOM_REPLICA_KEY")) options.instance.live.replica_key = key;
   static SignalStop signals;  // its thread may outlive this function
   options.instance.sources_file = true;
   Instance instance(options.instance);
@@ -115,6 +118,61 @@ void add_limit_options(CLI::App& command, Options& options) {
       ->capture_default_str();
 }
 
+/// "36h", "30d".
+std::string read_keep(const std::string& text, LiveOptions& live) {
+  int64_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  const std::string_view unit(end, text.data() + text.size());
+  if (error != std::errc() || count <= 0 || count > 1'000'000 || (unit != "h" && unit != "d"))
+    return "'" + text + "' is no time to keep posts for; write hours or days, such as 36h or 30d";
+  live.keep_for = std::chrono::hours(unit == "d" ? 24 * count : count);
+  return {};
+}
+
+void add_live_options(CLI::App& command, LiveOptions& live) {
+  command
+      .add_option("--keep", "Let posts go that are older than this by the feed's clock, such as 36h or 30d")
+      ->each([&live](const std::string& text) {
+        if (const std::string wrong = read_keep(text, live); !wrong.empty())
+          throw CLI::ValidationError("--keep", wrong);
+      })
+      ->type_name("TIME");
+  command
+      .add_option("--keep-bytes", live.keep_bytes,
+                  "Let the oldest posts go beyond so much disk: bytes, or with K, M, G")
+      ->transform(CLI::AsSizeValue(false))
+      ->type_name("BYTES");
+  command
+      .add_option("--broker", live.broker,
+                  "Send posts through a Kafka topic and take a share of it: HOST:PORT,topic=T,share=K/N")
+      ->type_name("BROKER");
+  command
+      .add_option("--replica", live.replicas,
+                  "Another replica, searched too; give each ($FATHOM_REPLICA_KEY is their API key)")
+      ->type_name("URL");
+  command.add_flag("!--words-only", live.meaning, "No search by meaning, though there is an embedding model");
+  command.add_flag("--private-webhooks", live.private_webhooks,
+                   "Let webhooks of standing queries go to this machine and private networks");
+}
+
+void add_access_options(CLI::App& command, Options& options) {
+  server::ServerOptions& server = options.instance.server;
+  command.add_option(
+      "--api-key-file", options.key_file,
+      "File of API keys that may do everything, one a line ($FATHOM_API_KEY adds one); 'fathom keys' "
+      "makes named ones with roles");
+  command.add_option("--audit-log", server.audit_file, "Write a line of JSON for each request of the API")
+      ->type_name("FILE");
+  CLI::Option* certificate = command
+                                 .add_option("--tls-certificate", server.tls_certificate,
+                                             "Speak TLS with this certificate chain (PEM)")
+                                 ->type_name("FILE");
+  CLI::Option* key =
+      command.add_option("--tls-key", server.tls_key, "Its private key (PEM)")->type_name("FILE");
+  certificate->needs(key);
+  key->needs(certificate);
+}
+
 }  // namespace
 
 void add_serve(CLI::App& app, Run& run) {
@@ -140,9 +198,9 @@ void add_serve(CLI::App& app, Run& run) {
   command->add_option("--source", instance.sources, "Where posts come from (see below)")
       ->capture_default_str();
   add_model_options(*command, instance);
+  add_live_options(*command, instance.live);
   add_limit_options(*command, *options);
-  command->add_option("--api-key-file", options->key_file,
-                      "File of API keys, one a line ($FATHOM_API_KEY adds one)");
+  add_access_options(*command, *options);
   command->add_option("--scenarios", instance.scenarios, "Scenario files of the sample world")
       ->type_name("DIR");
   command->add_option("--hackernews-api", instance.hackernews_api, "Another address of the Hacker News API")

@@ -160,7 +160,7 @@ describe('TLS', { skip: spawnSync('openssl', ['version']).status === 0 ? false :
 
   test('a client that leaves a stream is noticed', async () => {
     const clients = async () => Number(/fathom_feed_clients (\d+)/.exec((await request('/metrics')).text)?.[1]);
-    const sent = https.get(`${server.url}/v1/feed/stream`, { ca: readFileSync(join(data, 'chain.pem')) });
+    const sent = https.get(`${server.url}/v1/feed`, { ca: readFileSync(join(data, 'chain.pem')), headers: { Accept: 'text/event-stream' } });
     sent.on('error', () => {});
     for (let tries = 0; await clients() !== 1; tries += 1) {
       assert.ok(tries < 50, 'the stream did not begin');
