@@ -38,7 +38,7 @@ struct Request : IngestCall {
 class LiveStore final : public Store {
  public:
   LiveStore(const StoreOptions& options, const Clock& clock)
-      : core_(open_core(options, clock)), keeper_(*core_) {}
+      : core_(open_core(options, clock, repaired_)), keeper_(*core_, repaired_) {}
 
   IngestResult ingest(std::vector<Post> posts) override;
   void count(const std::vector<CountUpdate>& updates) override;
@@ -53,13 +53,15 @@ class LiveStore final : public Store {
   StoreStats stats() const override;
 
  private:
-  static std::unique_ptr<StoreCore> open_core(const StoreOptions& options, const Clock& clock);
+  static std::unique_ptr<StoreCore> open_core(const StoreOptions& options, const Clock& clock,
+                                              bool& repaired);
   std::unique_ptr<Request> take_request();
   void give_back(std::unique_ptr<Request> request);
   void enqueue(Request& request);
   void lead(std::unique_lock<std::mutex>& lock);
   void sync(uint64_t sequence);
 
+  bool repaired_ = false;
   const std::unique_ptr<StoreCore> core_;
 
   // Whoever finds no leader writes, for itself and for all that wait; each then waits for the disk by itself, so that the next
@@ -74,7 +76,8 @@ class LiveStore final : public Store {
   StoreKeeper keeper_;
 };
 
-std::unique_ptr<StoreCore> LiveStore::open_core(const StoreOptions& options, const Clock& clock) {
+std::unique_ptr<StoreCore> LiveStore::open_core(const StoreOptions& options, const Clock& clock,
+                                                bool& repaired) {
   take_over_old_format(options.folder);
   LogOptions log_options;
   log_options.folder = options.folder;
@@ -82,6 +85,7 @@ std::unique_ptr<StoreCore> LiveStore::open_core(const StoreOptions& options, con
   auto log = Log::open(log_options);
   StoreContent content = read_content(options.folder, clock);
   const uint64_t through = content.through;
+  repaired = content.repaired;
   auto core = std::make_unique<StoreCore>(options, clock, std::move(log), std::move(content));
   replay_log(*core, through);
   return core;

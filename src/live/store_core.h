@@ -44,6 +44,7 @@ struct StoreContent {
   std::vector<Sealed> sealed;  // oldest first
   uint64_t through = 0;        // sealed segments hold everything up to this
   int64_t feed_time = 0;
+  bool repaired = false;  // something was damaged or lost: the manifest does not tell what is here
 };
 
 /// One call of `ingest`.

@@ -80,7 +80,7 @@ std::span<const Sealed> choose_merge(std::span<const Sealed> sealed, const Store
   return {};
 }
 
-StoreKeeper::StoreKeeper(StoreCore& core) : core_(core) {
+StoreKeeper::StoreKeeper(StoreCore& core, bool repaired) : core_(core), repaired_(repaired) {
   sealer_ = std::jthread(
       [this](const std::stop_token& stop) { run(stop, "seal a segment", [&] { return seal_next(stop); }); });
   merger_ = std::jthread(
@@ -182,7 +182,17 @@ void StoreKeeper::wake_merger() {
   changed_.notify_all();
 }
 
+/// What was found anew when the folder was opened is written down, so that it need not be found again.
+void StoreKeeper::record_repair() {
+  const std::lock_guard lock(commit_mutex_);
+  const auto outdated = write_changes();
+  commit();
+  remove(outdated);
+  repaired_ = false;
+}
+
 bool StoreKeeper::merge_next(const std::stop_token& stop) {
+  if (repaired_) record_repair();
   uint64_t seen = 0;
   {
     const std::lock_guard lock(mutex_);

@@ -25,7 +25,8 @@ namespace fathom::live {
 
 class StoreKeeper {
  public:
-  explicit StoreKeeper(StoreCore& core);
+  /// `repaired`: the folder's manifest is to be written anew at once.
+  StoreKeeper(StoreCore& core, bool repaired);
   ~StoreKeeper();
 
  private:
@@ -34,12 +35,14 @@ class StoreKeeper {
   bool merge_next(const std::stop_token& stop);
   bool merge_run(std::span<const Sealed> run, const std::stop_token& stop);
   bool forget_old();
+  void record_repair();
   std::vector<std::string> write_changes();
   void commit();
   void remove(const std::vector<std::string>& files) const;
   void wake_merger();
 
   StoreCore& core_;
+  bool repaired_;  // of the merging thread
   std::mutex commit_mutex_;
 
   std::mutex mutex_;

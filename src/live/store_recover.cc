@@ -42,6 +42,8 @@ class ContentReader {
       mend();
     for (size_t i = 0; i < content_.sealed.size(); ++i)
       if (unsure_[i]) bury_replaced(i);
+    const bool all_sure = std::count(unsure_.begin(), unsure_.end(), true) == 0;
+    content_.repaired = !intact || !all_sure || content_.sealed.size() < manifest_.segments.size();
     return std::move(content_);
   }
 

@@ -31,6 +31,14 @@ constexpr const char* kPipe = "FATHOM_CRASH_CHILD_PIPE";
 constexpr const char* kFirst = "FATHOM_CRASH_CHILD_FIRST";
 constexpr size_t kPostsPerCall = 7;
 
+/// Segments of a few calls: seals and merges run all the time.
+StoreOptions small_segments(const std::filesystem::path& folder) {
+  StoreOptions options;
+  options.folder = folder;
+  options.segment_posts = 40;
+  return options;
+}
+
 /// What the child ingests in call `n`: new posts, and the removal of one of the call before.
 std::vector<Post> call(size_t n) {
   std::vector<Post> posts;
@@ -47,7 +55,7 @@ TEST(CrashChild, DISABLED_IngestsUntilKilled) {
   if (folder == nullptr) GTEST_SKIP() << "runs only as a child of Crash.SigkillLosesNothingAcknowledged";
   const int pipe = std::atoi(std::getenv(kPipe));
   SystemClock clock;
-  const auto store = Store::open({folder, true}, clock);
+  const auto store = Store::open(small_segments(folder), clock);
   for (size_t n = std::strtoul(std::getenv(kFirst), nullptr, 10);; ++n) {
     store->ingest(call(n));
     const uint64_t acknowledged = n;
@@ -108,7 +116,7 @@ TEST(Crash, SigkillLosesNothingAcknowledged) {
     const auto last = run_child(folder, next, std::chrono::microseconds(random.below(60'000)));
     ASSERT_TRUE(last.has_value()) << "the child did not start";
     SystemClock clock;
-    const auto store = Store::open({folder, true}, clock);
+    const auto store = Store::open(small_segments(folder), clock);
     const size_t found = whole_calls(*store, *last + 3);
     ASSERT_GE(found, *last + 1) << "acknowledged posts are lost in round " << round;
     ASSERT_LE(found, *last + 2) << "more is there than was sent";
@@ -116,8 +124,12 @@ TEST(Crash, SigkillLosesNothingAcknowledged) {
     query.text = "call" + std::to_string(*last);
     query.fold = false;
     ASSERT_GE(store->search(query).hits.size(), kPostsPerCall - 1);
+    ASSERT_EQ(store->stats().posts, found * (kPostsPerCall - 1) + 1);
     next = found;
   }
+  EXPECT_GT(next, 0u);
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    EXPECT_NE(entry.path().extension(), ".damaged") << entry.path();
 }
 
 std::filesystem::path log_file(const std::filesystem::path& folder) {
