@@ -265,7 +265,7 @@ class HashIndex {
     Slot* slots;
   };
 
-  static size_t slots_for(size_t expected) { return expected + expected / 2; }
+  static size_t slots_for(size_t expected) { return expected / 3 * 4 + kSmallest; }
   static uint32_t tag_of(uint64_t hash) { return static_cast<uint32_t>(hash >> 32); }
   static uint64_t pack(uint32_t tag, uint32_t number) { return (uint64_t{tag} << 32) | number; }
 

@@ -5,6 +5,7 @@
 
 #include "live/analysis.h"
 #include "live/codec.h"
+#include "live/packed_record.h"
 
 namespace fathom::live {
 namespace {
@@ -42,35 +43,58 @@ uint32_t Index::end(uint64_t sequence) const { return std::min(ending(sequence),
 std::string_view Index::stored(uint32_t number) const {
   const uint32_t offset = documents_[number].record;
   if (offset == 0) return {};
-  uint32_t size = 0;
-  std::memcpy(&size, arena_.at(offset), sizeof size);
-  return {arena_.at(offset) + sizeof size, size};
+  const char* at = arena_.at(offset);
+  size_t size = 0;
+  for (int shift = 0;; shift += 7) {
+    const auto byte = static_cast<unsigned char>(*at++);
+    size |= size_t{byte & 0x7Fu} << shift;
+    if (byte < 0x80) return {at, size};
+  }
 }
 
-std::string_view Index::stored_key(uint32_t number) const {
-  const std::string_view record = stored(number);
-  return record.empty() ? record : record_key(record);
+/// Empty when the table of names was full: then the packed record has it.
+std::string_view Index::source_of(uint32_t number) const {
+  const uint16_t source = documents_[number].source;
+  return source == Names::kOther ? std::string_view() : sources_.name(source);
+}
+
+bool Index::has_key(uint32_t number, std::string_view key) const {
+  const std::string_view source = source_of(number), id = packed_id(stored(number));
+  if (source.empty()) return id == key;
+  return key.size() == source.size() + 1 + id.size() && key.starts_with(source) &&
+         key[source.size()] == ':' && key.ends_with(id);
 }
 
 uint32_t Index::previous(uint32_t number) const {
   const Document& document = documents_[number];
-  if (!document.replaces) return 0;
+  if ((document.change.load(kRelaxed) & Document::kReplaces) == 0) return 0;
   uint32_t before = 0;
   std::memcpy(&before, arena_.at(document.record) - sizeof before, sizeof before);
   return before;
 }
 
-std::string Index::record(uint32_t number) const { return std::string(stored(number)); }
-std::string Index::key(uint32_t number) const { return std::string(stored_key(number)); }
+std::string Index::record(uint32_t number) const {
+  const std::string_view packed = stored(number);
+  return packed.empty() ? std::string() : unpack_record(packed, source_of(number), created(number));
+}
+
+std::string Index::key(uint32_t number) const {
+  const std::string_view packed = stored(number);
+  if (packed.empty()) return {};
+  const std::string_view source = source_of(number), id = packed_id(packed);
+  std::string key(source);
+  if (!source.empty()) key += ':';
+  return key += id;
+}
 
 std::string Index::text(uint32_t number) const {
-  const std::string_view record = stored(number);
-  return record.empty() ? std::string() : std::string(record_text(record));
+  const std::string_view packed = stored(number);
+  return packed.empty() ? std::string() : std::string(packed_text(packed));
 }
 
 Post Index::post(uint32_t number) const {
-  Post post = decode_record(stored(number));
-  if (const uint32_t at = documents_[number].change.load(std::memory_order_acquire); at != 0) {
+  Post post = decode_record(record(number));
+  if (const uint32_t at = change_of(number); at != 0) {
     const Change& change = changes_[at];
     const auto add = [](std::optional<int64_t>& count, const std::atomic<int64_t>& more) {
       if (const int64_t n = more.load(kRelaxed); n != 0) count = std::max<int64_t>(0, count.value_or(0) + n);
@@ -83,7 +107,7 @@ Post Index::post(uint32_t number) const {
 }
 
 CountChange Index::counts(uint32_t number) const {
-  const uint32_t at = documents_[number].change.load(std::memory_order_acquire);
+  const uint32_t at = change_of(number);
   if (at == 0) return {};
   const auto sum = [](const std::atomic<int64_t>& count) {
     return static_cast<int32_t>(std::clamp<int64_t>(count.load(kRelaxed), INT32_MIN, INT32_MAX));
@@ -92,14 +116,14 @@ CountChange Index::counts(uint32_t number) const {
 }
 
 bool Index::has_phrase(uint32_t number, const Phrase& phrase) const {
-  const std::string_view record = stored(number);
-  return !record.empty() && PhraseMatcher(record_text(record)).has(phrase);
+  const std::string_view packed = stored(number);
+  return !packed.empty() && PhraseMatcher(packed_text(packed)).has(phrase);
 }
 
 DocumentFacts Index::facts(uint32_t number) const {
   const Document& document = documents_[number];
   DocumentFacts facts;
-  facts.created = document.created;
+  facts.created = created(number);
   facts.likes = document.likes.load(kRelaxed);
   facts.source = document.source;
   facts.lang = document.lang;
@@ -112,7 +136,7 @@ DocumentFacts Index::facts(uint32_t number) const {
 }
 
 uint32_t Index::find_key(uint64_t key_hash, std::string_view key, uint32_t end) const {
-  uint32_t number = keys_.find(key_hash, [&](uint32_t found) { return stored_key(found) == key; });
+  uint32_t number = keys_.find(key_hash, [&](uint32_t found) { return has_key(found, key); });
   while (number >= end) number = previous(number);
   return number;
 }
@@ -144,23 +168,18 @@ void Index::fill_gap(uint64_t sequence) {
 }
 
 Index::Document& Index::append(std::string_view record, std::string_view key, uint64_t key_hash,
-                               uint64_t sequence) {
+                               int64_t created, uint64_t sequence) {
   fill_gap(sequence);
   const auto number = static_cast<uint32_t>(sequence - base_);
   Document& document = grow(number);
+  document.created = static_cast<uint64_t>(created);
+  by_source_.grow(
+      std::min<size_t>(sources_.size(), Names::kOther));  // before a new name is there to be counted
+  document.source = sources_.intern(key.substr(0, key.find(':')));
   const uint32_t before = find_key(key_hash, key);
-  const auto size = static_cast<uint32_t>(record.size());
-  FATHOM_CHECK(record.size() <= Arena::kBlock - 16);
-  uint32_t at = arena_.allocate((before != 0 ? sizeof before : 0) + sizeof size + size, 1);
-  if (before != 0) {
-    std::memcpy(arena_.at(at), &before, sizeof before);
-    at += sizeof before;
-  }
-  std::memcpy(arena_.at(at), &size, sizeof size);
-  std::memcpy(arena_.at(at) + sizeof size, record.data(), size);
-  document.record = at;
-  document.replaces = before != 0;
+  store_record(document, record, created, before);
   document.ended.store(kAlive, kRelaxed);
+  // From here on readers may come upon it.
   if (before == 0) {
     keys_.insert(key_hash, number);
   } else {
@@ -170,19 +189,35 @@ Index::Document& Index::append(std::string_view record, std::string_view key, ui
   return document;
 }
 
+void Index::store_record(Document& document, std::string_view record, int64_t created, uint32_t before) {
+  scratch_.resize(packed_room(record));
+  const size_t size = pack_record(record, created, document.source == Names::kOther, scratch_.data());
+  std::array<char, 5> prefix;
+  size_t prefix_size = 0;
+  for (size_t rest = size;; rest >>= 7) {
+    prefix[prefix_size++] = static_cast<char>((rest & 0x7F) | (rest >= 0x80 ? 0x80u : 0u));
+    if (rest < 0x80) break;
+  }
+  const size_t link = before != 0 ? sizeof before : 0;
+  const uint32_t at = arena_.allocate(link + prefix_size + size, 1);
+  std::memcpy(arena_.at(at), &before, link);
+  document.record = at + static_cast<uint32_t>(link);
+  document.change.store(before != 0 ? Document::kReplaces : 0, kRelaxed);
+  char* to = arena_.at(document.record);
+  std::memcpy(to, prefix.data(), prefix_size);
+  std::memcpy(to + prefix_size, scratch_.data(), size);
+}
+
 void Index::add(const PreparedPost& post, uint64_t sequence) { add(post, sequence, {}); }
 
 void Index::add(const PreparedPost& post, uint64_t sequence, std::span<const uint32_t> guesses) {
   if (post.deleted) return add_tombstone(post.key, post.key_hash, post.created, sequence);
   const auto number = static_cast<uint32_t>(sequence - base_);
-  Document& document = append(post.record, post.key, post.key_hash, sequence);
-  document.created = post.created.time_since_epoch().count();
+  Document& document =
+      append(post.record, post.key, post.key_hash, post.created.time_since_epoch().count(), sequence);
   document.sketch = post.sketch;
   document.likes.store(post.likes, kRelaxed);
   set_rank_facts(number, {post.length, post.engagement, post.author, post.flags});
-  by_source_.grow(
-      std::min<size_t>(sources_.size(), Names::kOther));  // before a new name is there to be counted
-  document.source = sources_.intern(post.source);
   document.lang = langs_.intern(post.lang);
   count(number, 1);
   for (size_t i = 0; i < post.terms.size(); ++i) {
@@ -238,8 +273,8 @@ void Index::add_tombstone(std::string_view key, uint64_t key_hash, Time time, ui
   const size_t colon = key.find(':');
   empty.source = key.substr(0, colon);
   empty.id = key.substr(colon + 1);
-  Document& document = append(encode_record(empty), key, key_hash, sequence);
-  document.created = time.time_since_epoch().count();
+  empty.created_at = time;
+  append(encode_record(empty), key, key_hash, time.time_since_epoch().count(), sequence);
   set_rank_facts(static_cast<uint32_t>(sequence - base_), {0, 0, 0, DocumentFacts::kTombstone});
   publish(static_cast<uint32_t>(sequence - base_));
 }
@@ -253,7 +288,7 @@ void Index::bury(uint32_t number, uint64_t sequence) {
 
 void Index::add_counts(uint32_t number, const CountChange& change) {
   Document& document = documents_[number];
-  uint32_t at = document.change.load(kRelaxed);
+  uint32_t at = change_of(number);
   if (at == 0) {
     at = next_change_++;
     changes_.grow(at);
@@ -262,7 +297,8 @@ void Index::add_counts(uint32_t number, const CountChange& change) {
   sum.likes.fetch_add(change.likes, kRelaxed);
   sum.reposts.fetch_add(change.reposts, kRelaxed);
   sum.replies.fetch_add(change.replies, kRelaxed);
-  document.change.store(at, std::memory_order_release);
+  document.change.store(at | (document.change.load(kRelaxed) & Document::kReplaces),
+                        std::memory_order_release);
   const Metrics now = post(number).metrics;
   const int64_t likes = now.likes.value_or(0);
   const int64_t others = now.reposts.value_or(0) + now.replies.value_or(0);
@@ -295,12 +331,12 @@ void Index::set_rank_facts(uint32_t number, const RankFacts& facts) {
 void Index::widen_block(uint32_t number) {
   TimeBounds& block = blocks_[number >> kBlockBits];
   const RankFacts rank = rank_facts(number);
-  const int64_t created = documents_[number].created;
-  if (created < block.oldest.load(kRelaxed)) block.oldest.store(created, kRelaxed);
-  if (created > block.newest.load(kRelaxed)) block.newest.store(created, kRelaxed);
+  const int64_t time = created(number);
+  if (time < block.oldest.load(kRelaxed)) block.oldest.store(time, kRelaxed);
+  if (time > block.newest.load(kRelaxed)) block.newest.store(time, kRelaxed);
   if (rank.engagement > block.engagement.load(kRelaxed)) block.engagement.store(rank.engagement, kRelaxed);
   if (rank.author > block.author.load(kRelaxed)) block.author.store(rank.author, kRelaxed);
-  newest_ = std::max(newest_, created);
+  newest_ = std::max(newest_, time);
 }
 
 // Terms

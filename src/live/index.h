@@ -129,18 +129,32 @@ class Index {
  private:
   static constexpr uint32_t kAlive = std::numeric_limits<uint32_t>::max();
 
-  /// What a document is but for its postings.
+  /// 64 bits that need no alignment of their own.
+  class Word64 {
+   public:
+    Word64& operator=(uint64_t value) {
+      half_ = {static_cast<uint32_t>(value), static_cast<uint32_t>(value >> 32)};
+      return *this;
+    }
+    operator uint64_t() const { return half_[0] | (uint64_t{half_[1]} << 32); }
+
+   private:
+    std::array<uint32_t, 2> half_{};
+  };
+
+  /// What a document is but for its postings and what ranking reads.
   struct Document {
-    int64_t created = 0;
-    uint64_t sketch = 0;
-    uint32_t record = 0;  // arena offset of its size (4 bytes) and bytes; 0: never lived
+    static constexpr uint32_t kReplaces = uint32_t{1} << 31;
+
+    Word64 created, sketch;
+    uint32_t record = 0;  // arena offset of its size (varint) and packed bytes; 0: never lived
     std::atomic<uint32_t> ended{0};
     std::atomic<uint32_t> likes{0};
-    std::atomic<uint32_t> change{0};  // in changes_, 0: none
+    // The place in changes_, 0: none; kReplaces: the number of the document before it of its key lies before its record.
+    std::atomic<uint32_t> change{0};
     uint16_t source = 0, lang = 0;
-    bool replaces = false;  // the number of the document before it of its key lies before its record
   };
-  static_assert(sizeof(Document) == 40);
+  static_assert(sizeof(Document) == 36);
 
   /// The lists that a post's terms will probably lead to.
   struct Guesses {
@@ -160,11 +174,20 @@ class Index {
     return {byte(0), byte(1), byte(2), byte(3)};
   }
   void set_rank_facts(uint32_t number, const RankFacts& facts);
+  int64_t created(uint32_t number) const {
+    return static_cast<int64_t>(uint64_t{documents_[number].created});
+  }
+  uint32_t change_of(uint32_t number) const {
+    return documents_[number].change.load(std::memory_order_acquire) & ~Document::kReplaces;
+  }
   uint32_t ending(uint64_t sequence) const;
   std::string_view stored(uint32_t number) const;
-  std::string_view stored_key(uint32_t number) const;
+  std::string_view source_of(uint32_t number) const;
+  bool has_key(uint32_t number, std::string_view key) const;
   uint32_t previous(uint32_t number) const;
-  Document& append(std::string_view record, std::string_view key, uint64_t key_hash, uint64_t sequence);
+  Document& append(std::string_view record, std::string_view key, uint64_t key_hash, int64_t created,
+                   uint64_t sequence);
+  void store_record(Document& document, std::string_view record, int64_t created, uint32_t before);
   void add(const PreparedPost& post, uint64_t sequence, std::span<const uint32_t> guesses);
   void ask_for_lists(const PreparedPost& post, Guesses& guesses) const;
   void ask_for_tails(const Guesses& guesses) const;
@@ -188,6 +211,7 @@ class Index {
   Names sources_, langs_;
   ChunkedArray<std::atomic<uint64_t>, 256, 256> by_source_;
   uint32_t next_list_ = 1, next_change_ = 1;  // writer
+  std::string scratch_;
   int64_t newest_ = std::numeric_limits<int64_t>::min();
   std::atomic<uint32_t> next_{1};  // number of the next document
   std::atomic<uint64_t> posts_{0}, words_{0};

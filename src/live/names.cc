@@ -5,6 +5,13 @@
 namespace fathom::live {
 
 uint16_t Names::intern(std::string_view name) {
+  if (last_.second != kOther && last_.first == name) return last_.second;
+  const uint16_t number = look_up(name);
+  last_ = {std::string(name), number};
+  return number;
+}
+
+uint16_t Names::look_up(std::string_view name) {
   const auto at =
       std::lower_bound(sorted_.begin(), sorted_.end(), name,
                        [](const auto& entry, std::string_view wanted) { return entry.first < wanted; });

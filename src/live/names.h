@@ -20,9 +20,12 @@ class Names {
   std::string_view name(size_t number) const { return names_[number]; }
 
  private:
+  uint16_t look_up(std::string_view name);
+
   ChunkedArray<std::string, 256, 256> names_;
   std::atomic<size_t> count_{0};
   std::vector<std::pair<std::string, uint16_t>> sorted_;  // writer
+  std::pair<std::string, uint16_t> last_{{}, kOther};  // writer: most posts have the name of the post before
 };
 
 }  // namespace fathom::live

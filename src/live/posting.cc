@@ -32,7 +32,7 @@ void PostingList::append(uint32_t document, uint32_t frequency, uint8_t length, 
   PostingChunk* last = tail == 0 ? nullptr : chunk(tail, arena);
   const uint32_t filled = last == nullptr ? 0 : last->count.load(std::memory_order_relaxed);
   if (last == nullptr || filled == last->capacity) {
-    const uint32_t capacity = std::clamp(count / 2, kSmallestChunk, kLargestChunk);
+    const uint32_t capacity = std::clamp(count / 3, kSmallestChunk, kLargestChunk);
     const uint32_t offset =
         arena.allocate(sizeof(PostingChunk) + capacity * sizeof(uint32_t), alignof(PostingChunk));
     auto* added = new (arena.at(offset)) PostingChunk;  // in the arena, which frees it

@@ -1,7 +1,7 @@
 // A posting list for one writer and many readers: a term's documents in rising order, walked from the newest back.
 //
 // A posting is (document << 5) | min(frequency, 31). The first two lie in the list itself, since most terms of a feed occur
-// once; the rest in chunks that grow by half, each linked to the one before and with its own bounds (block-max, Ding and
+// once; the rest in chunks that grow by a third, each linked to the one before and with its own bounds (block-max, Ding and
 // Suel 2011). The writer fills a posting and then raises the chunk's count (release); a reader that has acquired a published
 // sequence finds every posting at or below it, and skips those above it.
 #pragma once
