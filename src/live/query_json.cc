@@ -118,6 +118,7 @@ json query_to_json(const Query& query) {
   put(out, "min_likes", query.min_likes);
   put(out, "min_views", query.min_views);
   put(out, "after", query.after);
+  put(out, "through", query.through);
   return out;
 }
 
@@ -143,6 +144,7 @@ Query query_from_json(const json& object) {
   in.get("min_likes", query.min_likes);
   in.get("min_views", query.min_views);
   in.get("after", query.after);
+  in.get("through", query.through);
   if (const auto at = object.find("weights"); at != object.end()) {
     const Members weights(*at, ErrorCode::kInvalidArgument, "the query's weights");
     weights.get("recency", query.weights.recency);
