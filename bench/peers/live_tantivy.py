@@ -49,7 +49,10 @@ def ingest(index, posts):
     wall, cpu = time.perf_counter(), cpu_seconds()
     for begin in range(0, len(posts), COMMIT):
         for i in range(begin, min(begin + COMMIT, len(posts))):
-            writer.add_document(tantivy.Document(text=posts[i][1], number=i))
+            document = tantivy.Document()
+            document.add_text("text", posts[i][1])
+            document.add_unsigned("number", i)
+            writer.add_document(document)
         start = time.perf_counter()
         writer.commit()
         millis.append(1e3 * (time.perf_counter() - start))
