@@ -35,9 +35,9 @@ struct LiveOptions {
 
 class LiveParts {
  public:
-  /// `folder`: of the posts; `state`: of what is kept beside them. Errors: those of the parts.
-  LiveParts(const LiveOptions& options, const std::filesystem::path& folder,
-            const std::filesystem::path& state, Transport& transport, const Clock& clock);
+  /// `folder`: of the posts and what belongs to them. Errors: those of the parts.
+  LiveParts(const LiveOptions& options, const std::filesystem::path& folder, Transport& transport,
+            const Clock& clock);
   ~LiveParts();
   LiveParts(const LiveParts&) = delete;
   LiveParts& operator=(const LiveParts&) = delete;
