@@ -21,7 +21,7 @@ const embedder = process.env.FATHOM_TEST_MINILM ?? join(root, '.fathom/test-mode
 export const embedderPath = existsSync(embedder) ? embedder : null;
 export const skipWithoutEmbedder = embedderPath ? false : 'no embedding model: set FATHOM_TEST_MINILM or put one at .fathom/test-models/all-MiniLM-L6-v2';
 
-const READY = /^Fathom is ready: (http:\/\/\S+?)\/?$/m;
+const READY = /^Fathom is ready: (https?:\/\/\S+?)\/?$/m;
 const STARTING = 60_000;
 
 export class Server {
