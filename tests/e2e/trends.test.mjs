@@ -65,13 +65,19 @@ async function readUntil(server, path, headers, enough) {
   return events;
 }
 
+/// Posts them, and waits until all of them are counted: a picture of the present is made while more come.
+async function tellOfTheBridge(server) {
+  await server.post(bridgePosts());
+  await eventually(async () => (await call(server, '/v1/stories')).body.stories?.[0]?.posts === 12, 'a story of twelve posts');
+}
+
 const matches = (events) => events.filter((event) => event.event === 'match');
 
 describe('trends and stories', () => {
   let server;
   before(async () => {
     server = await Server.start();
-    await server.post(bridgePosts());
+    await tellOfTheBridge(server);
   });
   after(() => server?.stop());
 
@@ -206,7 +212,7 @@ describe('what rises, on the page', { skip: skipWithoutChromium }, () => {
   let server;
   before(async () => {
     [browser, server] = await Promise.all([launch(), Server.start()]);
-    await server.post(bridgePosts());
+    await tellOfTheBridge(server);
   });
   after(async () => {
     await browser?.close();
