@@ -117,10 +117,11 @@ void StoreCore::note_changes(Work& work, const std::vector<std::string>& names) 
   }
 }
 
+/// Those of documents that have ended since are left out: their keys may stand for other posts by now.
 void StoreCore::log_again(const Work& work) {
   std::vector<CountUpdate> updates;
   for (const Work::Late& late : work.late_)
-    if (late.inherited) updates.push_back({late.place.key(), late.change});
+    if (late.inherited && late.place.lives()) updates.push_back({late.place.key(), late.change});
   if (updates.empty()) return;
   const std::string payload = encode_counts(updates);
   const LogEntry entry{sequence_ + 1, LogKind::kCount, payload};
