@@ -68,6 +68,8 @@ class Publisher final : public KafkaPublisher {
       static_cast<Delivery*>(message->_private)->finish(message->err);
     });
     kafka_ = open_kafka(RD_KAFKA_PRODUCER, std::move(settings));
+    topic_.reset(rd_kafka_topic_new(kafka_.get(), options.topic.c_str(), nullptr));
+    if (!topic_) throw kafka_error(options, rd_kafka_last_error(), "publishing to");
     poller_ = std::jthread([this](const std::stop_token& stop) {
       while (!stop.stop_requested()) rd_kafka_poll(kafka_.get(), kPollMillis);
     });
@@ -117,11 +119,11 @@ class Publisher final : public KafkaPublisher {
   /// Hands one message over; one that cannot be is finished with its error.
   void send(const std::string& key, const std::string& value, Delivery& delivery) {
     for (;;) {
-      const auto error = rd_kafka_producev(
-          kafka_.get(), RD_KAFKA_V_TOPIC(options_.topic.c_str()), RD_KAFKA_V_KEY(key.data(), key.size()),
-          RD_KAFKA_V_VALUE(const_cast<char*>(value.data()), value.size()),
-          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_OPAQUE(&delivery), RD_KAFKA_V_END);
-      if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return;
+      if (rd_kafka_produce(topic_.get(), RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY,
+                           const_cast<char*>(value.data()), value.size(), key.data(), key.size(),
+                           &delivery) == 0)
+        return;
+      const auto error = rd_kafka_last_error();
       if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) return delivery.finish(error);
       std::this_thread::sleep_for(std::chrono::milliseconds(1));  // until the poller has made room
     }
@@ -129,6 +131,7 @@ class Publisher final : public KafkaPublisher {
 
   const KafkaOptions options_;
   KafkaOwner<rd_kafka_t> kafka_;
+  KafkaOwner<rd_kafka_topic_t> topic_;
   std::jthread poller_;
 };
 
