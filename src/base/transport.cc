@@ -162,8 +162,9 @@ void check_request(const HttpRequest& request) {
 void check_public(const Url& url, const std::vector<connection::Tcp::endpoint>& endpoints) {
   for (const auto& endpoint : endpoints)
     if (!is_public_address(endpoint.address().to_string()))
-      throw Error(ErrorCode::kPermissionDenied,
-                  fmt::format("{} is this machine or in a private network, which is not allowed here", url.host));
+      throw Error(
+          ErrorCode::kPermissionDenied,
+          fmt::format("{} is this machine or in a private network, which is not allowed here", url.host));
 }
 
 bool is_redirect(int status) {

@@ -26,7 +26,7 @@ struct HttpRequest {
   std::chrono::milliseconds timeout{15000};  // for `stream`: the longest silence
   size_t max_bytes = size_t{32} << 20;       // of the response's body; for `stream`: of one chunk
   bool follow_redirects = true;              // false: a redirect is the response
-  bool public_only = false;                  // kPermissionDenied when the host's addresses are not all on the internet
+  bool public_only = false;  // kPermissionDenied when the host's addresses are not all on the internet
   /// For `stream`: sees status and headers before the first piece; false ends the call there. May be empty.
   std::function<bool(const HttpResponse&)> on_head;
 };

@@ -39,10 +39,9 @@ Access::Access(const ServerOptions& options) : keys_(options.api_keys, options.k
       throw Error(ErrorCode::kInvalidArgument, "an API key is empty; give it at least one character");
   if (!is_loopback(options.address)) {
     if (keys_.empty())
-      throw Error(
-          ErrorCode::kInvalidArgument,
-          "address " + options.address +
-              " can be reached by other machines: make an API key with 'fathom keys add', or listen on 127.0.0.1");
+      throw Error(ErrorCode::kInvalidArgument, "address " + options.address +
+                                                   " can be reached by other machines: make an API key with "
+                                                   "'fathom keys add', or listen on 127.0.0.1");
     return;  // whoever has the key may use any name for this machine
   }
   hosts_ = {"localhost", "127.0.0.1", "[::1]", to_lower_ascii(options.address)};
