@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::string_view kMagic = "fathomlg";
 constexpr uint32_t kVersion = 1;
-constexpr size_t kVersionAt = 8, kFirstAt = 16, kChecksumAt = 24;
+constexpr size_t kVersionAt = 8, kChecksumAt = 24;
 constexpr size_t kSizeBytes = 4, kWords = 8, kMinSize = 9;
 
 static_assert(std::endian::native == std::endian::little, "the log is written as the processor has it");

@@ -62,12 +62,12 @@ class SourceRunner::State::FeedSink final : public Sink {
   void count(std::string_view key, const CountChange& change) override {
     std::unique_lock lock(state_.mutex);
     if (!wait_for_room(lock)) return;
-    const auto [found, added] = feed_.counts.try_emplace(std::string(key));
+    const auto [found, is_new] = feed_.counts.try_emplace(std::string(key));
     found->second.likes += change.likes;
     found->second.reposts += change.reposts;
     found->second.replies += change.replies;
     ++feed_.status.counts;
-    if (added) tell_flusher();
+    if (is_new) tell_flusher();
   }
 
   std::optional<Post> find(std::string_view key) const override { return state_.store.find(key); }

@@ -44,7 +44,7 @@ struct Hnsw::Chunk {
   }
 
   struct Free {
-    void operator()(int8_t* codes) const { ::operator delete[](codes, std::align_val_t(kCodeBlock)); }
+    void operator()(int8_t* block) const { ::operator delete[](block, std::align_val_t(kCodeBlock)); }
   };
   std::vector<Node> nodes;
   std::vector<std::atomic<uint32_t>> lowest, upper;
