@@ -137,7 +137,9 @@ TEST(StandingQueries, FindsWhatTheSearchFinds) {
   posts[5].source = "other";
   posts[6].lang = "de";
   f.feed.store->ingest(posts);
-  for (const auto& [text, wanted] : expected) {
+  for (const auto& entry : expected) {
+    const auto& text = entry.first;
+    const auto& wanted = entry.second;
     EXPECT_TRUE(eventually([&] { return f.matched(ids[text]) == wanted.size(); })) << text;
     EXPECT_EQ(ids_of(*f.standing->matches(ids[text], 0)), wanted) << text;
   }

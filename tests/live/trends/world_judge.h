@@ -200,7 +200,8 @@ class WorldJudge {
   Judgement sum_up() const {
     Judgement out;
     std::vector<double> delays, first_delays, changes;
-    for (const auto& [label, line] : lines_) {
+    for (const auto& entry : lines_) {
+      const auto& line = entry.second;
       if (!line.story || !line.third) continue;
       ++out.found;
       const auto minutes = [&](Time since) {
