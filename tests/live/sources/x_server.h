@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "live/sources/feed_support.h"
 #include "live/sources/x.h"
@@ -50,9 +51,13 @@ class FakeX {
  public:
   using Script = std::function<void(FeedConnection&, int connection)>;
 
-  FakeX() : server_([this](FeedConnection& c) { answer(c); }) {}
+  FakeX() {
+    server_.emplace([this](FeedConnection& c) { answer(c); });
+  }
 
-  std::string url() const { return server_.url(); }
+  std::string url() const { return server_->url(); }
+  /// Returns when no script runs any more.
+  void stop() { server_.reset(); }
   void on_stream(Script script) { set(stream_, std::move(script)); }
   void on_search(Script script) { set(search_, std::move(script)); }
   void add_rule(const std::string& id, const std::string& value, const std::string& tag) {
@@ -124,7 +129,7 @@ class FakeX {
   std::vector<std::string> targets_;
   int next_rule_ = 100, searches_ = 0;
   std::atomic<int> streams_{0};
-  FeedServer server_;  // last: ends before what its threads use
+  std::optional<FeedServer> server_;  // last: ends before what its threads use
 };
 
 class XTest : public ::testing::Test {
@@ -135,6 +140,12 @@ class XTest : public ::testing::Test {
     options_.mode = XMode::kSampled;
     options_.silence = 5s;
     options_.timeout = 5s;
+  }
+
+  /// Scripts use what derived classes hold.
+  void TearDown() override {
+    harness_.stop();
+    x_.stop();
   }
 
   void start() { harness_.start(make_x_source(options_, *transport_, clock_)); }
