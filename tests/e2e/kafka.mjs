@@ -55,7 +55,9 @@ export class Kafka {
       `num.partitions=${partitions}`, 'auto.create.topics.enable=true', 'offsets.topic.replication.factor=1',
       'transaction.state.log.replication.factor=1', 'transaction.state.log.min.isr=1',
     ].join('\n'));
-    const id = randomBytes(16).toString('base64url');
+    const bytes = randomBytes(16);
+    bytes[0] = 0; // an id that begins with '-' would be taken for an option
+    const id = bytes.toString('base64url');
     const format = spawnSync('java', java('kafka.tools.StorageTool', 'format', '-t', id, '-c', kafka.settings), { encoding: 'utf8' });
     if (format.status !== 0) throw new Error(format.stderr + format.stdout);
     await kafka.run();
