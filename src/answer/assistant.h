@@ -28,6 +28,14 @@ namespace fathom::answer {
 enum class Writer { kAuto, kExtract, kGenerate };
 enum class SearchMode { kOff, kAuto, kOn };
 
+/// What is made of the posts.
+enum class Mode {
+  kAnswer,   // the question answered
+  kDigest,   // what happened, as stories
+  kExplain,  // one post: who wrote it, what it answers to, what else is said, whether it is disputed
+  kDeep,     // several rounds of questions, searches and answers, told as a report with sections
+};
+
 /// xAI's `search_parameters`, obeyed to the letter; docs/api.md gives the mapping.
 struct SearchParameters {
   SearchMode mode = SearchMode::kAuto;
@@ -43,6 +51,11 @@ struct Request {
   std::vector<infer::ChatMessage> messages;  // the last of role "user" is the question
   SearchParameters search;
   Writer writer = Writer::kAuto;
+  Mode mode = Mode::kAnswer;
+  std::string subject;  // kExplain: the key of the post ("source:id")
+  std::string style;    // a name of the assistant's styles; empty: as it comes
+  size_t rounds = 4;    // kDeep: questions that may be raised, 1..12
+  bool think = false;   // let a model that can think aloud do so before it writes; told by on_thought
   infer::Sampling sampling;
   size_t max_tokens = 400;
   std::vector<std::string> stop;
@@ -60,10 +73,12 @@ struct Citation {
 };
 
 struct Step {
-  std::string query;        // as searched
-  size_t found = 0;         // posts matched
-  size_t read = 0;          // of them, new and kept
-  bool found_exact = true;  // false: at least so many
+  std::string tool = "search_posts";  // search_posts, get_thread, get_trends, get_author
+  std::string query;                  // as searched; of the others, what they were asked for
+  std::string question{};             // kDeep: the question that this is for; else empty
+  size_t found = 0;                   // posts matched
+  size_t read = 0;                    // of them, new and kept
+  bool found_exact = true;            // false: at least so many
 };
 
 struct Answer {
@@ -71,17 +86,24 @@ struct Answer {
   std::vector<Citation> citations;  // in order of appearance
   std::vector<live::Post> read;     // every post that was read, best first; citations point into these
   std::vector<Step> steps;
-  Time as_of{};                  // the feed's clock
-  std::string writer;            // "extract", "generate" or "none" (no search was made or nothing was found)
-  bool found = false;            // some claim is cited
-  bool fiction = false;          // a cited post is from the sample world
-  size_t dropped_sentences = 0;  // generated, not supported, left out
+  Time as_of{};                   // the feed's clock
+  std::string writer;             // "extract", "generate" or "none" (no search was made or nothing was found)
+  bool found = false;             // some claim is cited
+  bool fiction = false;           // a cited post is from the sample world
+  size_t dropped_sentences = 0;   // generated, not supported, left out
+  std::vector<std::string> plan;  // kDeep: the questions that were raised, in order
+  std::string reasoning;          // what the model thought aloud; claims nothing, cites nothing
   infer::FinishReason finish = infer::FinishReason::kStop;
   size_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0;
 };
 
-/// What happens while an answer is made, in this order: steps, the posts read, text. All optional.
+/// What happens while an answer is made, in this order: the plan, steps, the posts read, thoughts, text; with kDeep again and
+/// again. All optional.
 struct Events {
+  /// The questions of a deep answer, all that are known so far, each time that some are raised.
+  std::function<void(const std::vector<std::string>& questions)> on_plan;
+  /// A piece of Answer::reasoning. Returning false cancels.
+  std::function<bool(std::string_view piece)> on_thought;
   std::function<void(const Step&)> on_step;
   std::function<void(const std::vector<live::Post>&)> on_read;
   /// A piece of checked text and the citations that it completes. Returning false cancels.
