@@ -29,6 +29,7 @@
 #include "live/store.h"
 #include "live_posts.h"
 #include "live_report.h"
+#include "live_seal.h"
 
 namespace fathom::live {
 namespace {
@@ -357,6 +358,26 @@ void fill(const std::filesystem::path& folder, size_t count, size_t segment_post
   }
 }
 
+// Sealing
+
+/// Four segments of equal size, then one of all.
+void bench_sealing(Report& report, const std::vector<std::string>& lines,
+                   const std::filesystem::path& folder, const Clock& clock) {
+  constexpr size_t kParts = 4;
+  const size_t part = (lines.size() + kParts - 1) / kParts;
+  report.title(fmt::format("sealing {} posts in {} segments", lines.size(), kParts));
+  bench_seal(report, folder, kParts, [&](Index& index, size_t i) {
+    const size_t end = std::min(lines.size(), (i + 1) * part);
+    PreparedBatch prepared;
+    for (size_t begin = i * part; begin < end; begin += kBatch) {
+      prepared.clear();
+      for (const Post& post : parse_range(lines, begin, std::min(end, begin + kBatch), clock.now()))
+        prepared.add(post);
+      for (size_t p = 0; p < prepared.size(); ++p) index.add(prepared[p], index.last_sequence() + 1);
+    }
+  });
+}
+
 // Peers
 
 void run_peer(Report& report, const std::string& command, const std::filesystem::path& queries,
@@ -405,6 +426,7 @@ void bench_parts(Report& report, const Options& options, const std::vector<std::
     bench_ingest(report, lines, 4, 2, dir.path() / "two", clock);
     bench_store(report, dir.path() / "two", queries, clock);
   }
+  if (options.wants("seal")) bench_sealing(report, lines, dir.path() / "seal", clock);
   if (options.wants("arrival")) {
     const auto store = Store::open({.folder = dir.path() / "arrival"}, clock);
     Arrivals(*store, lines, queries, clock).run(report);
@@ -424,7 +446,7 @@ int run(int argc, char** argv) {
   app.add_option("--count", options.count, "synthetic posts")->check(CLI::Range(1000, 100'000'000));
   app.add_option("--queries", options.queries, "queries of each kind")->check(CLI::Range(10, 100'000));
   app.add_option("--segment-posts", options.segment_posts, "seal at so many in the part 'store'");
-  app.add_option("--only", options.only, "parts: parse, index, ingest, arrival, store; default all");
+  app.add_option("--only", options.only, "parts: parse, index, ingest, seal, arrival, store; default all");
   app.add_option("--peer", options.peers, "also run this command with the files of queries and posts");
   app.add_option("--json", options.json, "also write the results here");
   CLI11_PARSE(app, argc, argv);
