@@ -210,10 +210,10 @@ SearchResult LiveStore::search(const Query& query) const {
     result.terms = std::move(ranking.terms);
     if (!query.fold) {
       for (const auto& candidate : ranking.best)
-        if (auto hit = read_hit(list, candidate)) result.hits.push_back(std::move(*hit));
+        if (auto hit = read_hit(list, core_->damage(), candidate)) result.hits.push_back(std::move(*hit));
       return result;
     }
-    Folder folder(list);
+    Folder folder(list, core_->damage());
     for (const auto& candidate : ranking.best) folder.add(candidate);
     const bool all_seen = ranking.best.size() < count || count >= kMaxHits;
     if (folder.size() >= limit || all_seen) {
@@ -223,17 +223,20 @@ SearchResult LiveStore::search(const Query& query) const {
   }
 }
 
-/// A post that a reader at `sequence` may see.
+/// A post that a reader at `sequence` may see and that can be read.
 template <class Part>
-bool readable(const Part& part, uint32_t number, uint64_t sequence) {
-  return (part.facts(number).flags & DocumentFacts::kTombstone) == 0 && part.alive(number, sequence);
+std::optional<Post> read_visible(const Part& part, uint32_t number, uint64_t sequence, DamageLog& damage) {
+  const bool visible =
+      (part.facts(number).flags & DocumentFacts::kTombstone) == 0 && part.alive(number, sequence);
+  if (!visible) return std::nullopt;
+  return damage.contain(part.sequence(number), [&] { return part.post(number); });
 }
 
 std::optional<Post> LiveStore::find(std::string_view key) const {
   const Snapshot snapshot = core_->snapshot();
   const uint64_t hash = key_hash(key);
   const auto read = [&](const auto& part, uint32_t number) {
-    return readable(part, number, snapshot.sequence()) ? std::optional(part.post(number)) : std::nullopt;
+    return read_visible(part, number, snapshot.sequence(), core_->damage());
   };
   const SegmentList& list = snapshot.segments();
   for (auto at = list.memory.rbegin(); at != list.memory.rend(); ++at) {
@@ -254,7 +257,8 @@ std::vector<Sequenced> LiveStore::tail(uint64_t after, size_t limit) const {
     visit_part(list, i, [&](const auto& part) {
       const uint32_t end = part.end(snapshot.sequence());
       for (uint32_t n = part.end(after); n < end && posts.size() < limit; ++n)
-        if (readable(part, n, snapshot.sequence())) posts.push_back({part.sequence(n), part.post(n)});
+        if (auto post = read_visible(part, n, snapshot.sequence(), core_->damage()))
+          posts.push_back({part.sequence(n), std::move(*post)});
     });
   return posts;
 }
@@ -266,7 +270,8 @@ std::vector<Sequenced> LiveStore::newest(size_t limit) const {
   for (size_t i = count_parts(list); i > 0 && posts.size() < limit; --i)
     visit_part(list, i - 1, [&](const auto& part) {
       for (uint32_t n = part.end(snapshot.sequence()) - 1; n > 0 && posts.size() < limit; --n)
-        if (readable(part, n, snapshot.sequence())) posts.push_back({part.sequence(n), part.post(n)});
+        if (auto post = read_visible(part, n, snapshot.sequence(), core_->damage()))
+          posts.push_back({part.sequence(n), std::move(*post)});
     });
   return posts;
 }
@@ -278,6 +283,8 @@ StoreStats LiveStore::stats() const {
   stats.last_sequence = core_->last_visible();
   stats.ingested = core_->ingested();
   stats.dropped = core_->dropped();
+  stats.removed_keys = core_->removed()->size();
+  stats.damaged_records = core_->damage().records();
   stats.log_bytes = core_->log().bytes();
   std::map<std::string, uint64_t> by_source;
   for (size_t i = 0; i < count_parts(list); ++i)

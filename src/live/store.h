@@ -37,6 +37,8 @@ struct StoreOptions {
   std::optional<std::chrono::hours>
       keep_for{};  // posts older than this (by the feed's clock) are let go, a segment at a time
   std::optional<uint64_t> keep_bytes{};  // the oldest segments are let go beyond so much disk
+  /// Orders to delete hold so long after the segment that had them was let go.
+  std::chrono::hours keep_orders{24 * 90};
 };
 
 struct IngestResult {
@@ -119,7 +121,9 @@ struct StoreStats {
   std::vector<std::pair<std::string, uint64_t>> by_source;
   uint64_t sealed_segments = 0, sealed_posts = 0, sealed_bytes = 0;  // on disk, mapped
   uint64_t log_bytes = 0;
-  uint64_t dropped = 0;  // posts let go by retention since open
+  uint64_t dropped = 0;          // posts let go by retention since open
+  uint64_t removed_keys = 0;     // removed posts whose orders retention let go of
+  uint64_t damaged_records = 0;  // met since open and left out
 };
 
 class Store {

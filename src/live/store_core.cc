@@ -34,6 +34,7 @@ StoreCore::StoreCore(const StoreOptions& options, const Clock& clock, std::uniqu
       sequence_(content.through),
       through_(content.through),
       sealed_(std::move(content.sealed)),
+      removed_(std::make_shared<const RemovedKeys>(std::move(content.removed))),
       feed_time_(content.feed_time) {}
 
 // Writing
@@ -80,7 +81,7 @@ uint64_t StoreCore::write(std::span<IngestCall* const> calls) {
   for (const IngestCall* call : calls) posts += call->posts.size();
   std::unique_lock lock(mutex_);
   make_room(lock, posts);
-  planner_.begin(segments_.list(), sequence_, posts);
+  planner_.begin(segments_.list(), *removed_, sequence_, posts);
   for (IngestCall* call : calls) planner_.plan(call->posts, call->result);
   if (planner_.posts().empty()) return sequence_;
   log_posts();

@@ -19,9 +19,11 @@
 #include <string>
 #include <vector>
 
+#include "live/damage.h"
 #include "live/log.h"
 #include "live/manifest.h"
 #include "live/prepare.h"
+#include "live/removed_keys.h"
 #include "live/snapshot.h"
 #include "live/store.h"
 #include "live/store_planner.h"
@@ -44,6 +46,7 @@ struct StoreContent {
   std::vector<Sealed> sealed;  // oldest first
   uint64_t through = 0;        // sealed segments hold everything up to this
   int64_t feed_time = 0;
+  RemovedKeys removed;
   bool repaired = false;  // something was damaged or lost: the manifest does not tell what is here
 };
 
@@ -82,6 +85,7 @@ class StoreCore {
   bool wait_for(uint64_t after, std::chrono::milliseconds wait, const std::stop_token& stop) const;
   uint64_t ingested() const { return ingested_.load(std::memory_order_relaxed); }
   uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
+  DamageLog& damage() const { return damage_; }
 
   // Background work
 
@@ -134,8 +138,11 @@ class StoreCore {
   /// waited for an earlier work are not in them and are logged anew. Errors: as Log::append.
   void note_changes(Work& work, const std::vector<std::string>& names);
   void note_damage(const std::vector<std::shared_ptr<Segment>>& segments);
-  /// Lets go of the segments given.
-  void forget(const std::vector<std::shared_ptr<Segment>>& segments);
+  /// Orders to delete whose segments were let go of.
+  std::shared_ptr<const RemovedKeys> removed() const;
+  /// Lets go of the segments given; `removed` has their orders.
+  void forget(const std::vector<std::shared_ptr<Segment>>& segments,
+              std::shared_ptr<const RemovedKeys> removed);
   Manifest manifest() const;
   void reclaim() { segments_.reclaim(); }
   void fail_sealing(bool failed);
@@ -167,11 +174,13 @@ class StoreCore {
   uint64_t through_ = 0;
   std::vector<Sealed> sealed_;  // as in the list
   std::vector<Work*> works_;
+  std::shared_ptr<const RemovedKeys> removed_;
   bool sealing_fails_ = false;
   Planner planner_;
   std::vector<LogEntry> entries_;
   std::vector<std::string> orders_;
 
+  mutable DamageLog damage_;
   std::atomic<int64_t> feed_time_{0};
   std::atomic<uint64_t> ingested_{0}, dropped_{0};
   mutable std::mutex wait_mutex_;

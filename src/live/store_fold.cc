@@ -2,30 +2,24 @@
 
 #include <utility>
 
-#include "base/error.h"
-#include "base/log.h"
 #include "live/store_place.h"
 
 namespace fathom::live {
 namespace {
 
-/// Empty when its block is damaged: the search goes on without it.
-Post read_post(const SegmentList& list, const Candidate& candidate) {
-  try {
-    return visit_part(list, candidate.segment,
-                      [&](const auto& part) { return part.post(candidate.document); });
-  } catch (const Error& error) {
-    log().error("a post is left out of a search: {}", error.what());
-    return {};
-  }
+std::optional<Post> read_post(const SegmentList& list, DamageLog& damage, const Candidate& candidate) {
+  return visit_part(list, candidate.segment, [&](const auto& part) {
+    return damage.contain(part.sequence(candidate.document), [&] { return part.post(candidate.document); });
+  });
 }
 
 }  // namespace
 
-std::optional<Hit> read_hit(const SegmentList& list, const Candidate& candidate) {
+std::optional<Hit> read_hit(const SegmentList& list, DamageLog& damage, const Candidate& candidate) {
+  auto post = read_post(list, damage, candidate);
+  if (!post) return {};
   Hit hit;
-  hit.post = read_post(list, candidate);
-  if (hit.post.id.empty()) return {};
+  hit.post = std::move(*post);
   hit.sequence = visit_part(list, candidate.segment,
                             [&](const auto& part) { return part.sequence(candidate.document); });
   hit.score = candidate.score;
@@ -60,7 +54,7 @@ std::vector<Hit> Folder::take(size_t limit) {
   std::vector<Hit> hits;
   for (Entry& entry : entries_) {
     if (hits.size() == limit) break;
-    auto hit = read_hit(list_, entry.candidate);
+    auto hit = read_hit(list_, damage_, entry.candidate);
     if (!hit) continue;
     hit->score = entry.score;
     hit->folded = std::move(entry.folded);
@@ -70,7 +64,7 @@ std::vector<Hit> Folder::take(size_t limit) {
 }
 
 const Post& Folder::post_of(Entry& entry) const {
-  if (!entry.post) entry.post = read_post(list_, entry.candidate);
+  if (!entry.post) entry.post = read_post(list_, damage_, entry.candidate).value_or(Post());
   return *entry.post;
 }
 

@@ -1,13 +1,14 @@
 // Hits of one statement become one hit: the best place, the original before its reposts, the other keys listed.
 //
 // Sketches are compared first; only what is alike by them, reposts and what is kept in the end is read from its segment. One
-// search, one thread; the snapshot must outlive it.
+// search, one thread; the snapshot and the log of damage must outlive it.
 #pragma once
 
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "live/damage.h"
 #include "live/duplicates.h"
 #include "live/snapshot.h"
 #include "live/store.h"
@@ -15,12 +16,12 @@
 
 namespace fathom::live {
 
-/// Empty when the post lies in a damaged block, which is named in the program's log.
-std::optional<Hit> read_hit(const SegmentList& list, const Candidate& candidate);
+/// Empty when the post cannot be read.
+std::optional<Hit> read_hit(const SegmentList& list, DamageLog& damage, const Candidate& candidate);
 
 class Folder {
  public:
-  explicit Folder(const SegmentList& list) : list_(list) {}
+  Folder(const SegmentList& list, DamageLog& damage) : list_(list), damage_(damage) {}
 
   void add(const Candidate& candidate);
   size_t size() const { return entries_.size(); }
@@ -42,6 +43,7 @@ class Folder {
   const Statement& statement_of(Entry& entry) const;
 
   const SegmentList& list_;
+  DamageLog& damage_;
   std::vector<Entry> entries_;
 };
 

@@ -57,6 +57,15 @@ void add_files(std::vector<std::string>& files, const Sealed& sealed) {
   if (!entry.changes.empty()) files.push_back(entry.changes);
 }
 
+void add_orders(const Segment& segment, DamageLog& damage, RemovedKeys& keys) {
+  for (uint32_t number = 1; number <= segment.documents(); ++number) {
+    const DocumentFacts facts = segment.facts(number);
+    if ((facts.flags & DocumentFacts::kTombstone) == 0) continue;
+    const auto key = damage.contain(segment.sequence(number), [&] { return segment.key(number); });
+    if (key) keys.add(key_hash(*key), Time(Micros(facts.created)));
+  }
+}
+
 /// The files of those of `sealed` that are among `segments`.
 std::vector<std::string> files_of_segments(const std::vector<Sealed>& sealed,
                                            const std::vector<std::shared_ptr<Segment>>& segments) {
@@ -212,11 +221,9 @@ bool StoreKeeper::merge_run(std::span<const Sealed> run, const std::stop_token& 
   const SegmentRange range{segment_range(run.front().entry().file)->first,
                            segment_range(run.back().entry().file)->last};
   const auto folder = core_.options().folder;
-  Time forget_before = Time::min();
-  if (core_.options().keep_for) forget_before = core_.feed_time() - *core_.options().keep_for;
   StoreCore::Work work(core_, parts);
   try {
-    merge(parts.sealed, work.visible(), forget_before, folder / segment_file(range), stop);
+    merge(parts.sealed, work.visible(), Time::min(), folder / segment_file(range), stop);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kCorrupt) throw;
     log().error("segments are left as they are: {}", error.what());
@@ -242,6 +249,17 @@ bool StoreKeeper::merge_run(std::span<const Sealed> run, const std::stop_token& 
   return true;
 }
 
+/// The orders to delete in `old`, beside those kept from earlier ones; durable when it returns.
+std::shared_ptr<const RemovedKeys> StoreKeeper::keep_orders(std::span<const Sealed> old) const {
+  const auto before = core_.removed();
+  RemovedKeys keys = *before;
+  for (const Sealed& one : old) add_orders(*one.segment, core_.damage(), keys);
+  keys.forget(core_.feed_time() - core_.options().keep_orders);
+  if (keys.size() == 0 && before->size() == 0) return before;
+  write_removed_keys(core_.options().folder, keys);
+  return std::make_shared<const RemovedKeys>(std::move(keys));
+}
+
 /// Lets go of what is too old, or too much. Returns whether there was anything.
 bool StoreKeeper::forget_old() {
   const auto sealed = core_.sealed();
@@ -260,7 +278,7 @@ bool StoreKeeper::forget_old() {
   {
     const std::lock_guard lock(commit_mutex_);
     const auto outdated = files_of_segments(core_.sealed(), segments_of(old));
-    core_.forget(segments_of(old));
+    core_.forget(segments_of(old), keep_orders(old));
     commit();
     remove(outdated);
   }

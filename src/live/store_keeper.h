@@ -2,7 +2,7 @@
 //
 // Merging is tiered: four neighbours of about one size become one, so that a post is rewritten a few times in its life and there
 // are few segments to look into. Retention lets whole segments go, oldest first, once all their posts are older than
-// StoreOptions::keep_for, or the files take more than keep_bytes.
+// StoreOptions::keep_for, or the files take more than keep_bytes. The orders to delete in them are kept apart (removed_keys.h).
 //
 // Every change of the folder is a commit: files first, then the log synced, then MANIFEST replaced, then what it no longer names
 // removed. So nothing on disk is ever ahead of the log, and a crash between any two steps leaves a folder that opens. A failure
@@ -35,6 +35,7 @@ class StoreKeeper {
   bool merge_next(const std::stop_token& stop);
   bool merge_run(std::span<const Sealed> run, const std::stop_token& stop);
   bool forget_old();
+  std::shared_ptr<const RemovedKeys> keep_orders(std::span<const Sealed> old) const;
   void record_repair();
   std::vector<std::string> write_changes();
   void commit();

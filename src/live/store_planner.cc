@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "base/error.h"
 #include "live/codec.h"
 
 namespace fathom::live {
@@ -10,6 +11,16 @@ namespace {
 
 constexpr size_t kPrefetchDistance = 8;
 constexpr size_t kFewestSlots = 64;
+
+/// What cannot be read any more is written anew.
+bool holds(const Place& place, std::string_view record) {
+  try {
+    return same_content(place.record(), record);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kCorrupt) throw;
+    return false;
+  }
+}
 
 }  // namespace
 
@@ -21,8 +32,9 @@ struct Planner::Known {
   Time time{};  // of the order
 };
 
-void Planner::begin(const SegmentList& list, uint64_t last, size_t posts) {
+void Planner::begin(const SegmentList& list, const RemovedKeys& removed, uint64_t last, size_t posts) {
   list_ = &list;
+  removed_ = &removed;
   first_ = last + 1;
   posts_.clear();
   deaths_.clear();
@@ -58,11 +70,17 @@ Planner::Known Planner::known(const PreparedPost& post) const {
     return known;
   }
   known.place = locate(*list_, post.key_hash, post.key);
-  if (!known.place) return known;
-  const DocumentFacts facts = known.place.facts();
-  known.order = (facts.flags & DocumentFacts::kTombstone) != 0;
-  known.post = known.place.lives();
-  known.time = Time(Micros(facts.created));
+  if (known.place) {
+    const DocumentFacts facts = known.place.facts();
+    known.order = (facts.flags & DocumentFacts::kTombstone) != 0;
+    known.post = known.place.lives();
+    known.time = Time(Micros(facts.created));
+  }
+  if (known.post || known.order) return known;
+  if (const auto order = removed_->find(post.key_hash)) {
+    known.order = true;
+    known.time = *order;
+  }
   return known;
 }
 
@@ -81,7 +99,7 @@ bool Planner::wanted(const PreparedPost& post, const Known& before, IngestResult
   }
   if (before.post) {
     const bool same = before.planned != nullptr ? same_content(before.planned->record, post.record)
-                                                : same_content(before.place.record(), post.record);
+                                                : holds(before.place, post.record);
     ++(same ? result.duplicates : result.replaced);
     return !same;
   }

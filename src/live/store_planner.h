@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "live/prepare.h"
+#include "live/removed_keys.h"
 #include "live/store.h"
 #include "live/store_place.h"
 
@@ -22,7 +23,8 @@ struct Death {
 class Planner {
  public:
   /// Starts a group of at most `posts` posts over `list`; the first that is to be written takes the sequence after `last`.
-  void begin(const SegmentList& list, uint64_t last, size_t posts);
+  /// `removed`: what the segments have forgotten to be removed.
+  void begin(const SegmentList& list, const RemovedKeys& removed, uint64_t last, size_t posts);
   void plan(const PreparedBatch& posts, IngestResult& result);
 
   /// What is to be written and added, in order: posts, and orders to delete; their sequences rise by one from the first.
@@ -41,6 +43,7 @@ class Planner {
   size_t slot_of(const PreparedPost& post) const;
 
   const SegmentList* list_ = nullptr;
+  const RemovedKeys* removed_ = nullptr;
   uint64_t first_ = 0;
   std::vector<const PreparedPost*> posts_;
   std::vector<Death> deaths_;

@@ -43,6 +43,7 @@ class ContentReader {
     for (size_t i = 0; i < content_.sealed.size(); ++i)
       if (unsure_[i]) bury_replaced(i);
     const bool all_sure = std::count(unsure_.begin(), unsure_.end(), true) == 0;
+    read_removed();
     content_.repaired = !intact || !all_sure || content_.sealed.size() < manifest_.segments.size();
     return std::move(content_);
   }
@@ -78,6 +79,16 @@ class ContentReader {
     sealed.changes = entry.changes;
     content_.sealed.push_back(std::move(sealed));
     unsure_.push_back(!read_changes(content_.sealed.back()));
+  }
+
+  void read_removed() {
+    try {
+      content_.removed = read_removed_keys(folder_);
+    } catch (const Error& error) {
+      if (!is_damage(error)) throw;
+      log().error("{}", error.what());
+      set_aside(folder_ / "REMOVED");
+    }
   }
 
   bool read_changes(Sealed& sealed) const {
@@ -134,7 +145,8 @@ class ContentReader {
     std::error_code error;
     for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
       const std::string file = entry.path().filename().string();
-      const bool ours = file.starts_with("segment-") || file.starts_with("MANIFEST.");
+      const bool ours =
+          file.starts_with("segment-") || file.starts_with("MANIFEST.") || file.starts_with("REMOVED.");
       if (!ours || file.ends_with(kDamaged) || is_named(file)) continue;
       std::error_code ignored;
       std::filesystem::remove(entry.path(), ignored);

@@ -120,8 +120,11 @@ void StoreCore::note_changes(Work& work, const std::vector<std::string>& names) 
 /// Those of documents that have ended since are left out: their keys may stand for other posts by now.
 void StoreCore::log_again(const Work& work) {
   std::vector<CountUpdate> updates;
-  for (const Work::Late& late : work.late_)
-    if (late.inherited && late.place.lives()) updates.push_back({late.place.key(), late.change});
+  for (const Work::Late& late : work.late_) {
+    if (!late.inherited || !late.place.lives()) continue;
+    if (auto key = damage_.contain(late.place.sequence(), [&] { return late.place.key(); }))
+      updates.push_back({std::move(*key), late.change});
+  }
   if (updates.empty()) return;
   const std::string payload = encode_counts(updates);
   const LogEntry entry{sequence_ + 1, LogKind::kCount, payload};
@@ -135,8 +138,15 @@ void StoreCore::note_damage(const std::vector<std::shared_ptr<Segment>>& segment
     if (std::find(segments.begin(), segments.end(), sealed.segment) != segments.end()) sealed.damaged = true;
 }
 
-void StoreCore::forget(const std::vector<std::shared_ptr<Segment>>& segments) {
+std::shared_ptr<const RemovedKeys> StoreCore::removed() const {
   const std::lock_guard lock(mutex_);
+  return removed_;
+}
+
+void StoreCore::forget(const std::vector<std::shared_ptr<Segment>>& segments,
+                       std::shared_ptr<const RemovedKeys> removed) {
+  const std::lock_guard lock(mutex_);
+  removed_ = std::move(removed);
   for (const auto& segment : segments) dropped_.fetch_add(segment->posts(), std::memory_order_relaxed);
   std::erase_if(sealed_, [&](const Sealed& sealed) {
     return std::find(segments.begin(), segments.end(), sealed.segment) != segments.end();

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,11 +15,13 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "live/file_size_limit.h"
 #include "live/store_support.h"
 
 namespace fathom::live {
 namespace {
 
+using testing::FileSizeLimit;
 using testing::kStart;
 using testing::make_delete;
 using testing::make_post;
@@ -173,30 +174,6 @@ TEST(Crash, ATornLogLosesWholeCallsFromTheEnd) {
   }
   EXPECT_LT(last_found, kCalls / 2);
 }
-
-/// Stands in for a full disk: while it lives no file grows beyond `bytes`.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    struct sigaction ignore {};
-    ignore.sa_handler = SIG_IGN;
-    ::sigaction(SIGXFSZ, &ignore, &action_);
-    ::getrlimit(RLIMIT_FSIZE, &limit_);
-    struct rlimit lower = limit_;
-    lower.rlim_cur = bytes;
-    ::setrlimit(RLIMIT_FSIZE, &lower);
-  }
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &limit_);
-    ::sigaction(SIGXFSZ, &action_, nullptr);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-
- private:
-  struct sigaction action_ {};
-  struct rlimit limit_ {};
-};
 
 TEST(Crash, AFullDiskIsAnErrorAndReadsGoOn) {
   TestStore s({make_post("1", "before the disk is full")});
