@@ -10,6 +10,7 @@
 #include "answer/generate.h"
 #include "answer/plan.h"
 #include "answer/retrieve.h"
+#include "answer/style.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -55,8 +56,9 @@ std::vector<infer::ChatMessage> planned_messages(const Request& request) {
 
 class GroundedAssistant final : public Assistant {
  public:
-  GroundedAssistant(const live::Store& store, infer::Engine* engine, const Clock& clock)
-      : store_(store), engine_(engine), clock_(clock) {}
+  GroundedAssistant(const live::Store& store, infer::Engine* engine, const Clock& clock, const Styles* styles,
+                    const live::Trends* trends)
+      : store_(store), engine_(engine), clock_(clock), styles_(styles), trends_(trends) {}
 
   bool has_model() const override { return engine_ != nullptr; }
 
@@ -185,13 +187,16 @@ class GroundedAssistant final : public Assistant {
   const live::Store& store_;
   infer::Engine* engine_;
   const Clock& clock_;
+  const Styles* styles_;
+  const live::Trends* trends_;
 };
 
 }  // namespace
 
 std::unique_ptr<Assistant> Assistant::create(const live::Store& store, infer::Engine* engine,
-                                             const Clock& clock) {
-  return std::make_unique<GroundedAssistant>(store, engine, clock);
+                                             const Clock& clock, const Styles* styles,
+                                             const live::Trends* trends) {
+  return std::make_unique<GroundedAssistant>(store, engine, clock, styles, trends);
 }
 
 }  // namespace fathom::answer

@@ -5,7 +5,7 @@
 // the numbered posts and keeps only sentences that the posts they cite support. `auto` generates, and extracts when too
 // little of what was generated survives the check.
 //
-// Ownership: store and engine are the caller's and outlive the assistant. Thread safety: `answer` may run on any number
+// Ownership: store, engine, styles and trends are the caller's and outlive the assistant. Thread safety: `answer` may run on any number
 // of threads at once.
 #pragma once
 
@@ -22,8 +22,11 @@
 #include "base/clock.h"
 #include "infer/engine.h"
 #include "live/store.h"
+#include "live/trends/trends.h"
 
 namespace fathom::answer {
+
+class Styles;  // answer/style.h
 
 enum class Writer { kAuto, kExtract, kGenerate };
 enum class SearchMode { kOff, kAuto, kOn };
@@ -112,12 +115,15 @@ struct Events {
 
 class Assistant {
  public:
-  /// `engine` may be null: then `extract` answers, and `generate` is an Error.
+  /// `engine` may be null: then `extract` answers, and `generate` is an Error. `styles` null: there are none. `trends` null:
+  /// a digest finds the stories itself.
   static std::unique_ptr<Assistant> create(const live::Store& store, infer::Engine* engine,
-                                           const Clock& clock);
+                                           const Clock& clock, const Styles* styles = nullptr,
+                                           const live::Trends* trends = nullptr);
   virtual ~Assistant() = default;
   virtual bool has_model() const = 0;
-  /// Errors: kInvalidArgument (no user message, limits), kUnsupported (generate without a model),
+  /// Errors: kInvalidArgument (no user message, limits; a style's file), kNotFound (the style, the post to explain),
+  /// kUnsupported (generate without a model),
   /// kResourceExhausted (conversation longer than the model's context), kDeadlineExceeded (before a chat's first word;
   /// where posts can be quoted, they are).
   virtual Answer answer(const Request& request, const Events& events, const std::stop_token& stop) const = 0;

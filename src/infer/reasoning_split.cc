@@ -1,8 +1,8 @@
-#include "server/reasoning_split.h"
+#include "infer/reasoning_split.h"
 
 #include <algorithm>
 
-namespace fathom::server {
+namespace fathom::infer {
 namespace {
 
 constexpr std::string_view kOpen = "<think>";
@@ -23,6 +23,16 @@ ReasoningSplit::Parts joined(ReasoningSplit::Parts one, const ReasoningSplit::Pa
 }
 
 }  // namespace
+
+bool prompt_thinks(const Engine& engine, const std::vector<int32_t>& prompt) {
+  std::string tail;
+  for (size_t i = prompt.size() - std::min<size_t>(prompt.size(), 8); i < prompt.size(); ++i)
+    tail += engine.token_text(prompt[i]);
+  const size_t end = tail.find_last_not_of(" \t\r\n");
+  return end != std::string::npos && std::string_view(tail).substr(0, end + 1).ends_with(kOpen);
+}
+
+bool thinks(const Engine& engine) { return engine.chat_template().find(kOpen) != std::string::npos; }
 
 ReasoningSplit::ReasoningSplit(Start start)
     : state_(start == Start::kUnknown    ? State::kStart
@@ -84,4 +94,4 @@ bool ReasoningSplit::step(Parts& out) {
   return false;
 }
 
-}  // namespace fathom::server
+}  // namespace fathom::infer

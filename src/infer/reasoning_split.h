@@ -2,10 +2,14 @@
 // thread.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
-namespace fathom::server {
+#include "infer/engine.h"
+
+namespace fathom::infer {
 
 class ReasoningSplit {
  public:
@@ -34,4 +38,10 @@ class ReasoningSplit {
   std::string held_;
 };
 
-}  // namespace fathom::server
+/// The model knows how to think aloud: its chat template tells of the mark.
+bool thinks(const Engine& engine);
+
+/// The prompt ends inside of a thought: what is generated goes on with it.
+bool prompt_thinks(const Engine& engine, const std::vector<int32_t>& prompt);
+
+}  // namespace fathom::infer

@@ -7,25 +7,16 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "infer/reasoning_split.h"
 #include "infer/tool_calls.h"
 #include "server/api_error.h"
 #include "server/generation.h"
 #include "server/http.h"
-#include "server/reasoning_split.h"
 
 namespace fathom::server {
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
-
-/// Whether the model begins in the middle of its thoughts: some templates open them.
-bool ends_with_think(const infer::Engine& engine, const std::vector<int32_t>& prompt) {
-  std::string tail;
-  for (size_t i = prompt.size() - std::min<size_t>(prompt.size(), 8); i < prompt.size(); ++i)
-    tail += engine.token_text(prompt[i]);
-  const size_t end = tail.find_last_not_of(" \t\r\n");
-  return end != std::string::npos && std::string_view(tail).substr(0, end + 1).ends_with("<think>");
-}
 
 bool is_space(std::string_view text) { return text.find_first_not_of(" \t\r\n") == std::string_view::npos; }
 
@@ -33,7 +24,7 @@ bool is_space(std::string_view text) { return text.find_first_not_of(" \t\r\n") 
 class ChoiceReader {
  public:
   /// `format`: the text may hold calls in it; else null.
-  ChoiceReader(ReasoningSplit::Start start, const infer::ToolFormat* format) : split_(start) {
+  ChoiceReader(infer::ReasoningSplit::Start start, const infer::ToolFormat* format) : split_(start) {
     if (format != nullptr) calls_.emplace(*format);
   }
 
@@ -49,7 +40,7 @@ class ChoiceReader {
   ModelChoice& whole() { return whole_; }
 
  private:
-  ModelDelta take(ReasoningSplit::Parts parts, std::span<const infer::TokenChoice> tokens, bool last) {
+  ModelDelta take(infer::ReasoningSplit::Parts parts, std::span<const infer::TokenChoice> tokens, bool last) {
     ModelDelta delta;
     delta.tokens.assign(tokens.begin(), tokens.end());
     delta.reasoning = std::move(parts.reasoning);
@@ -103,7 +94,7 @@ class ChoiceReader {
     return delta.calls.back().piece;
   }
 
-  ReasoningSplit split_;
+  infer::ReasoningSplit split_;
   std::optional<infer::ToolCallParser> calls_;
   std::string space_;  // held back
   ModelChoice whole_;
@@ -154,7 +145,7 @@ struct ModelAnswerer::Prepared {
   Slots::Hold hold;
   infer::GenerateRequest request;
   size_t choices = 1;
-  ReasoningSplit::Start start = ReasoningSplit::Start::kUnknown;
+  infer::ReasoningSplit::Start start = infer::ReasoningSplit::Start::kUnknown;
   std::optional<infer::ToolFormat> format;  // the answer may hold calls in it
 
   void hold_to_tools(const ToolsRequest& tools, infer::ToolFormat with);
@@ -165,7 +156,7 @@ void ModelAnswerer::Prepared::hold_to_tools(const ToolsRequest& tools, infer::To
       blaming("tools", [&] { return with.grammar(*tools.tools, tool_choice(tools), tools.parallel); });
   request.keep_special = with.needs_special_tokens();
   for (auto& stop : with.stops()) request.stop.push_back(std::move(stop));
-  if (tools.choice != ToolsRequest::Choice::kAuto) start = ReasoningSplit::Start::kAnswer;
+  if (tools.choice != ToolsRequest::Choice::kAuto) start = infer::ReasoningSplit::Start::kAnswer;
   format = std::move(with);
 }
 
@@ -185,7 +176,8 @@ ModelAnswerer::ModelAnswerer(const Context& context, const ModelQuestion& questi
   defaults.seed = fresh_seed();
   request.sampling = question.sampling.over(std::move(defaults));
   prepared_->choices = question.choices;
-  if (ends_with_think(engine, request.prompt)) prepared_->start = ReasoningSplit::Start::kThinking;
+  if (infer::prompt_thinks(engine, request.prompt))
+    prepared_->start = infer::ReasoningSplit::Start::kThinking;
   if (question.tools.active()) {
     if (question.format.kind != TextFormat::Kind::kText &&
         question.tools.choice == ToolsRequest::Choice::kAuto)
@@ -197,7 +189,7 @@ ModelAnswerer::ModelAnswerer(const Context& context, const ModelQuestion& questi
     prepared_->hold_to_tools(question.tools, std::move(format));
   } else if (auto grammar = make_grammar(question.format)) {
     request.grammar = std::move(grammar);
-    prepared_->start = ReasoningSplit::Start::kAnswer;
+    prepared_->start = infer::ReasoningSplit::Start::kAnswer;
   }
 }
 

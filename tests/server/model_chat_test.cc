@@ -5,8 +5,8 @@
 #include <set>
 #include <thread>
 
+#include "infer/reasoning_split.h"
 #include "server/fakes.h"
-#include "server/reasoning_split.h"
 
 namespace fathom::server {
 namespace {
@@ -352,6 +352,8 @@ TEST(ModelChat, TheStateOfTheEngineShows) {
                            "fathom_first_text_seconds_count 1", "fathom_next_text_seconds_count 2"})
     EXPECT_NE(metrics.find(line), std::string::npos) << line;
 }
+
+using infer::ReasoningSplit;
 
 std::string split(ReasoningSplit::Start start, const std::string& text, size_t step) {
   ReasoningSplit reader(start);
