@@ -7,7 +7,6 @@
 
 #include "base/text.h"
 #include "live/byte_classes.h"
-#include "live/concurrent.h"
 #include "live/fold_text.h"
 #include "live/word_table.h"
 

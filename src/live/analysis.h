@@ -38,9 +38,12 @@ struct Token {
 /// Tokens whose terms lie in one buffer: reused from text to text, nothing is allocated once it has grown.
 class TokenList {
  public:
+  static constexpr size_t kSlack = 16;
+
   std::vector<Token> tokens;
   uint32_t words = 0;  // positions used
 
+  /// May be read up to kSlack bytes beyond its end.
   std::string_view term(const Token& token) const {
     return bytes().substr(token.term_begin, token.term_size);
   }
@@ -49,7 +52,8 @@ class TokenList {
 
   /// For the analyser: room for `most` bytes behind the last term, of which `keep` makes some its own.
   char* room(size_t most) {
-    if (used_ + most > buffer_.size()) buffer_.resize(2 * (used_ + most));
+    const size_t needed = used_ + most + kSlack;
+    if (needed > buffer_.size()) buffer_.resize(2 * needed);
     return buffer_.data() + used_;
   }
   void keep(size_t size) { used_ += size; }

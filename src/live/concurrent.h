@@ -305,34 +305,4 @@ class HashIndex {
   std::atomic<size_t> bytes_{0};
 };
 
-/// 64-bit hash by multiply and fold, eight bytes a step. Not for secrets; the seed keeps strangers from choosing collisions.
-inline uint64_t hash_bytes(std::string_view bytes, uint64_t seed) {
-  __extension__ using Wide = unsigned __int128;
-  const auto fold = [](uint64_t a, uint64_t b) {
-    const Wide product = static_cast<Wide>(a) * b;
-    return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
-  };
-  constexpr uint64_t kA = 0xA0761D6478BD642Full, kB = 0xE7037ED1A0B428DBull;
-  uint64_t h = seed ^ kA;
-  const char* at = bytes.data();
-  size_t left = bytes.size();
-  for (; left >= 8; at += 8, left -= 8) {
-    uint64_t word = 0;
-    std::memcpy(&word, at, 8);
-    h = fold(h ^ word, kB);
-  }
-  uint64_t last = 0;  // the bytes left, without a loop
-  if (left >= 4) {
-    uint32_t low = 0, high = 0;
-    std::memcpy(&low, at, 4);
-    std::memcpy(&high, at + left - 4, 4);
-    last = low | (uint64_t{high} << (8 * (left - 4)));
-  } else if (left > 0) {
-    const auto byte = [&](size_t i) { return uint64_t{static_cast<unsigned char>(at[i])} << (8 * i); };
-    last = byte(0) | byte(left / 2) | byte(left - 1);
-  }
-  h = fold(h ^ last ^ (uint64_t{left} << 56), kB);
-  return fold(h ^ bytes.size(), kA);
-}
-
 }  // namespace fathom::live

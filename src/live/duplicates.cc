@@ -5,7 +5,7 @@
 #include <bit>
 
 #include "base/text.h"
-#include "live/concurrent.h"
+#include "live/hash.h"
 
 namespace fathom::live {
 namespace {
@@ -27,12 +27,14 @@ static_assert(std::is_sorted(std::begin(kTurning), std::end(kTurning)));
 
 bool counts(const Token& token, std::string_view term) {
   if (token.extra || token.kind == TermKind::kDomain || token.kind == TermKind::kMention) return false;
-  return term != "rt";
+  return term.size() != 2 || term[0] != 'r' || term[1] != 't';
 }
 
+/// REQUIRES: a term of a TokenList, which may be read beyond its end.
 uint64_t word_hash(std::string_view term) {
-  if (term.starts_with('#') || term.starts_with('$')) term.remove_prefix(1);
-  return hash_bytes(term, kSeed);
+  if (term[0] == '#' || term[0] == '$') term.remove_prefix(1);
+  if (term.size() >= PaddedBytes::kMost) return hash_bytes(term, kSeed);
+  return hash_padded(load_padded(term.data(), term.size()), term.size(), kSeed);
 }
 
 void sort_unique(std::vector<uint64_t>& values) {

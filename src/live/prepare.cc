@@ -10,7 +10,6 @@
 #include "base/text.h"
 #include "live/analysis.h"
 #include "live/codec.h"
-#include "live/concurrent.h"
 #include "live/duplicates.h"
 #include "live/facts.h"
 #include "live/segment/segment.h"

@@ -8,8 +8,8 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "live/concurrent.h"
 #include "live/fold_text.h"
+#include "live/hash.h"
 
 namespace fathom::live {
 namespace {
@@ -33,26 +33,56 @@ static_assert(std::is_sorted(std::begin(kStopWords), std::end(kStopWords)));
 static_assert(std::all_of(std::begin(kStopWords), std::end(kStopWords),
                           [](std::string_view word) { return word.size() <= kLongestStopWord; }));
 
+constexpr uint64_t padded(std::string_view word) {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < word.size(); ++i) bytes |= uint64_t{static_cast<unsigned char>(word[i])} << (8 * i);
+  return bytes;
+}
+
+/// The stop words by hash: open addressing, a quarter full.
+struct StopSlots {
+  static constexpr int kBits = 9;
+
+  static constexpr size_t place(uint64_t word) { return (word * 0x9E3779B97F4A7C15ull) >> (64 - kBits); }
+  static constexpr size_t next(size_t slot) { return (slot + 1) % (size_t{1} << kBits); }
+
+  constexpr StopSlots() {
+    for (const std::string_view word : kStopWords) {
+      size_t slot = place(padded(word));
+      while (slots[slot] != 0) slot = next(slot);
+      slots[slot] = padded(word);
+    }
+  }
+
+  constexpr bool has(uint64_t word) const {
+    size_t slot = place(word);
+    while (slots[slot] != 0 && slots[slot] != word) slot = next(slot);
+    return slots[slot] != 0;
+  }
+
+  std::array<uint64_t, size_t{1} << kBits> slots{};
+};
+constexpr StopSlots kStopSlots;
+
 uint64_t random_seed() {
   std::random_device device;
   return (uint64_t{device()} << 32) ^ device();
 }
 
-/// Whether Snowball's rules for English touch any word with this last letter. Each rule asks for an ending, and no ending has
-/// one of the letters left out.
-bool can_change(char last) { return std::string_view("cdegilmnrsty").find(last) != std::string_view::npos; }
+uint64_t term_seed() {
+  static const uint64_t seed = random_seed();
+  return seed;
+}
 
 }  // namespace
 
 bool is_stop_word(std::string_view word) {
-  return word.size() <= kLongestStopWord &&
-         std::binary_search(std::begin(kStopWords), std::end(kStopWords), word);
+  return word.size() <= kLongestStopWord && kStopSlots.has(padded(word));
 }
 
-uint64_t term_hash(std::string_view term) {
-  static const uint64_t seed = random_seed();
-  return hash_bytes(term, seed);
-}
+bool WordTable::is_stop(uint64_t word) { return kStopSlots.has(word); }
+
+uint64_t term_hash(std::string_view term) { return hash_bytes(term, term_seed()); }
 
 void WordTable::StemmerDelete::operator()(sb_stemmer* stemmer) const { sb_stemmer_delete(stemmer); }
 
@@ -64,7 +94,11 @@ WordTable::Stemmer WordTable::make_stemmer(const char* language) {
 }
 
 WordTable::WordTable()
-    : english_(make_stemmer("english")), russian_(make_stemmer("russian")), entries_(size_t{1} << kBits) {}
+    : english_(make_stemmer("english")),
+      russian_(make_stemmer("russian")),
+      seed_(term_seed()),
+      memory_((size_t{1} << kBits) * sizeof(Set)),
+      sets_(reinterpret_cast<Set*>(memory_.data())) {}
 
 WordTable::~WordTable() = default;
 
@@ -84,7 +118,6 @@ std::string_view WordTable::stem(std::string_view word) {
   size_t at = 0;
   const bool cyrillic = !ascii && !word.empty() && is_cyrillic(decode_utf8(word, at));
   if ((!ascii && !cyrillic) || word.size() < 3) return word;
-  if (ascii && !can_change(word.back())) return word;
   sb_stemmer* stemmer = (ascii ? english_ : russian_).get();
   const auto* stemmed = sb_stemmer_stem(stemmer, reinterpret_cast<const sb_symbol*>(word.data()),
                                         static_cast<int>(word.size()));
@@ -92,17 +125,16 @@ std::string_view WordTable::stem(std::string_view word) {
   return {reinterpret_cast<const char*>(stemmed), static_cast<size_t>(sb_stemmer_length(stemmer))};
 }
 
-void WordTable::fill(Entry& entry, uint64_t low, uint64_t high, size_t size) {
+void WordTable::fill(Entry& entry, const PaddedBytes& padded, size_t size) {
   char bytes[kMaxCached];
-  std::memcpy(bytes, &low, 8);
-  std::memcpy(bytes + 8, &high, 8);
+  std::memcpy(bytes, &padded.low, 8);
+  std::memcpy(bytes + 8, &padded.high, 8);
   const std::string_view word(bytes, size);
   std::string_view stemmed = stem(word);
   const auto differs = std::mismatch(word.begin(), word.end(), stemmed.begin(), stemmed.end());
   const auto kept = static_cast<size_t>(differs.first - word.begin());
   if (stemmed.size() - kept > sizeof entry.suffix) stemmed = word;  // no stemmer does this
-  entry.low = low;
-  entry.high = high;
+  entry.word = padded;
   entry.hash = term_hash(stemmed);
   entry.kept = static_cast<uint8_t>(std::min(kept, stemmed.size()));
   entry.stem_size = static_cast<uint8_t>(stemmed.size());

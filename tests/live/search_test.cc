@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/random.h"
+#include "live/hash.h"
 #include "live/posting.h"
 #include "live/store_support.h"
 

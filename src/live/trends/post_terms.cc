@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "base/text.h"
-#include "live/concurrent.h"
 #include "live/duplicates.h"
+#include "live/hash.h"
 
 namespace fathom::live {
 namespace {

@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "live/analysis.h"
-#include "live/concurrent.h"
+#include "live/hash.h"
 #include "live/vectors/vectors.h"
 
 namespace fathom::live::testing {
