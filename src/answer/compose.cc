@@ -72,18 +72,54 @@ std::string written_time(Time when, Time now) {
                      static_cast<int>(date.year()), clock);
 }
 
+namespace {
+
+/// Brackets could pass for a mark of ours or for a link, and curly quotation marks would end the quotation.
+void append_quoted(std::string& out, char32_t c) {
+  if (c == '[' || c == ']') {
+    out.push_back(c == '[' ? '(' : ')');
+  } else if (c == 0x201C || c == 0x201D) {
+    out.push_back('"');
+  } else if (!is_invisible(c)) {
+    append_utf8(out, c);
+  }
+}
+
+}  // namespace
+
 std::string quoted(std::string_view text) {
   std::string words;
-  for (const char c : text) {
-    const bool space = c == ' ' || c == '\n' || c == '\t' || c == '\r';
+  for (size_t at = 0; at < text.size();) {
+    const char32_t c = decode_utf8(text, at);
+    const bool space = c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == 0x2028 || c == 0x2029;
     if (!space) {
-      words.push_back(c);
+      append_quoted(words, c);
     } else if (!words.empty() && words.back() != ' ') {
       words.push_back(' ');
     }
   }
   if (words.find('"') == std::string::npos) return '"' + words + '"';
   return "\xE2\x80\x9C" + words + "\xE2\x80\x9D";
+}
+
+std::string as_data(std::string_view text, size_t longest) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const char32_t c = decode_utf8(text, at);
+    if (out.size() >= longest) break;
+    if (c == '[') {
+      out.push_back('(');
+    } else if (c == ']') {
+      out.push_back(')');
+    } else if (c < 0x20 || c == 0x2028 || c == 0x2029) {
+      if (!out.empty() && out.back() != ' ') out.push_back(' ');
+    } else if (is_invisible(c)) {
+      continue;
+    } else {
+      append_utf8(out, c);
+    }
+  }
+  return std::string(trim(out));
 }
 
 std::string attribution(const Evidence& evidence) {

@@ -44,8 +44,13 @@ class Composer {
 /// "14:32 UTC" on the day of `now`, else "15 April 2013, 14:32 UTC".
 std::string written_time(Time when, Time now);
 
-/// The words in quotation marks that they do not hold themselves; white space squeezed.
+/// The words in quotation marks that they do not hold themselves; white space squeezed, what is not seen
+/// left out, square brackets made round.
 std::string quoted(std::string_view text);
+
+/// Somebody else's text as data for a prompt: one line of at most about `longest` bytes, without brackets that could pass for
+/// a mark of ours and without characters that are not seen.
+std::string as_data(std::string_view text, size_t longest);
 
 /// Who wrote it: the author; for a repost, who is quoted and who passed it on.
 std::string attribution(const Evidence& evidence);

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "answer/cues.h"
+#include "answer/injection.h"
 #include "base/text.h"
 
 namespace fathom::answer {
@@ -62,27 +63,6 @@ bool has_rumour_cue(std::string_view lower) {
                              [&](std::string_view cue) { return lower.find(cue) != std::string_view::npos; });
 }
 
-/// Text that speaks to a machine instead of to people.
-bool has_injection_cue(std::string_view lower) {
-  static constexpr auto kVerbs =
-      std::to_array<std::string_view>({"ignore", "disregard", "forget", "override"});
-  static constexpr auto kObjects =
-      std::to_array<std::string_view>({"instruction", "previous prompt", "system prompt", "all prior",
-                                       "above rules", "your rules", "guidelines"});
-  static constexpr auto kPlain =
-      std::to_array<std::string_view>({"<|im_start|>",      "<|im_end|>",         "[inst]",
-                                       "<<sys>>",           "system prompt",      "system:",
-                                       "assistant:",        "as an ai",           "### instruction",
-                                       "jailbreak",         "you are now",        "</s>",
-                                       "<|endoftext|>",     "ai assistants must", "language model",
-                                       "note to ai",        "attention ai",       "when summarizing",
-                                       "respond only with", "reply only with",    "answer only with",
-                                       "you must answer",   "you must say"});
-  const auto holds = [&](std::string_view cue) { return lower.find(cue) != std::string_view::npos; };
-  if (std::ranges::any_of(kVerbs, holds) && std::ranges::any_of(kObjects, holds)) return true;
-  return std::ranges::any_of(kPlain, holds);
-}
-
 enum class Noise { kNone, kLoud, kSpam };
 
 /// Rows of tags and tickers, heaps of links, shouting.
@@ -113,11 +93,23 @@ bool has_selling_cue(std::string_view lower) {
              kCues, [&](std::string_view cue) { return lower.find(cue) != std::string_view::npos; }) >= 2;
 }
 
+/// A name is somebody else's text: line breaks, brackets, quotes and addresses in it would look like the answer's own.
+bool shows_as_name(std::string_view name) {
+  for (size_t at = 0; at < name.size();) {
+    const char32_t c = decode_utf8(name, at);
+    if (is_invisible(c) || c == 0x201C || c == 0x201D) return false;
+  }
+  return name.find_first_of("[]<>{}\"`\n\r\t") == std::string_view::npos &&
+         name.find("://") == std::string_view::npos && name.find("](") == std::string_view::npos;
+}
+
 double trust_of(const Evidence& evidence) {
   const std::string lower = to_lower_ascii(evidence.post.text);
   double trust = 1;
   if (has_rumour_cue(lower)) trust *= 0.6;
-  if (has_injection_cue(lower) || has_selling_cue(lower) || advertises(lower)) trust *= 0.2;
+  if (orders_machine(evidence.post.text) || orders_machine(evidence.post.author.name) ||
+      has_selling_cue(lower) || advertises(lower))
+    trust *= 0.2;
   const Noise noise = noise_of(evidence);
   if (noise == Noise::kSpam) trust *= 0.25;
   if (noise == Noise::kLoud) trust *= 0.5;
@@ -168,13 +160,12 @@ Evidence prepare(live::Post post) {
 std::string author_label(const live::Post& post) {
   const std::string_view name = trim(post.author.name);
   const std::string_view handle = post.author.handle;
-  // A name is somebody else's text: line breaks, brackets and quotes in it would look like the answer's own.
   const bool plain =
-      !name.empty() && name.size() <= 60 && name.find_first_of("[]\"\n\r\t@") == std::string_view::npos;
+      !name.empty() && name.size() <= 60 && name.find('@') == std::string_view::npos && shows_as_name(name);
   const bool known = !handle.empty() && handle != "unknown";
-  if (plain && known && !equals_ignore_case(name, handle))
+  if (plain && known && !equals_ignore_case(name, handle) && shows_as_name(handle))
     return std::string(name) + " (@" + std::string(handle) + ")";
-  if (known && handle.find_first_of("[]\" \n\r\t") == std::string_view::npos)
+  if (known && handle.size() <= 100 && handle.find(' ') == std::string::npos && shows_as_name(handle))
     return "@" + std::string(handle);
   return plain ? std::string(name) : std::string("a post");
 }

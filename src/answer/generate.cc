@@ -55,25 +55,6 @@ Profile profile_of(const infer::Engine& engine) {
                                                 : Profile{false, false, 12, 6, 1024, 1};
 }
 
-/// One line, without anything that looks like a mark of ours.
-std::string as_data(std::string_view text, size_t longest) {
-  std::string out;
-  for (size_t at = 0; at < text.size();) {
-    const char32_t c = decode_utf8(text, at);
-    if (out.size() >= longest) break;
-    if (c == '[') {
-      out.push_back('(');
-    } else if (c == ']') {
-      out.push_back(')');
-    } else if (c < 0x20 || c == 0x7F) {
-      if (!out.empty() && out.back() != ' ') out.push_back(' ');
-    } else {
-      append_utf8(out, c);
-    }
-  }
-  return std::string(trim(out));
-}
-
 /// OpenAI's defaults mean that nobody chose: grounded answers are then greedy, which is what a small model is best at.
 infer::Sampling grounded_sampling(infer::Sampling sampling) {
   const infer::Sampling untouched;

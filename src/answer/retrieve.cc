@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "answer/scope.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -18,25 +19,6 @@ std::string query_word(const Word& word) {
   if (word.kind == WordKind::kHandle) return "@" + word.folded;
   if (word.kind == WordKind::kTicker) return "$" + word.folded;
   return word.folded;
-}
-
-std::optional<Time> later(std::optional<Time> a, std::optional<Time> b) {
-  return a && b ? std::max(*a, *b) : a ? a : b;
-}
-std::optional<Time> earlier(std::optional<Time> a, std::optional<Time> b) {
-  return a && b ? std::min(*a, *b) : a ? a : b;
-}
-
-live::Query base_query(const SearchParameters& parameters) {
-  live::Query query;
-  query.since = parameters.from;
-  query.until = parameters.to;
-  query.authors = parameters.handles;
-  query.not_authors = parameters.not_handles;
-  query.sources = parameters.sources;
-  query.min_likes = parameters.min_likes;
-  query.min_views = parameters.min_views;
-  return query;
 }
 
 /// Runs the searches of one question and gathers what they find.
@@ -73,14 +55,6 @@ class Reader {
     return text;
   }
 
-  bool excluded(std::string_view handle) const {
-    const auto same = [&](const std::string& other) {
-      return equals_ignore_case(other.starts_with("@") ? std::string_view(other).substr(1) : other, handle);
-    };
-    if (!parameters_.handles.empty() && std::ranges::none_of(parameters_.handles, same)) return true;
-    return std::ranges::any_of(parameters_.not_handles, same);
-  }
-
   /// Words of one author: by handle, or by the name that authors of matching posts bear.
   void search_speaker() {
     std::vector<std::string> handles = plan_.speakers;
@@ -93,7 +67,7 @@ class Reader {
       search(std::move(query), false);
       handles = handles_of_names();
     }
-    std::erase_if(handles, [&](const std::string& handle) { return excluded(handle); });
+    std::erase_if(handles, [&](const std::string& handle) { return !admits_author(parameters_, handle); });
     if (handles.empty()) {  // nobody of that name posts: others may report what was said
       for (const Word& word : plan_.speaker_names) strong_.push_back(&word);
       return;
@@ -241,7 +215,8 @@ class Reader {
   }
 
   bool keep(const live::Hit& hit, double best) {
-    if (excluded(hit.post.author.handle) || !seen_.insert(hit.post.key()).second) return false;
+    if (!admits_author(parameters_, hit.post.author.handle) || !seen_.insert(hit.post.key()).second)
+      return false;
     Evidence evidence = prepare(hit.post);
     evidence.text_score = best > 0 ? hit.text_score / best : 0;
     evidence.copies = hit.folded.size();

@@ -567,6 +567,14 @@ Span clean_span(std::string_view text, Span span) {
 
 bool is_stop_word(std::string_view folded) { return stop_words().contains(folded); }
 
+bool is_invisible(char32_t c) {
+  if (c == ' ' || c == '\t' || c == '\n' || c == '\r') return false;
+  if (c < 0x20 || (c >= 0x7F && c < 0xA0)) return true;
+  return c == 0xAD || c == 0x61C || c == 0x180E || c == 0x200B || c == 0x200E || c == 0x200F ||
+         (c >= 0x2028 && c <= 0x202E) || (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF ||
+         (c >= 0xFFF9 && c <= 0xFFFB) || (c >= 0xE0000 && c <= 0xE007F);
+}
+
 bool is_negation(std::string_view folded) { return negations().contains(folded) || folded.ends_with("n't"); }
 
 bool is_content(const Word& word) {

@@ -51,6 +51,11 @@ Span clean_span(std::string_view text, Span span);
 /// Articles, pronouns, prepositions, auxiliaries: words that say nothing about the subject. `folded` as in Word.
 bool is_stop_word(std::string_view folded);
 
+/// Characters that are not seen and can change how others look or are read: zero-width spaces, marks and overrides of
+/// direction, tags, line and paragraph separators, controls other than white space. Joiners, which scripts and emoji need, are
+/// not among them.
+bool is_invisible(char32_t c);
+
 /// not, no, never, n't, without, denied, false ...
 bool is_negation(std::string_view folded);
 
