@@ -31,8 +31,8 @@ Bytes bytes_of(const MappedFile& map) {
 
 std::string_view to_string(SectionKind kind) {
   constexpr std::string_view kNames[kSectionKinds] = {
-      "summary",    "names",        "columns", "rows",     "rank facts", "sketches",   "keys",  "words",
-      "dictionary", "record index", "records", "postings", "positions",  "term index", "terms", "counts"};
+      "summary",      "names",   "columns",  "rows",      "rank facts", "sketches", "keys",  "record code",
+      "record index", "records", "postings", "positions", "term index", "terms",    "counts"};
   return kNames[static_cast<size_t>(kind) - 1];
 }
 
@@ -42,9 +42,12 @@ SegmentFile::SegmentFile(const std::filesystem::path& path) : map_(path), entrie
   const auto footer = load<SegmentFooter>(all.data() + all.size() - sizeof(SegmentFooter));
   if (footer.magic != SegmentFooter::kMagic) corrupt("it does not end as one");
   if (footer.version != SegmentFooter::kVersion)
-    throw Error(ErrorCode::kUnsupported,
-                fmt::format("segment '{}' has version {}; this build reads version {}", path.string(),
-                            footer.version, SegmentFooter::kVersion));
+    throw Error(
+        ErrorCode::kUnsupported,
+        fmt::format(
+            "segment '{}' has the layout {}; this build reads and writes {}: open the folder with the "
+            "build that wrote it, or start with an empty one",
+            path.string(), footer.version, SegmentFooter::kVersion));
   const size_t table_end = all.size() - sizeof(SegmentFooter);
   const size_t table_size = footer.sections * sizeof(Entry);
   if (footer.sections != kSectionKinds || table_size > table_end ||

@@ -32,8 +32,7 @@ enum class SectionKind : uint32_t {
   kRankFacts,    // 4 bytes a document
   kSketches,     // 8 bytes a document
   kKeys,         // hash table
-  kWords,        // of the records
-  kDictionary,   // of the records, for zstd
+  kRecordCode,   // that records are written in
   kRecordIndex,  // offsets of blocks of records
   kRecords,
   kPostings,
@@ -42,7 +41,7 @@ enum class SectionKind : uint32_t {
   kTerms,
   kCounts,  // likes and the like that came before sealing but after their posts
 };
-inline constexpr size_t kSectionKinds = 16;
+inline constexpr size_t kSectionKinds = 15;
 std::string_view to_string(SectionKind kind);
 
 using Bytes = std::span<const uint8_t>;
@@ -122,7 +121,7 @@ class ByteReader {
 
 /// The end of every file.
 struct SegmentFooter {
-  static constexpr uint32_t kVersion = 1;
+  static constexpr uint32_t kVersion = 2;
   static constexpr uint64_t kMagic = 0x31544E4745535446;  // "FTSEGNT1"
 
   uint32_t version = kVersion;
@@ -144,7 +143,7 @@ struct SegmentSummary {
 /// The map of a segment file whose table is sound.
 class SegmentFile {
  public:
-  /// Errors: kNotFound, kIo, kCorrupt, kUnsupported (a newer version).
+  /// Errors: kNotFound, kIo, kCorrupt, kUnsupported (another layout).
   explicit SegmentFile(const std::filesystem::path& path);
 
   Bytes section(SectionKind kind) const;

@@ -89,8 +89,7 @@ class Merger {
       facts.lang = named(part.langs, facts.lang);
       Post post = part.from.post_as_it_came(number);
       const CountChange counts = part.from.counts(number);
-      writer_.add_document(facts, part.from.sequence(number), part.from.sketch(number), std::move(post),
-                           counts);
+      writer_.add_document(facts, part.from.sequence(number), part.from.sketch(number), post, counts);
       part.kept[number] = writer_.documents();
     }
   }

@@ -7,14 +7,19 @@
 namespace fathom::live {
 namespace {
 
-enum Flags : uint32_t {
+/// Bits of a record's shape. Those of the fields that are not empty follow.
+enum Shape : uint32_t {
   kSensitive = 1,
   kFiction = 2,
   kFollowers = 4,  // followers, likes, reposts, replies, views: five bits
   kNumericId = 128,
   kUrlPattern = 256,
   kOwnTime = 512,  // not that of the columns
+  kHasLinks = 1024,
+  kHasTags = 2048,
+  kFirstField = 4096
 };
+constexpr size_t kShapeBytes = 3;
 constexpr size_t kCounts = 5;
 constexpr char kIdMark = '\1', kHandleMark = '\2';
 
@@ -67,149 +72,151 @@ int64_t plus(int64_t a, int64_t b) {
   return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
 }
 
-}  // namespace
+uint32_t field_bit(ValueKind field) { return kFirstField << (static_cast<uint32_t>(field) - 1); }
 
-std::string write_record_block(std::span<const Post> posts, std::span<const int64_t> created,
-                               const WordEncoder& words) {
-  using Block = RecordBlock;
-  std::vector<std::string> patterns;
-  std::vector<uint64_t> ids(posts.size());
-  std::string out;
-  for (const Post& post : posts) patterns.push_back(to_pattern(post));
-  put_varint(out, posts.size());
-  std::vector<uint32_t> flags;
-  for (size_t i = 0; i < posts.size(); ++i) {
-    const Post& post = posts[i];
-    uint32_t bits = (post.sensitive ? kSensitive : 0u) | (post.fiction ? kFiction : 0u);
-    for (size_t c = 0; c < kCounts; ++c)
-      if (count_of(post, c)) bits |= uint32_t{kFollowers} << c;
-    if (numeric(post.id, ids[i])) bits |= kNumericId;
-    if (patterns[i].size() != post.url.size() || marked(patterns[i]) != marked(post.url)) bits |= kUrlPattern;
-    if (micros(post.created_at) != created[i]) bits |= kOwnTime;
-    flags.push_back(bits);
-    put_varint(out, bits);
+std::string_view string_of(const Post& post, ValueKind field) {
+  switch (field) {
+    case ValueKind::kId: return post.id;
+    case ValueKind::kSource: return post.source;
+    case ValueKind::kHandle: return post.author.handle;
+    case ValueKind::kAuthorId: return post.author.id;
+    case ValueKind::kName: return post.author.name;
+    case ValueKind::kLang: return post.lang;
+    case ValueKind::kUrl: return post.url;
+    case ValueKind::kReplyTo: return post.reply_to;
+    case ValueKind::kRepostOf: return post.repost_of;
+    default: return post.quote_of;
   }
-  uint64_t last_id = 0;
-  for (size_t i = 0; i < posts.size(); ++i) {
-    if ((flags[i] & kNumericId) == 0) continue;
-    put_varint(out, zigzag(static_cast<int64_t>(ids[i] - last_id)));
-    last_id = ids[i];
-  }
-  for (size_t i = 0; i < posts.size(); ++i)
-    if ((flags[i] & kOwnTime) != 0) put_varint(out, zigzag(less(micros(posts[i].created_at), created[i])));
-  for (const Post& post : posts)
-    put_varint(out, zigzag(less(micros(post.received_at), micros(post.created_at))));
-  for (size_t c = 0; c < kCounts; ++c)
-    for (const Post& post : posts)
-      if (count_of(post, c)) put_varint(out, zigzag(*count_of(post, c)));
-  for (const Post& post : posts) put_varint(out, post.links.size());
-  for (const Post& post : posts) put_varint(out, post.tags.size());
-  const auto put = [&](std::string_view value) { words.encode(value, out); };
-  for (uint8_t field = 0; field < Block::kFields; ++field) {
-    for (size_t i = 0; i < posts.size(); ++i) {
-      const Post& post = posts[i];
-      switch (field) {
-        case Block::kId: put((flags[i] & kNumericId) != 0 ? std::string_view() : post.id); break;
-        case Block::kSource: put(post.source); break;
-        case Block::kHandle: put(post.author.handle); break;
-        case Block::kAuthorId: put(post.author.id); break;
-        case Block::kName: put(post.author.name); break;
-        case Block::kLang: put(post.lang); break;
-        case Block::kUrl: put(patterns[i]); break;
-        case Block::kReplyTo: put(post.reply_to); break;
-        case Block::kRepostOf: put(post.repost_of); break;
-        case Block::kQuoteOf: put(post.quote_of); break;
-        default: put(post.text);
-      }
-    }
-  }
-  for (const Post& post : posts)
-    for (const auto& link : post.links) put(link);
-  for (const Post& post : posts)
-    for (const auto& tag : post.tags) put(tag);
-  return out;
 }
 
-bool RecordBlock::read(std::string_view bytes, std::span<const int64_t> created, const WordCodes& words) {
-  const auto* begin = reinterpret_cast<const uint8_t*>(bytes.data());
-  ByteReader in(begin, begin + bytes.size());
-  const uint64_t count = in.varint();
-  size_ = 0;
-  if (count != created.size()) return false;
-  facts_.assign(count, Facts());
-  for (auto& facts : facts_) facts.flags = static_cast<uint32_t>(in.varint());
-  uint64_t last_id = 0;
-  for (auto& facts : facts_)
-    if ((facts.flags & kNumericId) != 0) facts.id = last_id += static_cast<uint64_t>(unzigzag(in.varint()));
-  for (size_t i = 0; i < count; ++i)
-    facts_[i].created =
-        (facts_[i].flags & kOwnTime) != 0 ? plus(created[i], unzigzag(in.varint())) : created[i];
-  for (auto& facts : facts_) facts.received = plus(facts.created, unzigzag(in.varint()));
+NumberKind count_kind(size_t i) {
+  return static_cast<NumberKind>(static_cast<size_t>(NumberKind::kFollowers) + i);
+}
+
+}  // namespace
+
+void write_record(const Post& post, int64_t created, RecordBefore& before, RecordEncoder& code) {
+  uint64_t id = 0;
+  uint32_t shape = (post.sensitive ? kSensitive : 0u) | (post.fiction ? kFiction : 0u);
   for (size_t c = 0; c < kCounts; ++c)
-    for (auto& facts : facts_)
-      if ((facts.flags & (uint32_t{kFollowers} << c)) != 0) facts.counts[c] = unzigzag(in.varint());
-  uint64_t listed = 0;
-  const auto take_list = [&](uint32_t& first, uint32_t& many) {
-    const uint64_t n = std::min<uint64_t>(in.varint(), bytes.size() + 1 - listed);
-    first = static_cast<uint32_t>(listed);
-    many = static_cast<uint32_t>(n);
-    listed += n;
-  };
-  for (auto& facts : facts_) take_list(facts.first_link, facts.links);
-  for (auto& facts : facts_) take_list(facts.first_tag, facts.tags);
-  if (!in.ok() || listed > in.left()) return false;
-  strings_.resize(count * kFields);
-  lists_.resize(listed);
-  text_.clear();
-  for (auto* pieces : {&strings_, &lists_}) {
-    for (auto& piece : *pieces) {
-      piece.begin = static_cast<uint32_t>(text_.size());
-      if (!words.decode(in, text_, kMaxBlockBytes)) return false;
-      piece.size = static_cast<uint32_t>(text_.size()) - piece.begin;
-    }
+    if (count_of(post, c)) shape |= uint32_t{kFollowers} << c;
+  if (numeric(post.id, id)) shape |= kNumericId;
+  const std::string pattern = to_pattern(post);
+  if (pattern.size() != post.url.size() || marked(pattern) != marked(post.url)) shape |= kUrlPattern;
+  if (micros(post.created_at) != created) shape |= kOwnTime;
+  if (!post.links.empty()) shape |= kHasLinks;
+  if (!post.tags.empty()) shape |= kHasTags;
+  for (ValueKind field = ValueKind::kId; field != ValueKind::kLink; field = next(field)) {
+    const bool is_number = field == ValueKind::kId && (shape & kNumericId) != 0;
+    if (!is_number && !string_of(post, field).empty()) shape |= field_bit(field);
   }
-  if (in.left() != 0) return false;
-  size_ = static_cast<uint32_t>(count);
+  code.value(ValueKind::kShape, {reinterpret_cast<const char*>(&shape), kShapeBytes});
+  const auto number = [&](NumberKind kind, int64_t value) { code.number(kind, zigzag(value)); };
+  if ((shape & kNumericId) != 0) {
+    number(NumberKind::kId, static_cast<int64_t>(id - before.id));
+    before.id = id;
+  }
+  if ((shape & kOwnTime) != 0) number(NumberKind::kOwnTime, less(micros(post.created_at), created));
+  number(NumberKind::kReceived, less(micros(post.received_at), before.received));
+  before.received = micros(post.received_at);
+  for (size_t c = 0; c < kCounts; ++c)
+    if (count_of(post, c)) number(count_kind(c), *count_of(post, c));
+  for (ValueKind field = ValueKind::kId; field != ValueKind::kLink; field = next(field))
+    if ((shape & field_bit(field)) != 0)
+      code.value(field, field == ValueKind::kUrl ? std::string_view(pattern) : string_of(post, field));
+  if (!post.links.empty()) code.number(NumberKind::kLinks, post.links.size());
+  for (const auto& link : post.links) code.value(ValueKind::kLink, link);
+  if (!post.tags.empty()) code.number(NumberKind::kTags, post.tags.size());
+  for (const auto& tag : post.tags) code.value(ValueKind::kTag, tag);
+  code.text(post.text);
+}
+
+bool RecordBlock::read(Bytes bytes, std::span<const int64_t> created, const RecordDecoder& code) {
+  CodeReader in(bytes);
+  size_ = 0;
+  facts_.assign(created.size(), Facts());
+  strings_.assign(created.size() * kFields, Piece());
+  lists_.clear();
+  text_.clear();
+  RecordBefore before;
+  for (size_t i = 0; i < created.size(); ++i)
+    if (!read_record(in, static_cast<uint32_t>(i), created[i], before, code)) return false;
+  if (!in.at_end()) return false;
+  size_ = static_cast<uint32_t>(created.size());
   return true;
 }
 
-std::string_view RecordBlock::string(Field field, uint32_t index) const {
-  const Piece& piece = strings_[size_t{field} * size_ + index];
-  return std::string_view(text_).substr(piece.begin, piece.size);
+bool RecordBlock::read_record(CodeReader& in, uint32_t index, int64_t created, RecordBefore& before,
+                              const RecordDecoder& code) {
+  Facts& facts = facts_[index];
+  const auto number = [&](NumberKind kind) { return unzigzag(code.number(kind, in)); };
+  const auto value = [&](ValueKind kind, Piece& piece) {
+    piece.begin = static_cast<uint32_t>(text_.size());
+    const bool read = code.value(kind, in, text_, kMaxBlockBytes);
+    piece.size = static_cast<uint32_t>(text_.size()) - piece.begin;
+    return read;
+  };
+  const auto list = [&](NumberKind how_many, ValueKind kind, uint32_t& first, uint32_t& many) {
+    first = static_cast<uint32_t>(lists_.size());
+    for (uint64_t left = code.number(how_many, in); left > 0; --left)
+      if (!value(kind, lists_.emplace_back())) return false;
+    many = static_cast<uint32_t>(lists_.size()) - first;
+    return true;
+  };
+  Piece shape;
+  if (!value(ValueKind::kShape, shape) || shape.size != kShapeBytes) return false;
+  std::memcpy(&facts.shape, text_.data() + shape.begin, kShapeBytes);
+  const auto has = [&](uint32_t bit) { return (facts.shape & bit) != 0; };
+  if (has(kNumericId)) facts.id = before.id += static_cast<uint64_t>(number(NumberKind::kId));
+  facts.created = has(kOwnTime) ? plus(created, number(NumberKind::kOwnTime)) : created;
+  facts.received = before.received = plus(before.received, number(NumberKind::kReceived));
+  for (size_t c = 0; c < kCounts; ++c)
+    if (has(uint32_t{kFollowers} << c)) facts.counts[c] = number(count_kind(c));
+  for (ValueKind field = ValueKind::kId; field != ValueKind::kLink; field = next(field))
+    if (has(field_bit(field)) && !value(field, piece(field, index))) return false;
+  if (has(kHasLinks) && !list(NumberKind::kLinks, ValueKind::kLink, facts.first_link, facts.links))
+    return false;
+  if (has(kHasTags) && !list(NumberKind::kTags, ValueKind::kTag, facts.first_tag, facts.tags)) return false;
+  facts.text.begin = static_cast<uint32_t>(text_.size());
+  if (!code.text(in, text_, kMaxBlockBytes)) return false;
+  facts.text.size = static_cast<uint32_t>(text_.size()) - facts.text.begin;
+  return in.ok();
 }
 
-std::string RecordBlock::text(uint32_t index) const { return std::string(string(kText, index)); }
+std::string RecordBlock::text(uint32_t index) const { return std::string(view(facts_[index].text)); }
 
 std::string RecordBlock::key(uint32_t index) const {
-  const bool is_number = (facts_[index].flags & kNumericId) != 0;
-  std::string key(string(kSource, index));
+  const bool is_number = (facts_[index].shape & kNumericId) != 0;
+  std::string key(string(ValueKind::kSource, index));
   key += ':';
-  key += is_number ? std::to_string(facts_[index].id) : std::string(string(kId, index));
+  key += is_number ? std::to_string(facts_[index].id) : std::string(string(ValueKind::kId, index));
   return key;
 }
 
 Post RecordBlock::post(uint32_t index) const {
   const Facts& facts = facts_[index];
   Post post;
-  post.id = (facts.flags & kNumericId) != 0 ? std::to_string(facts.id) : std::string(string(kId, index));
-  post.source = string(kSource, index);
-  post.author.handle = string(kHandle, index);
-  post.author.id = string(kAuthorId, index);
-  post.author.name = string(kName, index);
-  post.lang = string(kLang, index);
-  post.url = (facts.flags & kUrlPattern) != 0 ? from_pattern(string(kUrl, index), post.id, post.author.handle)
-                                              : std::string(string(kUrl, index));
-  post.reply_to = string(kReplyTo, index);
-  post.repost_of = string(kRepostOf, index);
-  post.quote_of = string(kQuoteOf, index);
-  post.text = string(kText, index);
-  post.sensitive = (facts.flags & kSensitive) != 0;
-  post.fiction = (facts.flags & kFiction) != 0;
+  post.id =
+      (facts.shape & kNumericId) != 0 ? std::to_string(facts.id) : std::string(string(ValueKind::kId, index));
+  post.source = string(ValueKind::kSource, index);
+  post.author.handle = string(ValueKind::kHandle, index);
+  post.author.id = string(ValueKind::kAuthorId, index);
+  post.author.name = string(ValueKind::kName, index);
+  post.lang = string(ValueKind::kLang, index);
+  post.url = (facts.shape & kUrlPattern) != 0
+                 ? from_pattern(string(ValueKind::kUrl, index), post.id, post.author.handle)
+                 : std::string(string(ValueKind::kUrl, index));
+  post.reply_to = string(ValueKind::kReplyTo, index);
+  post.repost_of = string(ValueKind::kRepostOf, index);
+  post.quote_of = string(ValueKind::kQuoteOf, index);
+  post.text = view(facts.text);
+  post.sensitive = (facts.shape & kSensitive) != 0;
+  post.fiction = (facts.shape & kFiction) != 0;
   std::optional<int64_t>* counts[kCounts] = {&post.author.followers, &post.metrics.likes,
                                              &post.metrics.reposts, &post.metrics.replies,
                                              &post.metrics.views};
   for (size_t c = 0; c < kCounts; ++c)
-    if ((facts.flags & (uint32_t{kFollowers} << c)) != 0) *counts[c] = facts.counts[c];
+    if ((facts.shape & (uint32_t{kFollowers} << c)) != 0) *counts[c] = facts.counts[c];
   const auto list = [&](uint32_t first, uint32_t many, std::vector<std::string>& out) {
     for (uint32_t i = first; i < first + many; ++i) out.emplace_back(text_, lists_[i].begin, lists_[i].size);
   };

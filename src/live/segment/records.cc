@@ -1,8 +1,6 @@
 #include "live/segment/records.h"
 
 #include <fmt/format.h>
-#include <zdict.h>
-#include <zstd.h>
 
 #include <algorithm>
 #include <array>
@@ -13,9 +11,7 @@
 namespace fathom::live {
 namespace {
 
-constexpr int kLevel = 3;
-constexpr size_t kDictionaryBytes = size_t{128} << 10;
-constexpr size_t kLeastTrainingBytes = size_t{64} << 10;  // less is not worth a dictionary
+constexpr size_t kChecksumBytes = sizeof(uint32_t);
 constexpr size_t kCachedBlocks = 4;
 constexpr size_t kMaxCachedBytes = size_t{1} << 20;  // a block beyond this is not kept
 
@@ -27,13 +23,11 @@ struct BlockCache {
     size_t bytes = 0;
     RecordBlock content;
   };
-  struct FreeContext {
-    void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
-  };
   std::array<Entry, kCachedBlocks> entries;
   size_t next = 0;
-  std::unique_ptr<ZSTD_DCtx, FreeContext> decoder{ZSTD_createDCtx()};
 };
+
+uint32_t checksum_of(Bytes bytes) { return static_cast<uint32_t>(checksum64(std::as_bytes(bytes))); }
 
 BlockCache& block_cache() {
   thread_local BlockCache cache;
@@ -42,18 +36,14 @@ BlockCache& block_cache() {
 
 }  // namespace
 
-SealedRecords::SealedRecords() = default;
-SealedRecords::~SealedRecords() = default;
-void SealedRecords::FreeDictionary::operator()(ZSTD_DDict_s* dictionary) const { ZSTD_freeDDict(dictionary); }
-
 void SealedRecords::open(const SegmentFile& file, const SealedColumns& columns, uint32_t documents) {
   file_ = &file;
   columns_ = &columns;
   documents_ = documents;
   file.check(SectionKind::kRecordIndex);
-  file.check(SectionKind::kDictionary);
-  file.check(SectionKind::kWords);
-  if (!words_.read(file.section(SectionKind::kWords))) file.corrupt(SectionKind::kWords, "it cannot be read");
+  file.check(SectionKind::kRecordCode);
+  if (!code_.read(file.section(SectionKind::kRecordCode)))
+    file.corrupt(SectionKind::kRecordCode, "it cannot be read");
   index_ = file.section(SectionKind::kRecordIndex);
   records_ = file.section(SectionKind::kRecords);
   identity_ = file.checksum(SectionKind::kRecords);
@@ -67,10 +57,6 @@ void SealedRecords::open(const SegmentFile& file, const SealedColumns& columns, 
       file.corrupt(SectionKind::kRecordIndex, "a block lies outside the records");
     last = offset;
   }
-  const Bytes dictionary = file.section(SectionKind::kDictionary);
-  if (dictionary.empty()) return;
-  dictionary_.reset(ZSTD_createDDict(dictionary.data(), dictionary.size()));
-  if (dictionary_ == nullptr) file.corrupt(SectionKind::kDictionary, "zstd cannot read it");
 }
 
 const RecordBlock& SealedRecords::block_of(uint32_t number) const {
@@ -93,98 +79,53 @@ void SealedRecords::unpack(uint32_t block, RecordBlock& out) const {
   const uint8_t* at = index_.data() + size_t{block} * sizeof(uint64_t);
   const auto begin = load<uint64_t>(at), end = load<uint64_t>(at + sizeof(uint64_t));
   const Bytes frame = records_.subspan(begin, end - begin);
-  const uint64_t size = ZSTD_getFrameContentSize(frame.data(), frame.size());
-  if (size > kMaxBlockBytes) file_->corrupt(SectionKind::kRecords, "a block has no size");
-  std::string bytes(size, '\0');
-  ZSTD_DCtx* decoder = block_cache().decoder.get();
-  const size_t got = ZSTD_decompress_usingDDict(decoder, bytes.data(), bytes.size(), frame.data(),
-                                                frame.size(), dictionary_.get());
-  if (ZSTD_isError(got) != 0 || got != size)
-    file_->corrupt(SectionKind::kRecords, ZSTD_isError(got) != 0 ? ZSTD_getErrorName(got) : "a block is cut");
+  if (frame.size() < kChecksumBytes ||
+      load<uint32_t>(frame.data()) != checksum_of(frame.subspan(kChecksumBytes)))
+    file_->corrupt(SectionKind::kRecords, "the checksum of a block differs");
   const uint32_t first = block * kRecordsPerBlock + 1,
                  behind = std::min(first + kRecordsPerBlock, documents_ + 1);
   std::array<int64_t, kRecordsPerBlock> created{};
   for (uint32_t number = first; number < behind; ++number)
     created[number - first] = columns_->facts(number).created;
-  if (!out.read(bytes, std::span(created).first(behind - first), words_))
+  if (!out.read(frame.subspan(kChecksumBytes), std::span(created).first(behind - first), code_))
     file_->corrupt(SectionKind::kRecords, "a block is not made of posts");
 }
 
-RecordWriter::RecordWriter(const std::filesystem::path& path) : packed_(path), context_(ZSTD_createCCtx()) {
-  ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, kLevel);
-  ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, 1);
-  ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_dictIDFlag, 0);
-}
-RecordWriter::~RecordWriter() = default;
-void RecordWriter::FreeContext::operator()(ZSTD_CCtx_s* context) const { ZSTD_freeCCtx(context); }
-void RecordWriter::FreeDictionary::operator()(ZSTD_CDict_s* dictionary) const { ZSTD_freeCDict(dictionary); }
-
 void RecordWriter::learn(std::span<const Post> posts) {
-  for (const Post& post : posts) {
-    for (const auto* text :
-         {&post.text, &post.source, &post.author.handle, &post.author.name, &post.lang, &post.url})
-      encoder_.learn(*text);
-    for (const auto& link : post.links) encoder_.learn(link);
-    for (const auto& tag : post.tags) encoder_.learn(tag);
-  }
-  sample_.emplace_back(posts.begin(), posts.end());
+  RecordBefore before;
+  for (const Post& post : posts)
+    write_record(post, post.created_at.time_since_epoch().count(), before, code_);
 }
 
-void RecordWriter::add(Post post, int64_t created) {
-  if (!trained_) train();
-  posts_.push_back(std::move(post));
-  created_.push_back(created);
-  if (posts_.size() == kRecordsPerBlock) flush_block();
+void RecordWriter::add(const Post& post, int64_t created) {
+  if (!learnt_) section_ = code_.choose();
+  learnt_ = true;
+  write_record(post, created, before_, code_);
+  if (++filled_ == kRecordsPerBlock) flush_block();
 }
 
 void RecordWriter::flush_block() {
-  const std::string block = write_record_block(posts_, created_, encoder_);
-  posts_.clear();
-  created_.clear();
+  code_.out().finish();
+  std::string& block = code_.out().bytes();
   if (block.size() > kMaxBlockBytes)
     throw Error(
         ErrorCode::kResourceExhausted,
-        fmt::format("32 neighbouring posts have {} bytes; a segment takes {}", block.size(), kMaxBlockBytes));
-  pack(block);
-}
-
-void RecordWriter::train() {
-  trained_ = true;
-  words_ = encoder_.choose();
-  std::string samples;
-  std::vector<size_t> sizes;
-  for (const auto& posts : sample_) {
-    std::vector<int64_t> created;
-    for (const Post& post : posts) created.push_back(post.created_at.time_since_epoch().count());
-    const std::string block = write_record_block(posts, created, encoder_);
-    samples += block;
-    sizes.push_back(block.size());
-  }
-  std::vector<std::vector<Post>>().swap(sample_);
-  if (samples.size() < kLeastTrainingBytes) return;
-  dictionary_.resize(std::min(kDictionaryBytes, samples.size() / 32));
-  const size_t size = ZDICT_trainFromBuffer(dictionary_.data(), dictionary_.size(), samples.data(),
-                                            sizes.data(), static_cast<unsigned>(sizes.size()));
-  dictionary_.resize(ZDICT_isError(size) != 0 ? 0 : size);  // too little or too uniform to learn from
-  if (dictionary_.empty()) return;
-  compressor_.reset(ZSTD_createCDict(dictionary_.data(), dictionary_.size(), kLevel));
-  ZSTD_CCtx_refCDict(context_.get(), compressor_.get());
-}
-
-void RecordWriter::pack(std::string_view block) {
-  frame_.resize(ZSTD_compressBound(block.size()));
-  const size_t size =
-      ZSTD_compress2(context_.get(), frame_.data(), frame_.size(), block.data(), block.size());
-  FATHOM_CHECK(ZSTD_isError(size) == 0, "zstd has room for its worst case");
+        fmt::format("32 neighbouring posts take {} bytes; a segment takes {}", block.size(), kMaxBlockBytes));
+  std::string checksum;
+  store(checksum, checksum_of({reinterpret_cast<const uint8_t*>(block.data()), block.size()}));
   store(index_, packed_.size());
-  packed_.write(std::string_view(frame_).substr(0, size));
+  packed_.write(checksum);
+  packed_.write(block);
+  block.clear();
+  before_ = {};
+  filled_ = 0;
 }
 
 void RecordWriter::finish(SegmentFileWriter& file) {
-  if (!posts_.empty()) flush_block();
+  if (!learnt_) section_ = code_.choose();
+  if (filled_ > 0) flush_block();
   store(index_, packed_.size());
-  file.add(SectionKind::kWords, words_);
-  file.add(SectionKind::kDictionary, dictionary_);
+  file.add(SectionKind::kRecordCode, section_);
   file.add(SectionKind::kRecordIndex, index_);
   file.begin(SectionKind::kRecords);
   packed_.copy_to(file);

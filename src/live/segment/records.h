@@ -1,9 +1,10 @@
-// The stored posts of a sealed segment: blocks of 32, each a zstd frame with the segment's dictionary and a checksum.
+// The stored posts of a sealed segment: blocks of 32, each with a checksum, written in the codes that the segment learnt
+// (record_code.h).
 //
-// Within a block the posts lie field by field, so that like stands beside like: first the numbers of all posts (ids that
-// are numbers as differences, times as differences to the columns' and to the post's own), then the strings as codes of words
-// (words.h). An address that holds the post's id and its author's handle is stored as a pattern. What comes out is, byte for
-// byte, the record of codec.h that went in.
+// A block: the low four bytes of the XXH64 of the rest, then one record after another, without a gap: its shape (which fields it
+// has), its numbers (an id that is a number and the time of receipt less those of the record before; the time of the post where
+// the columns have another), its strings. An address that holds the post's id and its author's handle is stored as a pattern.
+// What comes out is, byte for byte, the record of codec.h that went in.
 //
 // SealedRecords: immutable, any thread; each thread keeps the few blocks that it unpacked last, of whatever segment.
 #pragma once
@@ -18,22 +19,27 @@
 #include "live/post.h"
 #include "live/segment/columns.h"
 #include "live/segment/format.h"
-#include "live/segment/words.h"
-
-struct ZSTD_CCtx_s;
-struct ZSTD_CDict_s;
-struct ZSTD_DDict_s;
+#include "live/segment/record_code.h"
 
 namespace fathom::live {
 
 inline constexpr uint32_t kRecordsPerBlock = 32;
 inline constexpr size_t kMaxBlockBytes = size_t{256} << 20;  // unpacked
 
+/// What a record is written against: 0 at the beginning of a block.
+struct RecordBefore {
+  uint64_t id = 0;
+  int64_t received = 0;
+};
+
+/// `created` is the time that the columns have of it.
+void write_record(const Post& post, int64_t created, RecordBefore& before, RecordEncoder& code);
+
 /// An unpacked block. Owns its bytes; what it hands out are copies.
 class RecordBlock {
  public:
   /// Reads as many posts as there are times of the columns; false when the bytes are not such a block.
-  bool read(std::string_view bytes, std::span<const int64_t> created, const WordCodes& words);
+  bool read(Bytes bytes, std::span<const int64_t> created, const RecordDecoder& code);
   uint32_t size() const { return size_; }
   size_t bytes() const { return text_.size(); }
   Post post(uint32_t index) const;
@@ -41,50 +47,41 @@ class RecordBlock {
   std::string key(uint32_t index) const;
 
  private:
-  friend std::string write_record_block(std::span<const Post> posts, std::span<const int64_t> created,
-                                        const WordEncoder& words);
-  enum Field : uint8_t {
-    kId,
-    kSource,
-    kHandle,
-    kAuthorId,
-    kName,
-    kLang,
-    kUrl,
-    kReplyTo,
-    kRepostOf,
-    kQuoteOf,
-    kText,
-    kFields
+  static constexpr size_t kFields = static_cast<size_t>(ValueKind::kLink);  // the shape's place stays empty
+
+  struct Piece {
+    uint32_t begin = 0, size = 0;
   };
-
-  std::string_view string(Field field, uint32_t index) const;
-
-  std::string text_;  // all strings
-  uint32_t size_ = 0;
   struct Facts {
-    uint32_t flags = 0;
+    uint32_t shape = 0;
+    Piece text;
     uint64_t id = 0;
     int64_t created = 0, received = 0;
     int64_t counts[5] = {};
     uint32_t first_link = 0, links = 0, first_tag = 0, tags = 0;  // within lists_
   };
-  struct Piece {
-    uint32_t begin = 0, size = 0;
-  };
+
+  bool read_record(CodeReader& in, uint32_t index, int64_t created, RecordBefore& before,
+                   const RecordDecoder& code);
+  Piece& piece(ValueKind field, uint32_t index) {
+    return strings_[index * kFields + static_cast<size_t>(field)];
+  }
+  std::string_view view(const Piece& piece) const {
+    return std::string_view(text_).substr(piece.begin, piece.size);
+  }
+  std::string_view string(ValueKind field, uint32_t index) const {
+    return view(strings_[index * kFields + static_cast<size_t>(field)]);
+  }
+
+  std::string text_;  // all strings
+  uint32_t size_ = 0;
   std::vector<Facts> facts_;
-  std::vector<Piece> strings_;  // field by field
+  std::vector<Piece> strings_;  // post by post
   std::vector<Piece> lists_;    // links and tags of all posts
 };
 
-/// REQUIRES: up to 32 posts, and the time that the columns have of each.
-std::string write_record_block(std::span<const Post> posts, std::span<const int64_t> created,
-                               const WordEncoder& words);
-
 class SealedRecords {
  public:
-  SealedRecords();
-  ~SealedRecords();
   /// Errors: kCorrupt.
   void open(const SegmentFile& file, const SealedColumns& columns, uint32_t documents);
 
@@ -99,52 +96,35 @@ class SealedRecords {
   const RecordBlock& block_of(uint32_t number) const;
   void unpack(uint32_t block, RecordBlock& out) const;
 
-  struct FreeDictionary {
-    void operator()(ZSTD_DDict_s* dictionary) const;
-  };
   const SegmentFile* file_ = nullptr;
   const SealedColumns* columns_ = nullptr;
-  WordCodes words_;
+  RecordDecoder code_;
   Bytes index_, records_;
   uint64_t identity_ = 0;  // of the records, by their checksum: equal ones have equal blocks
   uint32_t documents_ = 0;
-  std::unique_ptr<ZSTD_DDict_s, FreeDictionary> dictionary_;
 };
 
 /// Learns from a sample of the posts, then takes them all in order of number.
 class RecordWriter {
  public:
-  explicit RecordWriter(const std::filesystem::path& path);
-  ~RecordWriter();
+  explicit RecordWriter(const std::filesystem::path& path) : packed_(path) {}
 
   /// Neighbouring posts, up to 32, of the sample. Before the first `add`.
   void learn(std::span<const Post> posts);
   /// `created` as the columns have it.
-  void add(Post post, int64_t created);
-  /// Writes the four sections.
+  void add(const Post& post, int64_t created);
+  /// Writes the three sections.
   void finish(SegmentFileWriter& file);
 
  private:
   void flush_block();
-  void train();
-  void pack(std::string_view block);
 
-  struct FreeContext {
-    void operator()(ZSTD_CCtx_s* context) const;
-  };
-  struct FreeDictionary {
-    void operator()(ZSTD_CDict_s* dictionary) const;
-  };
   ScratchFile packed_;
-  std::vector<std::vector<Post>> sample_;
-  std::vector<Post> posts_;  // of the block at hand
-  std::vector<int64_t> created_;
-  WordEncoder encoder_;
-  bool trained_ = false;
-  std::string words_;
-  std::string dictionary_, frame_, index_;
-  std::unique_ptr<ZSTD_CCtx_s, FreeContext> context_;
-  std::unique_ptr<ZSTD_CDict_s, FreeDictionary> compressor_;
+  RecordEncoder code_;
+  RecordBefore before_;
+  bool learnt_ = false;
+  uint32_t filled_ = 0;  // posts of the block at hand
+  std::string section_, index_;
 };
 
 }  // namespace fathom::live

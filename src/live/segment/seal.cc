@@ -67,7 +67,7 @@ void seal(const Index& index, uint64_t sequence, const std::filesystem::path& pa
     const CountChange counts = index.counts(number);
     count_in(post.metrics, counts, facts);
     places.add(post, (facts.flags & DocumentFacts::kTombstone) != 0);
-    writer.add_document(facts, index.sequence(number), index.sketch(number), std::move(post), counts);
+    writer.add_document(facts, index.sequence(number), index.sketch(number), post, counts);
     kept[number] = writer.documents();
   }
   writer.begin_terms();

@@ -25,7 +25,7 @@
 // lazily by `verify` for postings and text): terms (sorted, front-coded blocks with an index over them), postings (newest
 // first, blocks of 128: deltas and frequencies bit-packed, block-max entries apart, short lists inline in the term's entry),
 // positions (apart, touched by phrases only), columns (frame-of-reference per 1024), keys (hash table of fingerprint and
-// number: one cache line a look-up), records (words by number, then zstd with a dictionary of the segment, small blocks).
+// number: one cache line a look-up), records (in codes that the segment learnt from a sample, blocks of 32).
 //
 // Ownership: owns its map. Thread safety: everything const may be called from any thread while one writer calls `bury` and
 // `add_counts`.
@@ -64,7 +64,7 @@ class Segment {
   using Cursor = SealedCursor;
   class PhraseCursor;
 
-  /// Maps the file. Errors: kNotFound, kIo, kCorrupt (names the section), kUnsupported (a newer version).
+  /// Maps the file. Errors: kNotFound, kIo, kCorrupt (names the section), kUnsupported (another layout).
   static std::shared_ptr<Segment> open(const std::filesystem::path& path);
   Segment(Private, const std::filesystem::path& path);  // for `open`
   ~Segment();

@@ -20,13 +20,13 @@ SegmentWriter::SegmentWriter(const std::filesystem::path& path)
   file_.begin(SectionKind::kRows);
 }
 
-void SegmentWriter::add_document(const DocumentFacts& facts, uint64_t sequence, uint64_t sketch, Post post,
-                                 const CountChange& counts) {
+void SegmentWriter::add_document(const DocumentFacts& facts, uint64_t sequence, uint64_t sketch,
+                                 const Post& post, const CountChange& counts) {
   columns_.add(facts, sequence, sketch);
   key_hashes_.push_back(key_hash(post.key()));
   if (counts.likes != 0 || counts.reposts != 0 || counts.replies != 0)
     counts_.counts.push_back({documents(), counts});
-  records_.add(std::move(post), facts.created);
+  records_.add(post, facts.created);
   summary_.oldest = std::min(summary_.oldest, facts.created);
   summary_.newest = std::max(summary_.newest, facts.created);
   if ((facts.flags & DocumentFacts::kTombstone) != 0) return;

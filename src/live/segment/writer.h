@@ -36,7 +36,7 @@ class SegmentWriter {
 
   /// Takes a document; its number is how many have been taken. `facts` with all counts, `post` without `counts`; source and
   /// language numbers are those of the names given to `finish`.
-  void add_document(const DocumentFacts& facts, uint64_t sequence, uint64_t sketch, Post post,
+  void add_document(const DocumentFacts& facts, uint64_t sequence, uint64_t sketch, const Post& post,
                     const CountChange& counts);
   uint32_t documents() const { return columns_.documents(); }
 
