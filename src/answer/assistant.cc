@@ -8,6 +8,7 @@
 #include "answer/digest.h"
 #include "answer/extract.h"
 #include "answer/generate.h"
+#include "answer/model_plan.h"
 #include "answer/plan.h"
 #include "answer/retrieve.h"
 #include "answer/style.h"
@@ -128,6 +129,10 @@ class GroundedAssistant final : public Assistant {
   Answer ground(const Request& request, const Plan& plan, Answer& answer, Composer& out, const Events& events,
                 const std::stop_token& stop) const {
     Reading reading = read_posts(store_, plan, request.search, events.on_step);
+    if (model_plans(engine_, request)) {
+      const Tools tools(store_, trends_, request.search);
+      search_with_model(*engine_, request, plan.resolved, tools, events.on_step, reading, answer, stop);
+    }
     answer.steps = reading.steps;
     std::vector<ChosenQuote> quotes = choose_quotes(plan, reading);
     arrange(plan, request.search.max_results, reading, quotes);
@@ -175,7 +180,7 @@ class GroundedAssistant final : public Assistant {
     }
     std::string searched;
     for (const Step& step : answer.steps) {
-      if (searched.find(step.query) != std::string::npos || searched.size() > 200) continue;
+      if (step.by_model || searched.find(step.query) != std::string::npos || searched.size() > 200) continue;
       searched += (searched.empty() ? "" : "; ") + step.query;
     }
     std::string text = fmt::format("I found no post that answers this in the feed up to {}.",

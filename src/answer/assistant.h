@@ -39,6 +39,13 @@ enum class Mode {
   kDeep,     // several rounds of questions, searches and answers, told as a report with sections
 };
 
+/// Who says what is searched for.
+enum class Planning {
+  kAuto,  // the model besides the rules where it is big enough and knows tools (model_plan.h), else the rules
+  kRules,  // the rules alone
+  kModel,  // the model in any case, besides the rules
+};
+
 /// xAI's `search_parameters`, obeyed to the letter; docs/api.md gives the mapping.
 struct SearchParameters {
   SearchMode mode = SearchMode::kAuto;
@@ -55,6 +62,7 @@ struct Request {
   SearchParameters search;
   Writer writer = Writer::kAuto;
   Mode mode = Mode::kAnswer;
+  Planning planner = Planning::kAuto;
   std::string subject;  // kExplain: the key of the post ("source:id")
   std::string style;    // a name of the assistant's styles; empty: as it comes
   size_t rounds = 4;    // kDeep: questions that may be raised, 1..12
@@ -82,6 +90,7 @@ struct Step {
   size_t found = 0;                   // posts matched
   size_t read = 0;                    // of them, new and kept
   bool found_exact = true;            // false: at least so many
+  bool by_model = false;              // a call that the model made (model_plan.h)
 };
 
 struct Answer {

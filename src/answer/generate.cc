@@ -264,12 +264,6 @@ std::vector<const Evidence*> choose_posts(const Plan& plan, const Reading& readi
   return out;
 }
 
-void count(const infer::GenerateResult& result, Answer& answer) {
-  answer.prompt_tokens += result.prompt_tokens;
-  answer.cached_tokens += result.cached_tokens;
-  answer.completion_tokens += result.completion_tokens;
-}
-
 /// "[2] Name, 14:32 UTC: text"; without `head` the text alone.
 std::string post_line(size_t number, const live::Post& post, Time now, bool head, size_t longest) {
   const std::string_view name = trim(post.author.name.empty() ? post.author.handle : post.author.name);
@@ -286,6 +280,12 @@ std::vector<infer::ChatMessage> prompt_of(std::string_view instructions, const s
 }
 
 }  // namespace
+
+void count_tokens(const infer::GenerateResult& result, Answer& answer) {
+  answer.prompt_tokens += result.prompt_tokens;
+  answer.cached_tokens += result.cached_tokens;
+  answer.completion_tokens += result.completion_tokens;
+}
 
 std::vector<infer::ChatMessage> grounded_prompt(const Plan& plan, const std::vector<const Evidence*>& posts,
                                                 Time now) {
@@ -399,7 +399,7 @@ Written attempt(const Writing& w, const std::vector<const Evidence*>& posts, Ans
   const infer::GenerateResult result = w.engine.generate(
       generation, [&](std::string_view piece) { return !(satisfied = !gate.feed(piece)); }, stop);
   if (!satisfied && !stop.stop_requested()) gate.finish();
-  count(result, answer);
+  count_tokens(result, answer);
   answer.dropped_sentences += gate.dropped();
   // Ending at our own bound is an end; only the caller's limit cuts an answer short.
   const bool bounded = result.finish == infer::FinishReason::kLength && result.completion_tokens >= wanted &&
@@ -472,7 +472,7 @@ void write_chat(infer::Engine& engine, const Request& request, Answer& answer, c
         return !events.on_text || events.on_text(piece, {});
       },
       stop);
-  count(result, answer);
+  count_tokens(result, answer);
   answer.finish = result.finish;
 }
 

@@ -37,6 +37,9 @@ Written write_generated(infer::Engine& engine, const Request& request, const Pla
 void write_chat(infer::Engine& engine, const Request& request, Answer& answer, const Events& events,
                 const std::stop_token& stop);
 
+/// Adds what a generation took to the answer's counts.
+void count_tokens(const infer::GenerateResult& result, Answer& answer);
+
 /// The messages of the prompt; public for tests.
 std::vector<infer::ChatMessage> grounded_prompt(const Plan& plan, const std::vector<const Evidence*>& posts,
                                                 Time now);

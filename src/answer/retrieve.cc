@@ -12,7 +12,8 @@
 namespace fathom::answer {
 namespace {
 
-constexpr size_t kEnough = 12;  // posts that pass the gate: no wider search is needed
+constexpr size_t kTellingShape = 12;  // bytes: posts of a shorter one are not copies for being alike
+constexpr size_t kEnough = 12;        // posts that pass the gate: no wider search is needed
 
 /// The term as the query language reads it. A hashtag is asked for as a word, so that both forms are found.
 std::string query_word(const Word& word) {
@@ -221,7 +222,7 @@ class Reader {
     evidence.text_score = best > 0 ? hit.text_score / best : 0;
     evidence.copies = hit.folded.size();
     if (const auto [at, fresh] = shapes_.try_emplace(evidence.shape, found_.size());
-        !fresh && evidence.shape.size() > 12) {
+        !fresh && evidence.shape.size() > kTellingShape) {
       Evidence& first = found_[at->second];
       const size_t copies = first.copies + evidence.copies + 1;
       if (evidence.post.created_at < first.post.created_at && !is_repost(evidence))
@@ -285,6 +286,21 @@ class Reader {
 Reading read_posts(const live::Store& store, const Plan& plan, const SearchParameters& parameters,
                    const StepSink& on_step) {
   return Reader(store, plan, parameters, on_step).run();
+}
+
+size_t join(Reading& reading, std::vector<live::Post> posts) {
+  size_t added = 0;
+  for (live::Post& post : posts) {
+    Evidence evidence = prepare(std::move(post));
+    const bool had = std::ranges::any_of(reading.evidence, [&](const Evidence& other) {
+      const bool copy = evidence.shape.size() > kTellingShape && evidence.shape == other.shape;
+      return copy || other.post.key() == evidence.post.key();
+    });
+    if (had) continue;
+    reading.evidence.push_back(std::move(evidence));
+    ++added;
+  }
+  return added;
 }
 
 Reading read_newest(const live::Store& store, const Plan& plan, const SearchParameters& parameters,

@@ -30,6 +30,10 @@ using StepSink = std::function<void(const Step&)>;
 Reading read_posts(const live::Store& store, const Plan& plan, const SearchParameters& parameters,
                    const StepSink& on_step);
 
+/// Adds posts that were found otherwise behind those of the reading; how many of them it did not have. `posts` are such as
+/// the request's SearchParameters admit (scope.h).
+size_t join(Reading& reading, std::vector<live::Post> posts);
+
 /// Reads the newest part of the feed, for a digest: at most `limit` posts, newest first, not cut to max_results.
 Reading read_newest(const live::Store& store, const Plan& plan, const SearchParameters& parameters,
                     size_t limit, const StepSink& on_step);
