@@ -205,6 +205,11 @@ void PreparedBatch::add(const Post& post) {
     from = "from:";
     fold(post.author.handle, from);
     terms.add(from);
+    if (post.author.id.starts_with("did:")) {  // it stays when the handle changes
+      from = "from:";
+      fold(post.author.id, from);
+      terms.add(from);
+    }
   }
   terms.finish();
   const std::string_view kept = keep(

@@ -1,10 +1,11 @@
-// live: the events of Bluesky's Jetstream, and the addresses of its records.
+// live: the events of Bluesky's Jetstream, and the addresses of its records; profiles of authors.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "live/sources/bluesky_authors.h"
 #include "live/sources/bluesky_event.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -20,5 +21,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   } catch (const fathom::Error&) {  // refused with a sentence
   }
   FATHOM_CHECK(bluesky_post_id(text).size() <= 512);
+  try {
+    for (const Author& author : parse_bluesky_profiles(text)) FATHOM_CHECK(is_bluesky_handle(author.handle));
+  } catch (const fathom::Error&) {  // refused with a sentence
+  }
   return 0;
 }

@@ -363,5 +363,18 @@ TEST(Store, StatsBySource) {
   EXPECT_GE(stats.terms, 4u);
 }
 
+TEST(Store, AnAuthorIsFoundByADidWhateverTheHandle) {
+  Post named = make_post("1", "first words");
+  named.author = {"ada.example", "did:plc:ada", "Ada", {}};
+  Post renamed = make_post("2", "second words");
+  renamed.author = {"ada.example.org", "did:plc:ada", "Ada", {}};
+  Post other = make_post("3", "third words");
+  other.author = {"bob", "4711", "Bob", {}};
+  const TestStore s({named, renamed, other});
+  EXPECT_EQ(s.ids("from:did:plc:ada").size(), 2u);
+  EXPECT_EQ(s.ids("from:@ada.example"), std::vector<std::string>{"1"});
+  EXPECT_TRUE(s.ids("from:4711").empty());
+}
+
 }  // namespace
 }  // namespace fathom::live

@@ -55,7 +55,8 @@ class MemoryStore final : public live::Store {
     };
     for (const auto& [key, post] : posts_) {
       if (result.hits.size() == query.limit) break;
-      if (!among(query.authors, post.author.handle) || !among(query.sources, post.source)) continue;
+      const bool by = among(query.authors, post.author.handle) || among(query.authors, post.author.id);
+      if (!by || !among(query.sources, post.source)) continue;
       result.hits.emplace_back().post = post;
     }
     return result;

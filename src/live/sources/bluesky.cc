@@ -8,7 +8,9 @@
 
 #include "base/error.h"
 #include "base/url.h"
+#include "live/sources/bluesky_authors.h"
 #include "live/sources/bluesky_event.h"
+#include "live/sources/recent_map.h"
 #include "live/sources/scoped_cursor.h"
 
 namespace fathom::live {
@@ -16,6 +18,7 @@ namespace {
 
 constexpr size_t kMaxDids = 10000;
 constexpr size_t kMaxDidsInAddress = 50;  // more are sent in a message
+constexpr size_t kMostLikes = 250'000;    // that can be counted back
 constexpr auto kCurrent = std::chrono::seconds(60);
 
 /// Codes that say no: trying the same host again cannot help.
@@ -32,12 +35,14 @@ int64_t parse_place(std::string_view text) {
 
 class Bluesky final : public Source {
  public:
-  Bluesky(const BlueskyOptions& options, WebSockets& sockets, const Clock& clock)
+  Bluesky(const BlueskyOptions& options, WebSockets& sockets, Transport& transport, const Clock& clock)
       : options_(options),
         sockets_(sockets),
         clock_(clock),
         scope_(fmt::format("bluesky {}", options.version)),
-        collections_{"app.bsky.feed.post"} {
+        collections_{"app.bsky.feed.post"},
+        authors_(options.app_view, &transport, clock),
+        likes_(kMostLikes) {
     if (options.counts)
       collections_.insert(collections_.end(), {"app.bsky.feed.like", "app.bsky.feed.repost"});
   }
@@ -73,7 +78,7 @@ class Bluesky final : public Source {
     for (const auto& collection : collections_)
       add(is_version2() ? "collections" : "wantedCollections", collection);
     if (is_version2())
-      for (const char* kind : {"commit", "account"}) add("kinds", kind);
+      for (const char* kind : {"commit", "account", "identity"}) add("kinds", kind);
     if (says_hello())
       add("requireHello", "true");
     else
@@ -127,12 +132,31 @@ class Bluesky final : public Source {
     }
     const int64_t place =
         is_version2() ? static_cast<int64_t>(event.sequence) : event.time.time_since_epoch().count();
-    if (event.post && !sink.deliver(std::move(*event.post))) return false;
+    if (!event.renamed.empty()) authors_.set_handle(event.renamed, event.handle);
+    if (event.post && !deliver(std::move(*event.post), sink)) return false;
     if (!event.gone.empty()) sink.remove_author("bluesky", event.gone, event.time);
-    if (!event.counted.empty() && place > counted_) sink.count("bluesky:" + event.counted, event.count);
+    if (place > counted_) count(event, sink);
     counted_ = std::max(counted_, place);
     move_on(place, event.time, sink);
     return true;
+  }
+
+  bool deliver(Post post, Sink& sink) {
+    if (!post.deleted) post.author = authors_.find(post.author.handle);
+    return sink.deliver(std::move(post));
+  }
+
+  void count(const BlueskyEvent& event, Sink& sink) {
+    std::string counted = event.counted;
+    const bool withdrawn = counted.empty() && !event.counting.empty();
+    if (withdrawn) {
+      const std::string* liked = likes_.find(event.counting);
+      if (liked != nullptr) counted = *liked;
+      likes_.erase(event.counting);
+    } else if (!event.counting.empty() && !counted.empty()) {
+      likes_.set(event.counting, counted);
+    }
+    if (!counted.empty()) sink.count("bluesky:" + counted, event.count);
   }
 
   void move_on(int64_t place, Time time, Sink& sink) {
@@ -151,6 +175,8 @@ class Bluesky final : public Source {
   const Clock& clock_;
   const std::string scope_;
   std::vector<std::string> collections_;
+  BlueskyAuthors authors_;
+  RecentMap<std::string, std::string> likes_;  // "did/rkey" of a like or repost -> the post's id
   size_t next_host_ = 0, refusals_ = 0;
   bool resumed_ = false, live_ = false;
   int64_t place_ = 0;    // of the last event: microseconds, or its number in version 2; 0: none
@@ -160,9 +186,10 @@ class Bluesky final : public Source {
 }  // namespace
 
 std::unique_ptr<Source> make_bluesky_source(const BlueskyOptions& options, WebSockets& sockets,
-                                            const Clock& clock) {
+                                            Transport& transport, const Clock& clock) {
   if (options.hosts.empty()) throw Error(ErrorCode::kInvalidArgument, "a Bluesky source needs a host");
   for (const auto& host : options.hosts) parse_web_socket_url(host);
+  if (!options.app_view.empty()) parse_url(options.app_view);
   if (options.dids.size() > kMaxDids)
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("{} accounts are more than the {} that Jetstream filters by", options.dids.size(),
@@ -175,7 +202,7 @@ std::unique_ptr<Source> make_bluesky_source(const BlueskyOptions& options, WebSo
                       did));
   if (options.version != 1 && options.version != 2)
     throw Error(ErrorCode::kInvalidArgument, "Jetstream has the versions 1 and 2");
-  return std::make_unique<Bluesky>(options, sockets, clock);
+  return std::make_unique<Bluesky>(options, sockets, transport, clock);
 }
 
 }  // namespace fathom::live

@@ -53,9 +53,16 @@ void read_post(const json& record, Time received_at, BlueskyEvent& event) {
   if (post.text.empty()) event.post.reset();  // pictures without words
 }
 
-void count_record(std::string_view collection, const json& record, BlueskyEvent& event) {
-  event.counted = bluesky_post_id(text_of(member(record, "subject"), "uri"));
-  event.count = collection == kLike ? CountChange{.likes = 1} : CountChange{.reposts = 1};
+void read_like(const Fields& fields, std::string_view collection, std::string_view operation,
+               BlueskyEvent& event) {
+  const std::string_view key = text_of(fields.body, "rkey");
+  const bool created = operation == "create";
+  if (!is_record_key(key) || (!created && operation != "delete")) return;
+  const int32_t change = created ? 1 : -1;
+  event.count = collection == kLike ? CountChange{.likes = change} : CountChange{.reposts = change};
+  event.counting = fmt::format("{}/{}", fields.did, key);
+  if (created)
+    event.counted = bluesky_post_id(text_of(member(member(fields.body, "record"), "subject"), "uri"));
 }
 
 void read_commit(const Fields& fields, Time received_at, BlueskyEvent& event) {
@@ -64,8 +71,7 @@ void read_commit(const Fields& fields, Time received_at, BlueskyEvent& event) {
   const std::string_view key = text_of(fields.body, "rkey");
   const bool written = operation == "create" || operation == "update";
   const json& record = member(fields.body, "record");
-  if ((collection == kLike || collection == kRepost) && operation == "create")
-    return count_record(collection, record, event);
+  if (collection == kLike || collection == kRepost) return read_like(fields, collection, operation, event);
   if (collection != kPost) return;
   if (!is_record_key(key)) refuse("a post with a key that is none");
   if (!written && operation != "delete") return;
@@ -92,10 +98,16 @@ void read_account(const Fields& fields, BlueskyEvent& event) {
   if (active.is_boolean() && !active.get<bool>()) event.gone = fields.did;
 }
 
+void read_identity(const Fields& fields, BlueskyEvent& event) {
+  event.handle = text_of(fields.body, "handle");
+  if (!event.handle.empty()) event.renamed = fields.did;
+}
+
 void read_body(const Fields& fields, Time received_at, BlueskyEvent& event) {
   if (!is_did(fields.did)) refuse("an event of nobody");
   if (fields.kind == "commit") read_commit(fields, received_at, event);
   if (fields.kind == "account") read_account(fields, event);
+  if (fields.kind == "identity") read_identity(fields, event);
 }
 
 /// {"$type": "message", "payload": {"$type": "...#commit", "seq": ..., "did": ..., "time": ..., ...}}
@@ -116,8 +128,7 @@ void read_version1(const json& value, Time received_at, BlueskyEvent& event) {
   if (!time || *time == 0 || *time > kLastMicrosecond) refuse("an event without its time");
   event.time = Time(Micros(*time));
   const std::string_view kind = text_of(value, "kind");
-  const json& body = kind == "commit" ? member(value, "commit") : member(value, "account");
-  read_body({text_of(value, "did"), kind, body}, received_at, event);
+  read_body({text_of(value, "did"), kind, member(value, std::string(kind).c_str())}, received_at, event);
 }
 
 }  // namespace

@@ -21,10 +21,13 @@ struct BlueskyEvent {
   std::optional<Post> post;  // created, changed, or to be removed
   std::string counted;       // id of the post that `count` is about; empty: none
   CountChange count;
+  std::string counting;  // "did/rkey" of the like or repost that counts; alone with `count`: it was withdrawn
+  std::string renamed;   // an account (DID) that goes by the name of `handle` now; empty: none
+  std::string handle;
   std::string gone;  // the account (DID) whose posts are to go; empty: none
 };
 
-/// What an event says that Fathom does not keep (follows, profiles, changes of handles) is left empty. A post's time is the
+/// What an event says that Fathom does not keep (follows, profiles) is left empty. A post's time is the
 /// earlier of its own claim and the event's. Errors: kCorrupt for what is no event.
 BlueskyEvent parse_bluesky_event(std::string_view json, Time received_at);
 

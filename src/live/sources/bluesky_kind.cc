@@ -11,7 +11,9 @@ std::unique_ptr<Source> make_from_spec(const SourceSpec& spec, const SourceConte
   options.dids = spec.list("dids");
   options.counts = spec.flag("counts", true);
   options.version = static_cast<int>(spec.number("version", 1, 1, 2));
-  return make_bluesky_source(options, context.web_sockets, context.clock);
+  if (spec.options.contains("app_view")) options.app_view = spec.option("app_view");
+  if (options.app_view == "none") options.app_view.clear();
+  return make_bluesky_source(options, context.web_sockets, context.transport, context.clock);
 }
 
 }  // namespace
@@ -28,6 +30,9 @@ std::vector<SourceKind> bluesky_kinds() {
                         .list = true,
                         .example = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"},
                        {.name = "counts", .help = "false: without likes and reposts", .example = "true"},
+                       {.name = "app_view",
+                        .help = "where handles of authors are asked for; none: their DIDs are shown",
+                        .example = "https://public.api.bsky.app"},
                        {.name = "version", .help = "of the protocol, 1 or 2", .example = "1"}},
            .make = make_from_spec}};
 }

@@ -193,6 +193,25 @@ TEST(BlueskyEvent, AccountsThatGoAreNamed) {
                                   {"kind", "identity"},
                                   {"identity", {{"did", kDid}, {"handle", "a.example"}, {"seq", 7}}}});
   EXPECT_TRUE(identity.gone.empty() && !identity.post && identity.counted.empty());
+  EXPECT_EQ(identity.renamed, kDid);
+  EXPECT_EQ(identity.handle, "a.example");
+}
+
+TEST(BlueskyEvent, WhatWithdrawsALikeNamesTheLike) {
+  for (const char* collection : {"app.bsky.feed.like", "app.bsky.feed.repost"}) {
+    const bool like = std::string_view(collection).ends_with("like");
+    const std::string uri = "at://" + std::string(kDid) + "/app.bsky.feed.post/3k";
+    const BlueskyEvent given =
+        event_of(commit("create", collection, json{{"subject", {{"uri", uri}}}}, "3l"));
+    EXPECT_EQ(given.counted, std::string(kDid) + "/3k");
+    EXPECT_EQ(like ? given.count.likes : given.count.reposts, 1);
+    json event = commit("delete", collection, nullptr, "3l");
+    event["commit"].erase("record");
+    const BlueskyEvent taken = event_of(event);
+    EXPECT_EQ(taken.counting, given.counting);
+    EXPECT_EQ(taken.counted, "");
+    EXPECT_EQ(like ? taken.count.likes : taken.count.reposts, -1);
+  }
 }
 
 TEST(BlueskyEvent, Version2SaysTheSame) {

@@ -6,7 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "live/sources/bluesky_authors.h"
 #include "live/sources/feed_support.h"
+#include "support/http_server.h"
 
 namespace fathom::live {
 namespace {
@@ -76,10 +78,13 @@ class BlueskyTest : public ::testing::Test {
   void start(const std::vector<const FakeJetstream*>& hosts) {
     options_.hosts.clear();
     for (const auto* host : hosts) options_.hosts.push_back(host->url());
-    harness_.start(make_bluesky_source(options_, *sockets_, clock_));
+    harness_.start(make_bluesky_source(options_, *sockets_, *transport_, clock_));
   }
 
+  BlueskyTest() { options_.app_view.clear(); }
+
   BlueskyOptions options_;
+  std::unique_ptr<Transport> transport_ = make_transport();
   std::unique_ptr<WebSockets> sockets_ = make_web_sockets();
   ManualClock clock_{kStart};
   test::SourceHarness harness_{clock_};
@@ -180,6 +185,113 @@ TEST_F(BlueskyTest, PostsOfAnAccountThatIsGoneAreRemoved) {
   start({&host});
   ASSERT_TRUE(harness_.comes(key_of("a")));
   EXPECT_TRUE(harness_.goes(key_of("a")));
+}
+
+TEST_F(BlueskyTest, AWithdrawnLikeIsCountedBack) {
+  FakeJetstream host([&](FeedConnection& c, int) {
+    c.upgrade();
+    c.send(post(kStart - 9s, "a", "liked"));
+    c.send(like(kStart - 8s, "a"));
+    while (harness_.post(key_of("a")).metrics.likes.value_or(0) != 1 && c.pause(2ms)) {
+    }
+    c.send(event(kStart - 7s, "delete", "app.bsky.feed.like", "likea", nullptr));
+    c.send(event(kStart - 6s, "delete", "app.bsky.feed.like", "likeb", nullptr));  // of what, nobody knows
+    c.send(post(kStart - 5s, "b", "end"));
+    c.hang();
+  });
+  start({&host});
+  ASSERT_TRUE(harness_.comes(key_of("b")));
+  EXPECT_TRUE(eventually([&] { return harness_.post(key_of("a")).metrics.likes.value_or(0) == 0; }));
+}
+
+std::string renamed(Time time, const std::string& handle) {
+  return json{{"did", kAda},
+              {"time_us", micros(time)},
+              {"kind", "identity"},
+              {"identity", {{"did", kAda}, {"handle", handle}}}}
+      .dump();
+}
+
+TEST_F(BlueskyTest, AuthorsStandUnderTheirHandlesAndGoByTheirDids) {
+  FakeJetstream host([&](FeedConnection& c, int) {
+    c.upgrade();
+    c.send(post(kStart - 9s, "a", "nameless"));
+    c.send(renamed(kStart - 8s, "ada.example"));
+    c.send(post(kStart - 7s, "b", "named"));
+    c.send(renamed(kStart - 6s, "handle.invalid"));
+    c.send(post(kStart - 5s, "c", "still named"));
+    while (!harness_.has(key_of("c")) && c.pause(2ms)) {
+    }
+    c.send(json{
+        {"did", kAda}, {"time_us", micros(kStart)}, {"kind", "account"}, {"account", {{"active", false}}}}
+               .dump());
+    c.hang();
+  });
+  start({&host});
+  ASSERT_TRUE(harness_.comes(key_of("c")));
+  EXPECT_EQ(harness_.post(key_of("b")).author.handle, "ada.example");
+  EXPECT_EQ(harness_.post(key_of("b")).author.id, kAda);
+  EXPECT_EQ(harness_.post(key_of("c")).author.handle, "ada.example");
+  for (const char* key : {"a", "b", "c"}) EXPECT_TRUE(harness_.goes(key_of(key))) << key;
+}
+
+TEST_F(BlueskyTest, UnknownAuthorsAreAskedForAtTheAppView) {
+  std::atomic<bool> asked{false};
+  std::string target;
+  test::HttpServer app_view([&](const test::ServerRequest& request, test::Reply& reply) {
+    target = request.target;
+    reply.send(
+        200,
+        json{{"profiles",
+              {{{"did", kAda}, {"handle", "ada.example"}, {"displayName", "Ada"}, {"followersCount", 12}}}}}
+            .dump());
+    asked = true;
+  });
+  options_.app_view = app_view.url("");
+  FakeJetstream host([&](FeedConnection& c, int) {
+    c.upgrade();
+    c.send(post(kStart - 9s, "a0", "first"));
+    // The answer is used a moment after it was given.
+    for (int i = 1; harness_.cursor().size() < 1000 && c.pause(5ms); ++i) {
+      c.send(
+          post(kStart - 9s + std::chrono::milliseconds(i), fmt::format("a{}", i), fmt::format("text {}", i)));
+      if (!asked || !harness_.has(key_of(fmt::format("a{}", i - 1)))) continue;
+      if (harness_.post(key_of(fmt::format("a{}", i - 1))).author.handle == "ada.example") break;
+    }
+    c.send(post(kStart - 1s, "z", "last"));
+    c.hang();
+  });
+  start({&host});
+  ASSERT_TRUE(harness_.comes(key_of("z")));
+  EXPECT_EQ(target, "/xrpc/app.bsky.actor.getProfiles?actors=did%3Aplc%3Aada");
+  const Author author = harness_.post(key_of("z")).author;
+  EXPECT_EQ(author.handle, "ada.example");
+  EXPECT_EQ(author.id, kAda);
+  EXPECT_EQ(author.name, "Ada");
+  EXPECT_EQ(author.followers, 12);
+}
+
+TEST(BlueskyAuthors, ProfilesAreReadLeniently) {
+  const auto authors = parse_bluesky_profiles(
+      R"({"profiles":[7,{"did":"did:plc:a","handle":"a.example"},{"did":"x","handle":"b.example"},
+          {"did":"did:plc:c","handle":"handle.invalid"},{"handle":"d.example"}]})");
+  ASSERT_EQ(authors.size(), 1u);
+  EXPECT_EQ(authors[0].handle, "a.example");
+  for (const char* text : {"", "[]", "{\"profiles\":{}}"}) EXPECT_THROW(parse_bluesky_profiles(text), Error);
+}
+
+TEST(RecentMap, HoldsAFewAndForgetsTheOldest) {
+  RecentMap<int, int> map(10);
+  for (int i = 0; i < 100; ++i) {
+    map.set(i, 2 * i);
+    EXPECT_LE(map.size(), 10u);
+    ASSERT_NE(map.find(0), nullptr) << "what is asked for again and again stays";
+    EXPECT_EQ(*map.find(0), 0);
+  }
+  EXPECT_EQ(map.find(50), nullptr);
+  EXPECT_EQ(*map.find(99), 198);
+  map.erase(99);
+  EXPECT_EQ(map.find(99), nullptr);
 }
 
 TEST_F(BlueskyTest, ManyAccountsAreSentInAMessage) {
@@ -315,7 +427,7 @@ TEST_F(BlueskyTest, Version2GoesOnAtItsNumberAndForgetsOneThatIsTooOld) {
 }
 
 TEST_F(BlueskyTest, RefusesOptionsThatCannotWork) {
-  const auto make = [&] { make_bluesky_source(options_, *sockets_, clock_); };
+  const auto make = [&] { make_bluesky_source(options_, *sockets_, *transport_, clock_); };
   EXPECT_NO_THROW(make());
   options_.dids = {"ada.example"};
   EXPECT_THROW(make(), Error);
