@@ -63,14 +63,17 @@ std::vector<live::Post> candidates(const live::Store& store, const live::Post& p
 }
 
 /// A reply is not older than what it answers, so that one pass in the order of time finds replies to replies too.
+/// Without those `above` it: ids can go round in a circle.
 std::vector<live::Post> read_below(const live::Store& store, const live::Post& post,
-                                   const SearchParameters& parameters, size_t most) {
+                                   const std::vector<live::Post>& above, const SearchParameters& parameters,
+                                   size_t most) {
   std::vector<live::Post> out;
-  std::unordered_set<std::string> thread{post.id};
+  std::unordered_set<std::string> thread{post.id}, others;
+  for (const live::Post& other : above) others.insert(other.id);
   for (live::Post& candidate : candidates(store, post, parameters)) {
     if (out.size() >= most) break;
     const bool quotes = candidate.quote_of == post.id;
-    if (!quotes && !thread.contains(candidate.reply_to)) continue;
+    if (others.contains(candidate.id) || (!quotes && !thread.contains(candidate.reply_to))) continue;
     thread.insert(candidate.id);
     out.push_back(std::move(candidate));
   }
@@ -85,7 +88,7 @@ std::optional<Thread> read_thread(const live::Store& store, std::string_view key
   if (!post || !admits(parameters, *post)) return std::nullopt;
   Thread out;
   out.above = read_above(store, *post, parameters, most);
-  out.below = read_below(store, *post, parameters, most - out.above.size());
+  out.below = read_below(store, *post, out.above, parameters, most - out.above.size());
   out.post = std::move(*post);
   return out;
 }
