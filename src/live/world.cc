@@ -51,6 +51,7 @@ nlohmann::json to_json(const WorldQuestion& question) {
   return {{"id", question.id},
           {"kind", question.kind},
           {"storyline", question.storyline},
+          {"lang", question.lang},
           {"asked_at", format_time(question.asked_at)},
           {"question", question.question},
           {"answers", question.answers},

@@ -36,7 +36,7 @@
 
 namespace fathom::live {
 
-inline constexpr int kWorldVersion = 1;
+inline constexpr int kWorldVersion = 2;
 
 /// Midnight at which the day begins: 2031-05-14T00:00:00Z, on the feed's own clock.
 Time world_day();
@@ -44,9 +44,9 @@ Time world_day();
 struct WorldOptions {
   std::filesystem::path scenarios;  // the folder of the scenario files
   uint64_t seed = 1;
-  size_t posts = 10'000;           // at least; 1 to 5,000,000. What the truth needs is written in any case
-  size_t accounts = 500;           // in all; at least the scenarios' cast and 80 more
-  size_t questions_per_value = 1;  // 1 to 16: 1 gives over 300 questions with the files of this repository
+  size_t posts = 30'000;           // at least; 1 to 5,000,000. What the truth needs is written in any case
+  size_t accounts = 2'000;         // in all; at least the scenarios' cast and 80 more
+  size_t questions_per_value = 1;  // 1 to 16: 1 gives over 500 questions with the files of this repository
 };
 
 struct WorldStoryline {
@@ -67,11 +67,12 @@ struct WorldFact {
   std::vector<std::string> corrected_by;  // of a rumour: ids of the posts that correct it
 };
 
-/// Kinds: current_value, changed_figure, corrected_rumour, who_said_what, when, where, count, no_answer, false_premise.
+/// Kinds: comparison, current_value, changed_figure, corrected_rumour, who_said_what, when, where, count, no_answer, false_premise.
 struct WorldQuestion {
   std::string id;
   std::string kind;
   std::string storyline;
+  std::string lang;  // of the question
   Time asked_at{};
   std::string question;
   std::vector<std::string> answers;     // accepted strings; none for no_answer

@@ -171,7 +171,7 @@ class PopulationMaker {
         account.name = member.name;
         account.voice = member.voice;
         account.followers = member.followers;
-        account.lang = "en";
+        account.lang = story.lang;
         account.kind = member.voice == Voice::kOfficial ? "official"
                        : member.voice == Voice::kPress  ? "press"
                                                         : "witness";
@@ -247,12 +247,13 @@ class PopulationMaker {
   }
 
   void fill_pools() {
-    std::vector<uint32_t> people;
-    for (const char* kind : {"local en", "fan en"}) {
-      const auto& some = out_.by_kind[kind];
-      people.insert(people.end(), some.begin(), some.end());
-    }
-    for (size_t story = 0; story < scenarios_.storylines.size(); ++story) {
+    for (const Storyline& story : scenarios_.storylines) {
+      std::vector<uint32_t> people;
+      for (const char* kind : {"local ", "fan "}) {
+        const auto& some = out_.by_kind[kind + story.lang];
+        people.insert(people.end(), some.begin(), some.end());
+      }
+      if (people.empty()) fail({story.file, 1}, "accounts.toml has no people who write '" + story.lang + "'");
       auto& pool = out_.pool.emplace_back();
       for (size_t i = 0; i < kPoolSize; ++i) pool.push_back(people[random_.below(people.size())]);
     }

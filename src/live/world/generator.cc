@@ -21,6 +21,8 @@ constexpr std::array<uint32_t, 24> kRhythm = {3, 2, 1, 1, 1, 2,  5,  8,  9,  8, 
                                               9, 9, 8, 8, 9, 10, 11, 12, 12, 10, 7, 4};
 constexpr uint32_t kBusiest = 12;
 
+const Slang kNoSlang;  // the shared one is English
+
 enum class Relation : uint8_t { kOriginal, kReply, kRepost, kQuote };
 
 struct Draft {
@@ -183,7 +185,9 @@ class Generator {
   uint32_t speaker(uint32_t story, Voice voice, const std::string& by, Random& random) const {
     if (voice == Voice::kOfficial) return of_cast(story, voice, by, random);
     if (voice == Voice::kPress) {
-      return random.below(100) < 62 ? of_cast(story, voice, {}, random) : of_kind("press en", random);
+      const bool others = people_.by_kind.contains("press " + story_of(story).lang);
+      return !others || random.below(100) < 62 ? of_cast(story, voice, {}, random)
+                                               : of_kind("press " + story_of(story).lang, random);
     }
     const uint32_t witness = random.below(100) < 14 ? of_cast(story, voice, {}, random) : kNone;
     if (witness != kNone) return witness;
@@ -206,8 +210,9 @@ class Generator {
     scene.story = order.story == kNone ? nullptr : &story_of(order.story);
     scene.author = &people_.accounts[order.account];
     scene.second = order.second;
-    // The other forms of a value are English, and an authority keeps to one.
-    scene.formal = order.voice == Voice::kOfficial || scene.author->lang != "en";
+    // The other forms of a value are in the storyline's language, and an authority keeps to one.
+    const std::string_view own = scene.story ? std::string_view(scene.story->lang) : "en";
+    scene.formal = order.voice == Voice::kOfficial || scene.author->lang != own;
     scene.used_facts = &used;
     if (order.fact) {
       scene.value = &order.fact->values[order.value].forms;
@@ -276,7 +281,8 @@ class Generator {
     capitalise(text);
     const Storyline* story = order.story == kNone ? nullptr : &story_of(order.story);
     const auto& emoji = story && !story->emoji.empty() ? story->emoji : scenarios_.common.emoji;
-    std::string out = apply_habits(text, author.habits, scenarios_.common.slang, emoji, random);
+    const Slang& slang = author.lang == "en" ? scenarios_.common.slang : kNoSlang;
+    std::string out = apply_habits(text, author.habits, slang, emoji, random);
     const bool same = stated_by(out, order, used) == states_before &&
                       (order.corrects == kNone || states_any(out, answers_of(order.corrects)));
     return same ? out : text;
@@ -586,9 +592,9 @@ class Generator {
   uint32_t someone_but(uint32_t target, Random& random) const {
     const uint32_t story = drafts_[target].story;
     for (int attempt = 0; attempt < 20; ++attempt) {
-      const uint32_t account = story == kNone || random.below(100) < 35
-                                   ? of_kind("local en", random)
-                                   : speaker(story, Voice::kCasual, {}, random);
+      const bool anyone = story == kNone || (story_of(story).lang == "en" && random.below(100) < 35);
+      const uint32_t account =
+          anyone ? of_kind("local en", random) : speaker(story, Voice::kCasual, {}, random);
       if (account != drafts_[target].account) return account;
     }
     return kNone;
@@ -621,13 +627,18 @@ class Generator {
     return true;
   }
 
+  // Whether people react in the storyline's own words: always where the shared ones are in another language.
+  bool has_own(uint32_t story, const std::vector<Template>& words, uint64_t percent, Random& random) const {
+    return !words.empty() && (random.below(100) < percent || story_of(story).lang != "en");
+  }
+
   void add_replies(size_t count) {
     Random random(stream_ ^ hash_text("replies"));
     const Common& common = scenarios_.common;
     for (size_t made = 0, attempts = 0; made < count && attempts < 4 * count; ++attempts) {
       const uint32_t target = pick_original(random);
       const uint32_t story = drafts_[target].story;
-      const bool own = story != kNone && !story_of(story).replies.empty() && random.below(100) < 65;
+      const bool own = story != kNone && has_own(story, story_of(story).replies, 65, random);
       const auto& templates = own              ? story_of(story).replies
                               : story == kNone ? common.chatter_replies
                                                : common.news_replies;
@@ -641,7 +652,7 @@ class Generator {
       const uint32_t target = pick_original(random);
       const uint32_t story = drafts_[target].story;
       if (story == kNone) continue;
-      const bool own = !story_of(story).quotes.empty() && random.below(100) < 60;
+      const bool own = has_own(story, story_of(story).quotes, 60, random);
       const auto& templates = own ? story_of(story).quotes : scenarios_.common.quotes;
       if (react(target, templates, Relation::kQuote, 7200, random)) ++made;
     }

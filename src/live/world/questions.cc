@@ -22,6 +22,7 @@ class Questioner {
       for (; next < origins_.size() && origins_[next].story == s; ++next) ask_fact(story, next, random);
       for (const FalsePremise& premise : story.false_premises) ask_premise(s, story, premise, random);
       for (const NoAnswer& question : story.no_answers) ask_nothing(story, question, random);
+      for (const Inquiry& inquiry : story.inquiries) ask_inquiry(s, story, inquiry, random);
     }
   }
 
@@ -93,6 +94,102 @@ class Questioner {
     }
   }
 
+  // About each value that holds after the inquiry's time.
+  void ask_inquiry(uint32_t s, const Storyline& story, const Inquiry& inquiry, Random& random) {
+    for (size_t number = 0; number < origins_.size(); ++number) {
+      const FactOrigin& origin = origins_[number];
+      if (origin.story != s || origin.rumour || origin.index != inquiry.fact) continue;
+      const int64_t until = story.facts[inquiry.fact].end_of(origin.value);
+      const auto settled = settled_second(number, inquiry.by);
+      const int64_t from = std::max({settled.value_or(until), inquiry.after});
+      if (from >= until) continue;
+      WorldQuestion out;
+      out.kind = inquiry.kind;
+      out.lang = inquiry.lang;
+      out.question = words(story, inquiry.question, random);
+      out.asked_at =
+          world_day() + std::chrono::seconds(
+                            from + static_cast<int64_t>(random.below(static_cast<uint64_t>(until - from))));
+      out.fact = world_.truth.facts[number].id;
+      out.answers = world_.truth.facts[number].accepted;
+      out.gold_posts = until_then(posts_of(number, inquiry.by), out.asked_at);
+      if (inquiry.than && !compare(s, story, inquiry, number, out)) continue;
+      out.answers.insert(out.answers.end(), inquiry.answers.begin(), inquiry.answers.end());
+      add(story, std::move(out));
+    }
+  }
+
+  // The other figure as it is when the question is asked: its posts are gold too, and it answers when it wins. False when
+  // nobody has told it, or when the two are equal.
+  bool compare(uint32_t s, const Storyline& story, const Inquiry& inquiry, size_t number,
+               WorldQuestion& out) {
+    const int64_t second = second_of(out.asked_at);
+    const auto value = story.facts[*inquiry.than].value_at(second);
+    if (!value) return false;
+    const auto other = std::find_if(origins_.begin(), origins_.end(), [&](const FactOrigin& origin) {
+      return origin.story == s && !origin.rumour && origin.index == *inquiry.than && origin.value == *value;
+    });
+    const auto index = static_cast<size_t>(other - origins_.begin());
+    const WorldFact& rival = world_.truth.facts[index];
+    const std::vector<std::string> told = until_then(posts_of(index, {}), out.asked_at);
+    const double mine = figure_of(world_.truth.facts[number].value, story.lang);
+    const double theirs = figure_of(rival.value, story.lang);
+    if (told.empty() || mine == theirs) return false;
+    if ((theirs > mine) != inquiry.less) {
+      out.answers = rival.accepted;
+      out.fact = rival.id;
+    }
+    out.gold_posts.insert(out.gold_posts.end(), told.begin(), told.end());
+    std::sort(out.gold_posts.begin(), out.gold_posts.end());
+    out.gold_posts.erase(std::unique(out.gold_posts.begin(), out.gold_posts.end()), out.gold_posts.end());
+    return true;
+  }
+
+  // The first number of a value, as it is written in a language.
+  static double figure_of(const std::string& value, std::string_view lang) {
+    const char point = lang == "en" || lang == "ja" ? '.' : ',';
+    double out = 0, unit = 1;
+    bool begun = false, behind = false;
+    for (const char c : value) {
+      if (c >= '0' && c <= '9') {
+        begun = true;
+        if (behind) unit /= 10;
+        out = behind ? out + unit * (c - '0') : out * 10 + (c - '0');
+      } else if (begun && c == point) {
+        behind = true;
+      } else if (begun && c != '.' && c != ',') {
+        break;
+      }
+    }
+    return out;
+  }
+
+  // The posts that state a fact, or those of them by accounts of one role of its storyline.
+  std::vector<std::string> posts_of(size_t number, const std::string& by) const {
+    std::vector<std::string> out;
+    for (const std::string& id : world_.truth.facts[number].posts) {
+      if (by.empty() || said_by(id, scenarios_.storylines[origins_[number].story], by)) out.push_back(id);
+    }
+    return out;
+  }
+
+  bool said_by(const std::string& id, const Storyline& story, const std::string& role) const {
+    const auto post =
+        std::lower_bound(world_.posts.begin(), world_.posts.end(), id,
+                         [](const Post& one, const std::string& wanted) { return one.id < wanted; });
+    return post != world_.posts.end() && post->id == id && post->repost_of.empty() &&
+           std::any_of(story.cast.begin(), story.cast.end(), [&](const CastMember& member) {
+             return member.role == role && member.handle == post->author.handle;
+           });
+  }
+
+  // When the first such post has settled; empty when there is none.
+  std::optional<int64_t> settled_second(size_t number, const std::string& by) const {
+    const std::vector<std::string> posts = posts_of(number, by);
+    if (posts.empty()) return std::nullopt;
+    return second_of(posts.front()) + kSettled;
+  }
+
   // About the first value that still holds after the premise's time.
   void ask_premise(uint32_t s, const Storyline& story, const FalsePremise& premise, Random& random) {
     for (size_t number = 0; number < origins_.size(); ++number) {
@@ -149,6 +246,7 @@ class Questioner {
     const std::string number = std::to_string(++count_);
     question.id = "q" + std::string(number.size() < 4 ? 4 - number.size() : 0, '0') + number;
     question.storyline = story.id;
+    if (question.lang.empty()) question.lang = story.lang;
     world_.truth.questions.push_back(std::move(question));
   }
 

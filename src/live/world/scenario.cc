@@ -14,7 +14,8 @@ namespace {
 constexpr std::array<std::string_view, 3> kCommonFiles = {"accounts.toml", "chatter.toml", "spam.toml"};
 constexpr std::array<std::string_view, 5> kFactKinds = {"current", "count", "when", "where", "who"};
 constexpr int64_t kMaxWeight = 1000;
-constexpr std::array<std::string_view, 4> kLanguages = {"es", "fr", "de", "pt"};
+constexpr std::array<std::string_view, 7> kLanguages = {"en", "es", "fr", "de", "pt", "it", "ja"};
+constexpr std::array<std::string_view, 3> kInquiryKinds = {"comparison", "who_said_what", "current_value"};
 
 template <class List, class Name>
 std::optional<uint32_t> index_of(const List& list, const Name& matches) {
@@ -47,7 +48,7 @@ class StorylineParser {
   // Names first, templates after: a template may name any fact or list of its file.
   Storyline parse() {
     root_.allow({"title", "weight", "names", "tags", "emoji", "lists", "cast", "fact", "rumour", "phase",
-                 "replies", "quotes", "no_answer", "false_premise"});
+                 "replies", "quotes", "no_answer", "false_premise", "question", "lang"});
     read_head();
     read_cast();
     name_lists();
@@ -60,6 +61,8 @@ class StorylineParser {
     for (const Table& table : root_.tables("phase")) read_phase(table);
     story_.replies = templates(root_, "replies", false);
     story_.quotes = templates(root_, "quotes", false);
+    if (story_.lang != "en" && (story_.replies.empty() || story_.quotes.empty()))
+      root_.error("a storyline in another language needs 'replies' and 'quotes' of its own");
     read_questions();
     return std::move(story_);
   }
@@ -68,6 +71,7 @@ class StorylineParser {
   void read_head() {
     story_.title = root_.text("title");
     story_.weight = root_.integer_or("weight", 10, 1, kMaxWeight);
+    story_.lang = language_of(root_, "en");
     story_.names = root_.strings("names");
     story_.tags = root_.strings("tags");
     story_.emoji = root_.strings("emoji");
@@ -77,6 +81,13 @@ class StorylineParser {
       if (found.size() != 1 || found[0] != tag)
         root_.error("'" + tag + "' in 'tags' must be letters and digits");
     }
+  }
+
+  static std::string language_of(const Table& table, const std::string& usual) {
+    const std::string lang = table.text_or("lang", usual);
+    if (std::find(kLanguages.begin(), kLanguages.end(), lang) == kLanguages.end())
+      table.error("'lang' must be en, es, fr, de, pt, it or ja");
+    return lang;
   }
 
   void read_cast() {
@@ -148,7 +159,7 @@ class StorylineParser {
 
   void read_fact_values(const Table& table) {
     table.allow({"key", "kind", "by", "subject", "attribute", "weight", "values", "questions", "official",
-                 "press", "casual", "es", "fr", "de", "pt"});
+                 "press", "casual", "en", "es", "fr", "de", "pt", "it", "ja"});
     Fact fact;
     fact.place = table.place();
     fact.key = table.text("key");
@@ -192,8 +203,9 @@ class StorylineParser {
   }
 
   void read_rumour(const Table& table) {
-    table.allow({"key", "by", "subject", "attribute", "weight", "value", "also", "from", "corrected",
-                 "spread", "official", "press", "casual", "es", "fr", "de", "pt", "questions", "answers"});
+    table.allow({"key",       "by",     "subject",  "attribute", "weight", "value",     "also",    "from",
+                 "corrected", "spread", "official", "press",     "casual", "questions", "answers", "en",
+                 "es",        "fr",     "de",       "pt",        "it",     "ja"});
     Rumour rumour;
     rumour.place = table.place();
     rumour.key = table.text("key");
@@ -221,7 +233,8 @@ class StorylineParser {
   }
 
   void read_phase(const Table& table) {
-    table.allow({"from", "to", "weight", "official", "press", "casual", "es", "fr", "de", "pt"});
+    table.allow(
+        {"from", "to", "weight", "official", "press", "casual", "en", "es", "fr", "de", "pt", "it", "ja"});
     Phase phase;
     phase.from = table.clock_or("from", 0);
     phase.to = table.clock_or("to", kDaySeconds);
@@ -257,6 +270,31 @@ class StorylineParser {
       premise.answers = table.strings("answers");
       story_.false_premises.push_back(std::move(premise));
     }
+    for (const Table& table : root_.tables("question")) read_inquiry(table);
+  }
+
+  void read_inquiry(const Table& table) {
+    table.allow({"question", "kind", "lang", "fact", "than", "less", "by", "after", "answers"});
+    Inquiry out;
+    out.question = compile({table.text("question"), table.place()}, false, false);
+    out.kind = table.text("kind");
+    if (std::find(kInquiryKinds.begin(), kInquiryKinds.end(), out.kind) == kInquiryKinds.end())
+      table.error("'kind' must be comparison, who_said_what or current_value");
+    out.lang = language_of(table, story_.lang);
+    out.fact = fact_of(table, "fact");
+    if (table.has("than")) out.than = fact_of(table, "than");
+    out.less = table.flag_or("less", false);
+    if (table.has("by")) out.by = speaker_of(table);
+    out.after = table.clock_or("after", 0);
+    out.answers = table.strings("answers");
+    story_.inquiries.push_back(std::move(out));
+  }
+
+  size_t fact_of(const Table& table, std::string_view key) const {
+    const std::string name = table.text(key);
+    const auto index = index_of(story_.facts, [&](const Fact& fact) { return fact.key == name; });
+    if (!index) table.error("'" + name + "' is no fact of this file");
+    return *index;
   }
 
   Voices voices(const Table& table, bool own) {

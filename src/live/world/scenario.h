@@ -101,8 +101,22 @@ struct FalsePremise {
   std::vector<std::string> answers;  // besides those of the fact or the rumour
 };
 
+/// A question of the author's own: its right answer is a fact's value, asked for each value that holds after `after`.
+struct Inquiry {
+  Template question;
+  std::string kind, lang;
+  size_t fact = 0;
+  std::optional<size_t>
+      than;  // a comparison with this fact; the greater (or `less`: smaller) value is the answer
+  bool less = false;
+  std::string by;  // only what accounts of this role said is gold; empty: whoever said it
+  int64_t after = 0;
+  std::vector<std::string> answers;  // besides the value's
+};
+
 struct Storyline {
   std::string id, title, file;
+  std::string lang = "en";  // of its official, press and casual posts, and of its questions
   int64_t weight = 10;
   std::vector<std::string> names;  // a post that states a fact contains one of these or of `tags`
   std::vector<std::string> tags;   // without '#'
@@ -117,6 +131,7 @@ struct Storyline {
   std::vector<Template> replies, quotes;
   std::vector<NoAnswer> no_answers;
   std::vector<FalsePremise> false_premises;
+  std::vector<Inquiry> inquiries;
 };
 
 /// How accounts of one kind are made: local, fan, press, bot, spam.
