@@ -124,6 +124,7 @@ class Index {
   uint32_t terms() const { return term_count_.load(std::memory_order_acquire); }
   /// In order of first appearance. REQUIRES: `i` below `terms()`.
   Term term_at(uint32_t i) const { return {&lists_[i + 1], &arena_}; }
+  void prefetch_term(uint32_t i) const { lists_[i + 1].prefetch(); }
   uint64_t bytes() const;
 
  private:

@@ -61,26 +61,12 @@ constexpr auto kUnpack = unpackers(std::make_index_sequence<kMaxDocumentBits + 1
 
 }  // namespace
 
-void BitWriter::put(uint64_t value, unsigned width) {
-  while (width > 0) {
-    const unsigned part = std::min(width, 8 - filled_);
-    pending_ |= (value & ((1u << part) - 1)) << filled_;
-    value >>= part;
-    filled_ += part;
-    width -= part;
-    if (filled_ == 8) {
-      out_ += static_cast<char>(pending_);
-      pending_ = 0;
-      filled_ = 0;
-    }
-  }
-}
-
-std::string BitWriter::take() {
-  if (filled_ > 0) out_ += static_cast<char>(pending_);
+void BitWriter::flush_to(std::string& out) {
+  out += out_;
+  out.append(reinterpret_cast<const char*>(&pending_), (filled_ + 7) / 8);
+  out_.clear();
   pending_ = 0;
   filled_ = 0;
-  return std::exchange(out_, {});
 }
 
 void pack_block(std::span<const uint32_t, kPostingsPerBlock> values, unsigned width, std::string& out) {

@@ -33,14 +33,26 @@ inline uint64_t read_wide_bits(const uint8_t* bytes, uint64_t bit, unsigned widt
 class BitWriter {
  public:
   /// REQUIRES: value < 2^width; width at most 64.
-  void put(uint64_t value, unsigned width);
-  /// Fills the last byte up and hands over all bytes; the writer is empty then.
-  std::string take();
+  void put(uint64_t value, unsigned width) {
+    if (width > 32) {
+      put(value & UINT32_MAX, 32);
+      value >>= 32;
+      width -= 32;
+    }
+    pending_ |= value << filled_;
+    filled_ += width;
+    if (filled_ < 32) return;
+    store(out_, static_cast<uint32_t>(pending_));
+    pending_ >>= 32;
+    filled_ -= 32;
+  }
+  /// Fills the last byte up and appends all bytes; the writer is empty then.
+  void flush_to(std::string& out);
 
  private:
   std::string out_;
   uint64_t pending_ = 0;
-  unsigned filled_ = 0;
+  unsigned filled_ = 0;  // of pending_, below 32 between calls
 };
 
 inline constexpr uint32_t kPostingsPerBlock = 128;

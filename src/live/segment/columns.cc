@@ -87,8 +87,8 @@ uint32_t SealedColumns::end(uint64_t sequence) const {
   return low;
 }
 
-ColumnWriter::ColumnWriter(SegmentFileWriter& file, ScratchFile& sketches)
-    : file_(file), sketches_(sketches), facts_(1), sequences_(1), ranks_(1) {
+ColumnWriter::ColumnWriter(ScratchFile& rows, ScratchFile& sketches)
+    : rows_(rows), sketches_(sketches), facts_(1), sequences_(1), ranks_(1) {
   sketches_.write(std::string(sizeof(uint64_t), '\0'));  // of document 0
 }
 
@@ -134,29 +134,31 @@ void ColumnWriter::flush() {
     block.engagement = std::max(block.engagement, facts.engagement);
     block.author = std::max(block.author, facts.author);
   }
-  block.rows = file_.size();
-  file_.write(bits.take());
+  block.rows = rows_.size();
+  std::string packed;
+  bits.flush_to(packed);
+  rows_.write(packed);
   block.first_sequence = sequences_.front();
   const uint64_t rise = sequences_.back() - sequences_.front() - (sequences_.size() - 1);
   block.sequence_width = static_cast<uint8_t>(bits_for(rise));
   for (size_t i = 0; i < sequences_.size(); ++i)
     bits.put(sequences_[i] - sequences_.front() - i, block.sequence_width);
-  block.sequences = file_.size();
-  file_.write(bits.take());
+  block.sequences = rows_.size();
+  packed.clear();
+  bits.flush_to(packed);
+  rows_.write(packed);
   store(blocks_, block);
   facts_.clear();
   sequences_.clear();
 }
 
-void ColumnWriter::finish() {
+void ColumnWriter::finish(SegmentFileWriter& file) {
   if (!facts_.empty()) flush();
-  file_.end();
-  file_.add(SectionKind::kColumns, blocks_);
-  file_.add(SectionKind::kRankFacts,
-            {reinterpret_cast<const char*>(ranks_.data()), ranks_.size() * sizeof(RankFacts)});
-  file_.begin(SectionKind::kSketches);
-  sketches_.copy_to(file_);
-  file_.end();
+  file.add(SectionKind::kRows, rows_);
+  file.add(SectionKind::kColumns, blocks_);
+  file.add(SectionKind::kRankFacts,
+           {reinterpret_cast<const char*>(ranks_.data()), ranks_.size() * sizeof(RankFacts)});
+  file.add(SectionKind::kSketches, sketches_);
 }
 
 }  // namespace fathom::live

@@ -96,12 +96,11 @@ class SealedColumns {
 /// Gathers documents in order of number, from 1 on.
 class ColumnWriter {
  public:
-  explicit ColumnWriter(SegmentFileWriter& file, ScratchFile& sketches);
+  ColumnWriter(ScratchFile& rows, ScratchFile& sketches);
 
-  /// The section of rows must be open from the first document to `finish`.
   void add(const DocumentFacts& facts, uint64_t sequence, uint64_t sketch);
-  /// Ends the rows and writes the other sections.
-  void finish();
+  /// Writes the sections.
+  void finish(SegmentFileWriter& file);
 
   uint32_t documents() const { return static_cast<uint32_t>(ranks_.size()) - 1; }
   /// Of document 0 on.
@@ -110,8 +109,7 @@ class ColumnWriter {
  private:
   void flush();
 
-  SegmentFileWriter& file_;
-  ScratchFile& sketches_;
+  ScratchFile &rows_, &sketches_;
   std::vector<DocumentFacts> facts_;  // of the block at hand
   std::vector<uint64_t> sequences_;
   std::vector<RankFacts> ranks_;

@@ -125,6 +125,12 @@ void SegmentFileWriter::add(SectionKind kind, std::string_view bytes) {
   end();
 }
 
+void SegmentFileWriter::add(SectionKind kind, ScratchFile& bytes) {
+  begin(kind);
+  bytes.copy_to(*this);
+  end();
+}
+
 void SegmentFileWriter::finish() {
   SegmentFooter footer;
   footer.sections = static_cast<uint32_t>(entries_.size());

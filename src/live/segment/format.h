@@ -170,6 +170,8 @@ class SegmentFile {
   std::vector<Entry> entries_;  // by kind
 };
 
+class ScratchFile;
+
 /// Writes sections one after another. Errors: those of AtomicFile.
 class SegmentFileWriter {
  public:
@@ -182,6 +184,7 @@ class SegmentFileWriter {
   void end();
   /// A section in one go.
   void add(SectionKind kind, std::string_view bytes);
+  void add(SectionKind kind, ScratchFile& bytes);
   /// Writes the table and puts the file in its place.
   void finish();
 

@@ -50,7 +50,7 @@ void pack_places(std::span<const uint32_t> values, std::string& out) {
   const auto escape = static_cast<uint32_t>((uint64_t{1} << width) - 1);
   BitWriter bits;
   for (const uint32_t value : values) bits.put(std::min(value, escape), width);
-  out += bits.take();
+  bits.flush_to(out);
   for (const uint32_t value : values)
     if (value >= escape) put_varint(out, value - escape);
 }

@@ -194,49 +194,50 @@ void PostingWriter::add(uint32_t document, uint32_t frequency, std::span<const u
   if (++filled_ == kPostingsPerBlock) flush();
 }
 
-std::string PostingWriter::finish() {
-  std::string entry;
-  if (count_ <= kInlinePostings) {
-    entry = inline_entry();
-  } else {
-    if (filled_ > 0) flush();
-    uint8_t max_frequency = 0, min_length = 0xFF;
-    for (const Block& block : blocks_) {
-      max_frequency = std::max(max_frequency, block.max_frequency);
-      min_length = std::min(min_length, block.min_length);
-    }
-    const uint64_t at = blocks_.size() > 1 ? postings_.size() : blocks_.front().postings;
-    if (blocks_.size() > 1) write_table();
-    std::string body;
-    put_varint(body, count_);
-    body += static_cast<char>(max_frequency);
-    body += static_cast<char>(min_length);
-    put_varint(body, at);
-    put_varint(body, blocks_.front().positions);
-    put_varint(entry, body.size() << 1);
-    entry += body;
-  }
+std::string_view PostingWriter::finish() {
+  const bool few = count_ <= kInlinePostings;
+  body_.clear();
+  if (few)
+    write_inline();
+  else
+    write_head();
+  entry_.clear();
+  put_varint(entry_, body_.size() << 1 | (few ? 1u : 0u));
+  entry_ += body_;
   filled_ = count_ = 0;
   places_.clear();
   blocks_.clear();
-  return entry;
+  return entry_;
 }
 
-std::string PostingWriter::inline_entry() const {
-  std::string body;
+/// What an entry holds of a list that lies in the section.
+void PostingWriter::write_head() {
+  if (filled_ > 0) flush();
+  uint8_t max_frequency = 0, min_length = 0xFF;
+  for (const Block& block : blocks_) {
+    max_frequency = std::max(max_frequency, block.max_frequency);
+    min_length = std::min(min_length, block.min_length);
+  }
+  const uint64_t at = blocks_.size() > 1 ? postings_.size() : blocks_.front().postings;
+  if (blocks_.size() > 1) write_table();
+  put_varint(body_, count_);
+  body_ += static_cast<char>(max_frequency);
+  body_ += static_cast<char>(min_length);
+  put_varint(body_, at);
+  put_varint(body_, blocks_.front().positions);
+}
+
+void PostingWriter::write_inline() {
   uint32_t above = above_;
   const uint32_t* value = places_.data();
   for (uint32_t i = 0; i < filled_; ++i) {
     const uint32_t frequency = frequencies_[i];
-    put_varint(body, uint64_t{above - documents_[i] - 1} << 1 | (frequency > 1 ? 1u : 0u));
-    if (frequency > 1) put_varint(body, frequency);
+    put_varint(body_, uint64_t{above - documents_[i] - 1} << 1 | (frequency > 1 ? 1u : 0u));
+    if (frequency > 1) put_varint(body_, frequency);
     const uint32_t values = frequency == kMaxCountedFrequency ? 1 + *value : frequency;
-    for (uint32_t j = 0; j < values; ++j) put_varint(body, *value++);
+    for (uint32_t j = 0; j < values; ++j) put_varint(body_, *value++);
     above = documents_[i];
   }
-  std::string entry;
-  put_varint(entry, body.size() << 1 | 1);
-  return entry + body;
 }
 
 void PostingWriter::flush() {
@@ -262,11 +263,10 @@ void PostingWriter::flush() {
     pack_block(differences, width, scratch_);
     pack_block(frequencies, frequency_width, scratch_);
   } else {
-    BitWriter bits;
-    for (uint32_t i = 0; i < filled_; ++i) bits.put(differences[i], width);
-    scratch_ += bits.take();
-    for (uint32_t i = 0; i < filled_; ++i) bits.put(frequencies[i], frequency_width);
-    scratch_ += bits.take();
+    for (uint32_t i = 0; i < filled_; ++i) bits_.put(differences[i], width);
+    bits_.flush_to(scratch_);
+    for (uint32_t i = 0; i < filled_; ++i) bits_.put(frequencies[i], frequency_width);
+    bits_.flush_to(scratch_);
   }
   postings_.write(scratch_);
   scratch_.clear();

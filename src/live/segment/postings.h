@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "live/facts.h"
@@ -133,8 +134,8 @@ class PostingWriter {
   /// `places` as positions.h says. REQUIRES: documents fall; frequency from 1 to 31.
   void add(uint32_t document, uint32_t frequency, std::span<const uint32_t> places);
   uint32_t count() const { return count_; }
-  /// Ends the list; what the term's entry holds of it.
-  std::string finish();
+  /// Ends the list; what the term's entry holds of it, valid until the next call.
+  std::string_view finish();
 
  private:
   struct Block {
@@ -144,7 +145,8 @@ class PostingWriter {
   };
 
   void flush();
-  std::string inline_entry() const;
+  void write_inline();
+  void write_head();
   void write_table();
 
   SegmentFileWriter& postings_;
@@ -155,7 +157,8 @@ class PostingWriter {
   uint32_t filled_ = 0, count_ = 0;
   uint32_t above_ = 0;  // the number above the block's first
   std::vector<Block> blocks_;
-  std::string scratch_;
+  std::string scratch_, body_, entry_;
+  BitWriter bits_;
 };
 
 }  // namespace fathom::live

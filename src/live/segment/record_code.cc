@@ -3,9 +3,9 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/error.h"
-#include "live/hash.h"
 
 namespace fathom::live {
 namespace {
@@ -39,8 +39,6 @@ constexpr std::array<uint8_t, 256> kSpellingKinds = [] {
 }();
 
 bool is_word(std::string_view run) { return kWordBytes[static_cast<uint8_t>(run.front())]; }
-
-uint32_t hash(std::string_view run) { return static_cast<uint32_t>(hash_bytes(run, 0)); }
 
 /// Calls take(run) for every run but the single spaces between words.
 template <class Take>
@@ -85,36 +83,51 @@ std::string pack(const std::string& all) {
 
 size_t Spelling::kind_after(unsigned char byte) { return kSpellingKinds[byte]; }
 
+StringTable::Key::Key(std::string_view string) {
+  const char* end = string.data() + string.size();
+  if (string.size() >= sizeof first) {
+    uint32_t last = 0;
+    std::memcpy(&first, string.data(), sizeof first);
+    std::memcpy(&last, end - sizeof last, sizeof last);
+    last_and_size = last & 0xFFFFFF00U;
+  } else {
+    std::memcpy(&first, string.data(), string.size());
+  }
+  last_and_size |= static_cast<uint8_t>(string.size());
+}
+
 /// Where the string is, or the free slot for it. REQUIRES: there is one.
-uint32_t StringTable::slot_of(uint32_t hash, std::string_view string) const {
-  const auto mask = static_cast<uint32_t>(slots_.size() - 1);
-  for (uint32_t slot = hash & mask;; slot = (slot + 1) & mask) {
-    if (slots_[slot] == 0) return slot;
-    const Entry& entry = entries_[slots_[slot] - 1];
-    if (entry.hash == hash && view(entry) == string) return slot;
+size_t StringTable::slot_of(std::string_view string, uint64_t hash) const {
+  const Key key(string);
+  const size_t mask = slots_.size() - 1;
+  for (size_t at = hash & mask;; at = (at + 1) & mask) {
+    const Slot& slot = slots_[at];
+    if (slot.entry == 0) return at;
+    if (slot.first != key.first || slot.last_and_size != key.last_and_size) continue;
+    if (string.size() <= kKeyBytes || view(entries_[slot.entry - 1]) == string) return at;
   }
 }
 
 void StringTable::index(size_t slots) {
-  slots_.assign(slots, 0);
-  const auto mask = static_cast<uint32_t>(slots - 1);
+  slots_.assign(slots, Slot());
   for (uint32_t i = 0; i < entries_.size(); ++i) {
-    uint32_t slot = entries_[i].hash & mask;
-    while (slots_[slot] != 0) slot = (slot + 1) & mask;
-    slots_[slot] = i + 1;
+    const std::string_view string = view(entries_[i]);
+    const Key key(string);
+    slots_[slot_of(string, term_hash(string))] = {key.first, key.last_and_size, i + 1};
   }
 }
 
 void StringTable::learn(std::string_view string) {
   if (string.size() > kMaxStringBytes || string.empty()) return;
   if (2 * entries_.size() >= slots_.size()) index(std::max<size_t>(64, 4 * entries_.size()));
-  const uint32_t h = hash(string), slot = slot_of(h, string);
-  if (slots_[slot] == 0) {
-    entries_.push_back({static_cast<uint32_t>(bytes_.size()), static_cast<uint32_t>(string.size()), 0, h});
+  Slot& slot = slots_[slot_of(string, term_hash(string))];
+  if (slot.entry == 0) {
+    const Key key(string);
+    entries_.push_back({static_cast<uint32_t>(bytes_.size()), static_cast<uint32_t>(string.size()), 0});
     bytes_ += string;
-    slots_[slot] = static_cast<uint32_t>(entries_.size());
+    slot = {key.first, key.last_and_size, static_cast<uint32_t>(entries_.size())};
   }
-  ++entries_[slots_[slot] - 1].count;
+  ++entries_[slot.entry - 1].count;
 }
 
 template <class Left>
@@ -145,9 +158,9 @@ void StringTable::choose(std::string& section, Left&& left) {
   index(std::bit_ceil(2 * kept + 1));
 }
 
-uint32_t StringTable::find(std::string_view string) const {
-  const uint32_t number = slots_[slot_of(hash(string), string)];
-  return number == 0 ? kSpelled : number - 1 + kFirst;
+uint32_t StringTable::find(std::string_view string, uint64_t hash) const {
+  const uint32_t entry = string.size() > kMaxStringBytes ? 0 : slots_[slot_of(string, hash)].entry;
+  return entry == 0 ? kSpelled : entry - 1 + kFirst;
 }
 
 std::string RecordEncoder::choose() {
@@ -222,12 +235,18 @@ void RecordEncoder::learn_text(std::string_view text) {
   words_.learn_end();
 }
 
+/// The table of words is larger than the near cache: all words of the text are asked for at once.
 void RecordEncoder::put_text(std::string_view text) {
+  runs_.clear();
   for_each_run(text, [&](std::string_view run) {
-    const uint32_t symbol = words_.find(run);
-    words_.put(symbol, out_);
-    if (symbol == StringTable::kSpelled) spell(kOfTexts, run);
+    runs_.push_back({run, term_hash(run)});
+    words_.prefetch(runs_.back().hash);
   });
+  for (const Run& run : runs_) {
+    const uint32_t symbol = words_.find(run.bytes, run.hash);
+    words_.put(symbol, out_);
+    if (symbol == StringTable::kSpelled) spell(kOfTexts, run.bytes);
+  }
   words_.put(StringTable::kEnd, out_);
 }
 

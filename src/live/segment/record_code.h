@@ -21,6 +21,7 @@
 #include <string_view>
 #include <vector>
 
+#include "live/analysis.h"
 #include "live/segment/bit_packing.h"
 #include "live/segment/symbol_code.h"
 
@@ -78,23 +79,42 @@ class StringTable {
   /// Keeps what is frequent enough, appends it to the section, and calls left(string, count) for the others.
   template <class Left>
   void choose(std::string& section, Left&& left);
-  /// The symbol of a string; kSpelled when it has none.
-  uint32_t find(std::string_view string) const;
+  /// The symbol of a string; kSpelled when it has none. `hash` is term_hash(string).
+  uint32_t find(std::string_view string, uint64_t hash) const;
+  uint32_t find(std::string_view string) const { return find(string, term_hash(string)); }
+  /// Asks for what `find` will read.
+  void prefetch(uint64_t hash) const { __builtin_prefetch(&slots_[hash & (slots_.size() - 1)]); }
   void put(uint32_t symbol, CodeWriter& out) const { encoder_.put(symbol, out); }
 
  private:
   struct Entry {
-    uint32_t begin = 0, size = 0, count = 0, hash = 0;
+    uint32_t begin = 0, size = 0, count = 0;
   };
+  /// Short strings are told apart by this, others nearly always: the first eight bytes, the last three, the size.
+  struct Key {
+    Key() = default;
+    explicit Key(std::string_view string);
+    bool operator==(const Key&) const = default;
+    uint64_t first = 0;
+    uint32_t last_and_size = 0;
+  };
+  static constexpr size_t kKeyBytes = 11;
+  struct Slot {
+    uint64_t first = 0;
+    uint32_t last_and_size = 0;
+    uint32_t entry = 0;  // its number + 1; 0: free
+  };
+  static_assert(sizeof(Slot) == 16);
+
   std::string_view view(const Entry& entry) const {
     return std::string_view(bytes_).substr(entry.begin, entry.size);
   }
-  uint32_t slot_of(uint32_t hash, std::string_view string) const;
+  size_t slot_of(std::string_view string, uint64_t hash) const;
   void index(size_t slots);
 
   std::string bytes_;
   std::vector<Entry> entries_;
-  std::vector<uint32_t> slots_;  // a power of two; number of the entry + 1
+  std::vector<Slot> slots_;  // a power of two
   uint64_t ends_ = 0;
   SymbolEncoder encoder_;
 };
@@ -116,7 +136,13 @@ class RecordEncoder {
   void put_text(std::string_view text);
   void spell(size_t purpose, std::string_view string);
 
+  struct Run {
+    std::string_view bytes;
+    uint64_t hash = 0;
+  };
+
   bool learning_ = true;
+  std::vector<Run> runs_;  // of the text at hand
   CodeWriter out_;
   StringTable words_;
   std::array<StringTable, kValueKinds> values_;

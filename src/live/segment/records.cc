@@ -113,23 +113,21 @@ void RecordWriter::flush_block() {
         fmt::format("32 neighbouring posts take {} bytes; a segment takes {}", block.size(), kMaxBlockBytes));
   std::string checksum;
   store(checksum, checksum_of({reinterpret_cast<const uint8_t*>(block.data()), block.size()}));
-  store(index_, packed_.size());
-  packed_.write(checksum);
-  packed_.write(block);
+  store(index_, file_.size());
+  file_.write(checksum);
+  file_.write(block);
   block.clear();
   before_ = {};
   filled_ = 0;
 }
 
-void RecordWriter::finish(SegmentFileWriter& file) {
+void RecordWriter::finish() {
   if (!learnt_) section_ = code_.choose();
   if (filled_ > 0) flush_block();
-  store(index_, packed_.size());
-  file.add(SectionKind::kRecordCode, section_);
-  file.add(SectionKind::kRecordIndex, index_);
-  file.begin(SectionKind::kRecords);
-  packed_.copy_to(file);
-  file.end();
+  store(index_, file_.size());
+  file_.end();
+  file_.add(SectionKind::kRecordCode, section_);
+  file_.add(SectionKind::kRecordIndex, index_);
 }
 
 }  // namespace fathom::live

@@ -107,19 +107,20 @@ class SealedRecords {
 /// Learns from a sample of the posts, then takes them all in order of number.
 class RecordWriter {
  public:
-  explicit RecordWriter(const std::filesystem::path& path) : packed_(path) {}
+  /// The section of records must be open from the first `add` to `finish`.
+  explicit RecordWriter(SegmentFileWriter& file) : file_(file) {}
 
   /// Neighbouring posts, up to 32, of the sample. Before the first `add`.
   void learn(std::span<const Post> posts);
   /// `created` as the columns have it.
   void add(const Post& post, int64_t created);
-  /// Writes the three sections.
-  void finish(SegmentFileWriter& file);
+  /// Ends the records and writes the two other sections.
+  void finish();
 
  private:
   void flush_block();
 
-  ScratchFile packed_;
+  SegmentFileWriter& file_;
   RecordEncoder code_;
   RecordBefore before_;
   bool learnt_ = false;

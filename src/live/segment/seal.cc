@@ -1,5 +1,6 @@
 // An index in memory becomes a segment file. See segment.h.
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 
 #include "base/error.h"
@@ -14,28 +15,48 @@ namespace fathom::live {
 namespace {
 
 constexpr uint32_t kStopInterval = 4096;  // documents or terms between looks at the stop token
+constexpr size_t kAhead = 8;              // terms whose lists are asked for before their turn
 
 void stop_if_asked(const std::stop_token& stop) {
   if (stop.stop_requested()) throw Error(ErrorCode::kCancelled, "sealing was stopped");
 }
 
-/// The numbers of the terms, in the order of their bytes.
-std::vector<uint32_t> sorted_terms(const Index& index) {
-  struct Named {
-    TermHead head;
-    uint32_t number = 0;
-  };
-  std::vector<Named> terms;
-  terms.reserve(index.terms());
-  for (uint32_t i = 0; i < index.terms(); ++i) terms.push_back({TermHead(index.term_at(i).text()), i});
-  std::sort(terms.begin(), terms.end(), [&](const Named& a, const Named& b) {
-    if (a.head.bytes != b.head.bytes) return a.head.bytes < b.head.bytes;
-    return index.term_at(a.number).text() < index.term_at(b.number).text();
-  });
-  std::vector<uint32_t> numbers;
-  numbers.reserve(terms.size());
-  for (const Named& term : terms) numbers.push_back(term.number);
-  return numbers;
+/// A term by its number, with eight of its bytes as a number that compares as they do.
+struct Named {
+  uint64_t bytes = 0;
+  uint32_t left = 0;  // bytes from these on, cut at 9
+  uint32_t number = 0;
+  auto operator<=>(const Named&) const = default;
+};
+
+constexpr size_t kStep = sizeof(Named::bytes);
+
+/// Sorts terms that are equal in the `known` bytes before.
+void sort_terms(const Index& index, std::span<Named> terms, size_t known) {
+  for (Named& term : terms) {
+    const std::string_view rest = index.term_at(term.number).text().substr(known);
+    term.bytes = 0;
+    std::memcpy(&term.bytes, rest.data(), std::min(rest.size(), kStep));
+    term.bytes = __builtin_bswap64(term.bytes);
+    term.left = static_cast<uint32_t>(std::min(rest.size(), kStep + 1));
+  }
+  std::sort(terms.begin(), terms.end());
+  for (size_t begin = 0; begin < terms.size();) {
+    size_t end = begin + 1;
+    while (end < terms.size() && terms[end].bytes == terms[begin].bytes &&
+           terms[end].left == terms[begin].left)
+      ++end;
+    if (end - begin > 1) sort_terms(index, terms.subspan(begin, end - begin), known + kStep);
+    begin = end;
+  }
+}
+
+/// The terms in the order of their bytes.
+std::vector<Named> sorted_terms(const Index& index) {
+  std::vector<Named> terms(index.terms());
+  for (uint32_t i = 0; i < terms.size(); ++i) terms[i].number = i;
+  sort_terms(index, terms, 0);
+  return terms;
 }
 
 void learn(const Index& index, uint64_t sequence, SegmentWriter& writer) {
@@ -56,7 +77,7 @@ void seal(const Index& index, uint64_t sequence, const std::filesystem::path& pa
           const std::stop_token& stop) {
   SegmentWriter writer(path);
   learn(index, sequence, writer);
-  PlaceTable places;
+  PlaceTable places(index);
   const uint32_t documents = index.documents();
   std::vector<uint32_t> kept(size_t{documents} + 1);  // its number in the segment; 0: left out
   for (uint32_t number = 1; number <= documents; ++number) {
@@ -66,20 +87,25 @@ void seal(const Index& index, uint64_t sequence, const std::filesystem::path& pa
     DocumentFacts facts = index.facts(number);
     const CountChange counts = index.counts(number);
     count_in(post.metrics, counts, facts);
-    places.add(post, (facts.flags & DocumentFacts::kTombstone) != 0);
+    if ((facts.flags & DocumentFacts::kTombstone) == 0) places.add(number, post.text);
     writer.add_document(facts, index.sequence(number), index.sketch(number), post, counts);
     kept[number] = writer.documents();
   }
   writer.begin_terms();
   std::vector<uint32_t> values;
-  uint32_t walked = 0;
-  for (const uint32_t number : sorted_terms(index)) {
-    if (++walked % kStopInterval == 0) stop_if_asked(stop);
+  const std::vector<Named> terms = sorted_terms(index);
+  for (size_t i = 0; i < terms.size(); ++i) {
+    if (i % kStopInterval == 0) stop_if_asked(stop);
+    if (i + kAhead < terms.size()) {
+      index.prefetch_term(terms[i + kAhead].number);
+      places.prefetch(terms[i + kAhead].number);
+    }
+    const uint32_t number = terms[i].number;
     const Index::Term term = index.term_at(number);
     Index::Cursor cursor = index.cursor(term, documents + 1);
     for (uint32_t document = cursor.document(); document != 0; document = cursor.seek(document - 1)) {
       if (kept[document] == 0) continue;
-      places.next(kept[document], cursor.frequency(), values);
+      places.take(number, document, cursor.frequency(), values);
       writer.postings().add(kept[document], cursor.frequency(), values);
     }
     writer.end_term(term.text());

@@ -150,9 +150,7 @@ void TermWriter::add(std::string_view name, std::string_view entry) {
 
 void TermWriter::finish(SegmentFileWriter& file) {
   file.add(SectionKind::kTermIndex, first_bytes_ + offsets_);
-  file.begin(SectionKind::kTerms);
-  bytes_.copy_to(file);
-  file.end();
+  file.add(SectionKind::kTerms, bytes_);
 }
 
 }  // namespace fathom::live

@@ -10,14 +10,15 @@ namespace fathom::live {
 
 SegmentWriter::SegmentWriter(const std::filesystem::path& path)
     : file_(path),
+      rows_(path),
       sketches_(path),
       positions_(path),
-      columns_(file_, sketches_),
-      records_(path),
+      columns_(rows_, sketches_),
+      records_(file_),
       terms_(path) {
   summary_.oldest = std::numeric_limits<int64_t>::max();
   summary_.newest = std::numeric_limits<int64_t>::min();
-  file_.begin(SectionKind::kRows);
+  file_.begin(SectionKind::kRecords);
 }
 
 void SegmentWriter::add_document(const DocumentFacts& facts, uint64_t sequence, uint64_t sketch,
@@ -38,10 +39,10 @@ void SegmentWriter::add_document(const DocumentFacts& facts, uint64_t sequence, 
 
 void SegmentWriter::begin_terms() {
   summary_.documents = documents();
-  columns_.finish();
+  records_.finish();
+  columns_.finish(file_);
   file_.add(SectionKind::kKeys, build_key_table(key_hashes_));
   std::vector<uint64_t>().swap(key_hashes_);
-  records_.finish(file_);
   file_.add(SectionKind::kCounts, encode_changes(counts_));
   file_.begin(SectionKind::kPostings);
   postings_.emplace(file_, positions_, columns_.ranks());
@@ -54,9 +55,7 @@ void SegmentWriter::end_term(std::string_view name) {
 void SegmentWriter::finish(const Names& sources, const Names& langs, uint64_t first_sequence,
                            uint64_t last_sequence) {
   file_.end();
-  file_.begin(SectionKind::kPositions);
-  positions_.copy_to(file_);
-  file_.end();
+  file_.add(SectionKind::kPositions, positions_);
   terms_.finish(file_);
   write_names(sources, langs);
   summary_.terms = terms_.count();

@@ -3,6 +3,7 @@
 // One thread. Nothing stands at the path before `finish` has returned.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -21,10 +22,11 @@
 
 namespace fathom::live {
 
-/// The first document of every sampled group of 32: a sample of some 65,000 posts, spread evenly.
+/// From one sampled group of 32 documents to the next: every eighth, or fewer when some 65,000 posts will do.
 inline uint32_t sample_stride(uint64_t documents) {
-  constexpr uint64_t kSample = 65536;
-  return kRecordsPerBlock * static_cast<uint32_t>((documents + kSample - 1) / kSample);
+  constexpr uint64_t kSample = 65536, kFewest = 4096, kShare = 8;
+  if (documents <= kFewest) return kRecordsPerBlock;
+  return kRecordsPerBlock * static_cast<uint32_t>(std::max(kShare, (documents + kSample - 1) / kSample));
 }
 
 class SegmentWriter {
@@ -53,7 +55,7 @@ class SegmentWriter {
   void write_names(const Names& sources, const Names& langs);
 
   SegmentFileWriter file_;
-  ScratchFile sketches_, positions_;
+  ScratchFile rows_, sketches_, positions_;
   ColumnWriter columns_;
   RecordWriter records_;
   TermWriter terms_;

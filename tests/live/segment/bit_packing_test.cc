@@ -42,7 +42,8 @@ TEST(BitPackingTest, HorizontalValuesAreReadAlone) {
       value = width == 0 ? 0 : random.next() >> (64 - width);
       bits.put(value, width);
     }
-    std::string packed = bits.take();
+    std::string packed;
+    bits.flush_to(packed);
     ASSERT_EQ(packed.size(), (values.size() * width + 7) / 8);
     packed.append(16, '\x55');
     const auto* bytes = reinterpret_cast<const uint8_t*>(packed.data());
