@@ -5,13 +5,13 @@
 #include <algorithm>
 
 #include "answer/compose.h"
+#include "answer/deep.h"
 #include "answer/digest.h"
-#include "answer/extract.h"
+#include "answer/explain.h"
 #include "answer/generate.h"
-#include "answer/model_plan.h"
+#include "answer/ground.h"
 #include "answer/plan.h"
-#include "answer/retrieve.h"
-#include "answer/style.h"
+#include "answer/task.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -19,19 +19,23 @@ namespace fathom::answer {
 namespace {
 
 constexpr size_t kLongestQuestion = 8 * 1024;  // bytes that are planned for; the rest is not read
-constexpr size_t kDigestPosts = 1000;
-constexpr size_t kStories = 6;
 
 void validate(const Request& request) {
   const bool asked = std::ranges::any_of(request.messages, [](const infer::ChatMessage& m) {
     return m.role == "user" && !trim(m.content).empty();
   });
-  if (!asked)
+  if (!asked && request.mode != Mode::kExplain)
     throw Error(ErrorCode::kInvalidArgument,
                 "there is no user message: send at least one with role \"user\"");
   if (request.search.max_results < 1 || request.search.max_results > 50) {
     throw Error(ErrorCode::kInvalidArgument, "max_search_results must be between 1 and 50");
   }
+  if (request.mode == Mode::kExplain && request.subject.empty())
+    throw Error(ErrorCode::kInvalidArgument, "there is no post to explain: name one as \"source:id\"");
+  if (request.mode == Mode::kExplain && request.search.mode == SearchMode::kOff)
+    throw Error(ErrorCode::kInvalidArgument, "a post cannot be explained with the search off: turn it on");
+  if (request.mode == Mode::kDeep && (request.rounds < 1 || request.rounds > kMostRounds))
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("rounds must be between 1 and {}", kMostRounds));
   if (request.max_tokens < 1) throw Error(ErrorCode::kInvalidArgument, "max_tokens must be at least 1");
   if (request.search.from && request.search.to && *request.search.from >= *request.search.to) {
     throw Error(ErrorCode::kInvalidArgument, "from_date must be before to_date");
@@ -70,123 +74,54 @@ class GroundedAssistant final : public Assistant {
                   "no model is loaded: start the server with --model FILE.gguf, or ask with the "
                   "writer \"extract\"");
     }
+    const Style style = style_of(request);
     Answer answer;
     answer.writer = "none";
     answer.as_of = store_.feed_time();
     Composer out(answer, events);
     const Time now = answer.as_of == Time{} ? clock_.now() : answer.as_of;
-    const Plan plan = make_plan(planned_messages(request), now);
-    if (request.search.mode == SearchMode::kOff)
-      return without_search(request, answer, out, events, stop, false);
-    if (plan.ask == Ask::kSmallTalk && request.search.mode == SearchMode::kAuto) {
-      return without_search(request, answer, out, events, stop, true);
-    }
-    if (plan.ask == Ask::kDigest || plan.ask == Ask::kSmallTalk)
-      return digest(request, plan, answer, out, events);
-    return ground(request, plan, answer, out, events, stop);
+    const Task task{store_, engine_, trends_, request, events, stop, style, phrases_for(request.messages),
+                    answer, out,     now};
+    tell(task);
+    close(task);
+    return answer;
   }
 
  private:
-  Answer without_search(const Request& request, Answer& answer, Composer& out, const Events& events,
-                        const std::stop_token& stop, bool small_talk) const {
-    if (engine_ != nullptr && request.writer != Writer::kExtract) {
-      write_chat(*engine_, request, answer, events, stop);
-    } else if (small_talk) {
-      out.remark(
-          "Hello. Ask me what is being posted: I search the feed and answer with the posts that say it.");
+  Style style_of(const Request& request) const {
+    if (request.style.empty()) return {};
+    if (styles_ == nullptr) throw Error(ErrorCode::kNotFound, "there are no styles here: ask without one");
+    return styles_->find(request.style);
+  }
+
+  static void tell(const Task& task) {
+    const Request& request = task.request;
+    if (request.mode == Mode::kExplain) return explain(task);
+    const Plan plan = make_plan(planned_messages(request), task.now);
+    if (request.search.mode == SearchMode::kOff) return without_search(task, task.phrases.search_off);
+    if (request.mode == Mode::kDigest) return digest(task, plan);
+    if (plan.ask == Ask::kSmallTalk && request.search.mode == SearchMode::kAuto)
+      return without_search(task, task.phrases.hello);
+    if (plan.ask == Ask::kDigest || plan.ask == Ask::kSmallTalk) return digest(task, plan);
+    if (request.mode == Mode::kDeep) return go_deep(task, plan);
+    Findings findings = find_answer(task, plan);
+    if (!write_answer(task, plan, findings)) say_nothing_found(task);
+  }
+
+  static void without_search(const Task& task, std::string_view otherwise) {
+    if (task.generates()) {
+      write_chat(task);
     } else {
-      out.remark(
-          "Search is off and no model may write: turn search on, or load a model and choose the writer "
-          "\"auto\" or "
-          "\"generate\".");
+      task.out.remark(otherwise);
     }
-    return std::move(answer);
   }
 
-  static void report_read(const std::vector<Evidence>& evidence, Answer& answer, const Events& events) {
-    for (const Evidence& e : evidence) answer.read.push_back(e.post);
-    if (events.on_read) events.on_read(answer.read);
-  }
-
-  Answer digest(const Request& request, const Plan& plan, Answer& answer, Composer& out,
-                const Events& events) const {
-    const Reading reading = read_newest(store_, plan, request.search, kDigestPosts, events.on_step);
-    answer.steps = reading.steps;
-    const std::vector<Story> stories = find_stories(reading, std::min(kStories, request.search.max_results));
-    std::vector<Evidence> told;
-    for (const Story& story : stories) told.push_back(reading.evidence[story.lead.index]);
-    report_read(told, answer, events);
-    if (stories.empty()) {
-      say_nothing_found(answer, out);
-    } else {
-      answer.writer = "extract";
-      write_digest(stories, reading, out);
-    }
-    if (out.cancelled()) answer.finish = infer::FinishReason::kCancelled;
-    return std::move(answer);
-  }
-
-  Answer ground(const Request& request, const Plan& plan, Answer& answer, Composer& out, const Events& events,
-                const std::stop_token& stop) const {
-    Reading reading = read_posts(store_, plan, request.search, events.on_step);
-    if (model_plans(engine_, request)) {
-      const Tools tools(store_, trends_, request.search);
-      search_with_model(*engine_, request, plan.resolved, tools, events.on_step, reading, answer, stop);
-    }
-    answer.steps = reading.steps;
-    std::vector<ChosenQuote> quotes = choose_quotes(plan, reading);
-    arrange(plan, request.search.max_results, reading, quotes);
-    report_read(reading.evidence, answer, events);
-    const bool cites = engine_ != nullptr && engine_->info().cites;
-    Written written;
-    if (engine_ != nullptr && request.writer != Writer::kExtract && !plan.overview &&
-        (cites || !quotes.empty()))
-      written = generate(request, plan, reading, quotes, answer, out, stop);
-    if (written.refused || (written.sentences == 0 && quotes.empty())) {
-      say_nothing_found(answer, out);
-      return std::move(answer);
-    }
-    if (answer.citations.empty() && !stop.stop_requested() && !out.cancelled()) {
-      if (request.writer == Writer::kGenerate && answer.dropped_sentences > 0) {
-        out.remark("What the model wrote is not supported by the posts. They say:");
-      }
-      answer.writer = "extract";
-      answer.finish = infer::FinishReason::kStop;
-      write_quotes(quotes, plan, reading, out);
-    }
-    if (out.cancelled() || stop.stop_requested()) answer.finish = infer::FinishReason::kCancelled;
-    return std::move(answer);
-  }
-
-  Written generate(const Request& request, const Plan& plan, const Reading& reading,
-                   const std::vector<ChosenQuote>& quotes, Answer& answer, Composer& out,
-                   const std::stop_token& stop) const {
-    const Written written = write_generated(*engine_, request, plan, reading, quotes, answer, out, stop);
-    if (written.sentences == 0) return written;
-    answer.writer = "generate";
-    // That a figure was another before, or that somebody denies it, is told in the posts' own words.
-    std::vector<ChosenQuote> others;
-    for (const ChosenQuote& chosen : quotes) {
-      if (chosen.role == QuoteRole::kEarlier || chosen.role == QuoteRole::kDiffers) others.push_back(chosen);
-    }
-    if (!out.cancelled() && !stop.stop_requested()) write_quotes(others, plan, reading, out);
-    return written;
-  }
-
-  void say_nothing_found(Answer& answer, Composer& out) const {
-    if (store_.stats().posts == 0) {
-      out.remark("The feed holds no posts yet: start a source or post some, then ask again.");
-      return;
-    }
-    std::string searched;
-    for (const Step& step : answer.steps) {
-      if (step.by_model || searched.find(step.query) != std::string::npos || searched.size() > 200) continue;
-      searched += (searched.empty() ? "" : "; ") + step.query;
-    }
-    std::string text = fmt::format("I found no post that answers this in the feed up to {}.",
-                                   written_time(answer.as_of, Time{}));
-    if (!searched.empty()) text += " Searched for: " + searched + ".";
-    out.remark(text);
+  /// A style's last line, behind quotations only; and why it ended, where somebody ended it.
+  static void close(const Task& task) {
+    const std::string_view closing = task.style.closing(task.phrases.code);
+    if (task.answer.writer == "extract" && task.answer.found && !closing.empty() && !task.ended())
+      task.out.remark(closing, "\n\n");
+    if (task.ended()) task.answer.finish = infer::FinishReason::kCancelled;
   }
 
   const live::Store& store_;

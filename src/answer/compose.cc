@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <utility>
 
 #include "base/text.h"
 
@@ -13,7 +14,7 @@ bool Composer::claim(std::string_view sentence, const std::vector<Source>& sourc
   if (cancelled_) return false;
   std::string& text = answer_.text;
   const size_t from = text.size();
-  if (!text.empty()) text += separator;
+  begin(separator, true);
   const size_t claim_begin = text.size();
   std::string_view end;
   sentence = trim(sentence);
@@ -50,9 +51,18 @@ bool Composer::claim(std::string_view sentence, const std::vector<Source>& sourc
 bool Composer::remark(std::string_view sentence, std::string_view separator) {
   if (cancelled_) return false;
   const size_t from = answer_.text.size();
-  if (!answer_.text.empty()) answer_.text += separator;
+  begin(separator, false);
   answer_.text += sentence;
   return emit(from, {});
+}
+
+void Composer::begin(std::string_view separator, bool claims) {
+  std::string& text = answer_.text;
+  std::string before;
+  if (claims && !opening_.empty()) before = std::exchange(opening_, {});
+  if (!heading_.empty()) before += (before.empty() ? "## " : "\n\n## ") + std::exchange(heading_, {});
+  if (!text.empty()) text += before.empty() ? separator : std::string_view("\n\n");
+  if (!before.empty()) text += before + "\n\n";
 }
 
 bool Composer::emit(size_t from, const std::vector<Citation>& citations) {

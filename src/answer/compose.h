@@ -28,15 +28,22 @@ class Composer {
   /// Appends a sentence that claims nothing about the world.
   bool remark(std::string_view sentence, std::string_view separator = " ");
 
+  /// A line before the first claim that follows, and a heading before the next claim or remark; "" takes them back.
+  void opening(std::string_view line) { opening_ = line; }
+  void heading(std::string_view text) { heading_ = text; }
+
   size_t claims() const { return claims_; }
   bool cancelled() const { return cancelled_; }
 
  private:
   bool emit(size_t from, const std::vector<Citation>& citations);
+  /// The separator, or what stands before the sentence instead of it.
+  void begin(std::string_view separator, bool claims);
 
   Answer& answer_;
   const Events& events_;
   std::unordered_map<std::string, size_t> numbers_;  // post key -> n
+  std::string opening_, heading_;
   size_t claims_ = 0;
   bool cancelled_ = false;
 };

@@ -38,7 +38,7 @@ class Chooser {
  public:
   Chooser(const Plan& plan, const Reading& reading) : plan_(plan), reading_(reading) {}
 
-  std::vector<ChosenQuote> run() {
+  std::vector<ChosenQuote> run(size_t fill) {
     candidates_ = rank_quotes(plan_, reading_);
     if (candidates_.empty()) return {};
     pool_ = pool(plan_.overview ? 0.6 : asks_number(plan_.ask) || plan_.ask == Ask::kWhen ? 0.7 : 0.8);
@@ -53,6 +53,7 @@ class Chooser {
       if (plan_.overview) add_more(4);
       if (!plan_.speakers.empty() || !plan_.speaker_names.empty()) add_more(3);
     }
+    if (fill > 0) add_more(fill);
     return std::move(chosen_);
   }
 
@@ -214,6 +215,8 @@ class Chooser {
       if (chosen_.size() >= limit) return;
       if (quote.score < (plan_.overview ? 0.65 : 0.8) * order.front().score || evidence(quote).trust < 0.9)
         continue;
+      // Another figure is told as such (add_other) or not at all.
+      if (asks_number(plan_.ask) && quote.value != chosen_.front().quote.value) continue;
       const bool fresh = std::ranges::all_of(chosen_, [&](const ChosenQuote& chosen) {
         return chosen.quote.index != quote.index && overlap(chosen.quote, quote) < 0.6;
       });
@@ -275,8 +278,8 @@ std::vector<Quote> rank_quotes(const Plan& plan, const Reading& reading) {
   return out;
 }
 
-std::vector<ChosenQuote> choose_quotes(const Plan& plan, const Reading& reading) {
-  return Chooser(plan, reading).run();
+std::vector<ChosenQuote> choose_quotes(const Plan& plan, const Reading& reading, size_t fill) {
+  return Chooser(plan, reading).run(fill);
 }
 
 void arrange(const Plan& plan, size_t most, Reading& reading, std::vector<ChosenQuote>& quotes) {
@@ -302,22 +305,22 @@ void arrange(const Plan& plan, size_t most, Reading& reading, std::vector<Chosen
 }
 
 bool write_quotes(const std::vector<ChosenQuote>& quotes, const Plan& plan, const Reading& reading,
-                  Composer& out) {
+                  const Phrases& phrases, Composer& out) {
   const bool dated = asks_number(plan.ask) || plan.latest;
   for (const ChosenQuote& chosen : quotes) {
     const Evidence& evidence = reading.evidence[chosen.quote.index];
     const std::string words = quoted(slice(evidence.post.text, chosen.quote.passage));
     const std::string who = attribution(evidence);
-    const std::string when = written_time(evidence.post.created_at, reading.as_of);
+    const std::string when = time_in(phrases, evidence.post.created_at, reading.as_of);
     std::string sentence;
     switch (chosen.role) {
       case QuoteRole::kAnswer:
-        sentence = dated ? fmt::format("As of {}: {} - {}", when, words, who)
-                         : fmt::format("{} - {}, {}", words, who, when);
+        sentence =
+            dated ? say(phrases.as_of, when, words, who) : fmt::format("{} - {}, {}", words, who, when);
         break;
-      case QuoteRole::kSame: sentence = fmt::format("The same from {}: {}", who, words); break;
-      case QuoteRole::kEarlier: sentence = fmt::format("Earlier, at {}: {} - {}", when, words, who); break;
-      case QuoteRole::kDiffers: sentence = fmt::format("But {} at {}: {}", who, when, words); break;
+      case QuoteRole::kSame: sentence = say(phrases.same, who, words); break;
+      case QuoteRole::kEarlier: sentence = say(phrases.earlier, when, words, who); break;
+      case QuoteRole::kDiffers: sentence = say(phrases.but, who, when, words); break;
       case QuoteRole::kMore: sentence = fmt::format("{} - {}, {}", words, who, when); break;
     }
     if (!out.claim(sentence, {{&evidence, chosen.quote.passage}}, "\n")) return false;

@@ -9,6 +9,7 @@
 
 #include "answer/compose.h"
 #include "answer/passage.h"
+#include "answer/phrases.h"
 #include "answer/plan.h"
 #include "answer/retrieve.h"
 
@@ -22,14 +23,15 @@ struct ChosenQuote {
 };
 
 /// The quotes that make the answer, the answer itself first. Empty when no post passes the gate.
-std::vector<ChosenQuote> choose_quotes(const Plan& plan, const Reading& reading);
+/// `fill`: what is said besides joins them, up to so many.
+std::vector<ChosenQuote> choose_quotes(const Plan& plan, const Reading& reading, size_t fill = 0);
 
 /// Orders what was read by how well it answers, the chosen posts first, and cuts it and `quotes` to `most` posts.
 void arrange(const Plan& plan, size_t most, Reading& reading, std::vector<ChosenQuote>& quotes);
 
 /// Writes them down. False when the reader has gone.
 bool write_quotes(const std::vector<ChosenQuote>& quotes, const Plan& plan, const Reading& reading,
-                  Composer& out);
+                  const Phrases& phrases, Composer& out);
 
 /// Candidates for every passing post, the best first; what `choose_quotes` chooses from.
 std::vector<Quote> rank_quotes(const Plan& plan, const Reading& reading);

@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "answer/check.h"
+#include "answer/thinking.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -273,10 +274,9 @@ std::string post_line(size_t number, const live::Post& post, Time now, bool head
                      as_data(slice(post.text, body), longest));
 }
 
-std::vector<infer::ChatMessage> prompt_of(std::string_view instructions, const std::string& posts,
+std::vector<infer::ChatMessage> prompt_of(const std::string& instructions, const std::string& posts,
                                           std::string_view question) {
-  return {{"system", std::string(instructions)},
-          {"user", "Posts:\n" + posts + "\nQuestion: " + as_data(question, 1000)}};
+  return {{"system", instructions}, {"user", "Posts:\n" + posts + "\nQuestion: " + as_data(question, 1000)}};
 }
 
 }  // namespace
@@ -288,14 +288,18 @@ void count_tokens(const infer::GenerateResult& result, Answer& answer) {
 }
 
 std::vector<infer::ChatMessage> grounded_prompt(const Plan& plan, const std::vector<const Evidence*>& posts,
-                                                Time now) {
+                                                Time now, std::string_view style, std::string_view language) {
   const bool few = posts.size() <= 4;
   // Who wrote it and when only distracts a small model, unless that is the question.
   const bool head = !few || plan.ask == Ask::kWhoSaid;
   std::string lines;
   for (size_t i = 0; i < posts.size(); ++i)
     lines += post_line(i + 1, posts[i]->post, now, head, few ? 280 : 1200);
-  return prompt_of(kInstructions, lines, plan.resolved);
+  std::string instructions(kInstructions);
+  if (!style.empty()) instructions += "\n" + std::string(style);
+  std::vector<infer::ChatMessage> messages = prompt_of(instructions, lines, plan.resolved);
+  if (!language.empty()) messages.back().content += fmt::format("\nAnswer in {}.", language);
+  return messages;
 }
 
 std::vector<const Evidence*> cited_posts(const Reading& reading, const std::vector<ChosenQuote>& quotes) {
@@ -323,7 +327,7 @@ std::vector<infer::ChatMessage> cited_prompt(std::string_view question,
                                              const std::vector<const live::Post*>& posts, Time now) {
   std::string lines;
   for (size_t i = 0; i < posts.size(); ++i) lines += post_line(i + 1, *posts[i], now, true, kLongestCited);
-  return prompt_of(kCitedInstructions, lines, question);
+  return prompt_of(std::string(kCitedInstructions), lines, question);
 }
 
 namespace {
@@ -345,17 +349,33 @@ std::vector<infer::ChatMessage> cited_prompt_of(const Plan& plan, const std::vec
   return cited_prompt(plan.resolved, shown, now);
 }
 
+/// What every attempt of one answer has in common.
+struct Writing {
+  const Task& task;
+  infer::Engine& engine;
+  const Plan& plan;
+  const Reading& reading;
+  const std::string value;  // the figure that holds, where one is asked for
+  const Profile profile;
+};
+
+/// One that cites knows one prompt; a small model writes no other language than the posts'.
+std::vector<infer::ChatMessage> messages_of(const Writing& w, const std::vector<const Evidence*>& posts) {
+  if (w.profile.cites) return cited_prompt_of(w.plan, posts, w.reading.as_of);
+  const Phrases& phrases = w.task.phrases;
+  const std::string_view language =
+      w.profile.small || phrases.code == "en" ? std::string_view() : phrases.name;
+  return grounded_prompt(w.plan, posts, w.reading.as_of, w.task.style.words, language);
+}
+
 /// The longest prompt that fits: posts go first, the worst one first, then the examples.
-std::vector<int32_t> fit_prompt(const infer::Engine& engine, const Plan& plan,
-                                std::vector<const Evidence*> posts, Time now, size_t wanted,
-                                const Profile& profile) {
-  const size_t context = engine.info().context;
-  bool examples = profile.small;
+std::vector<int32_t> fit_prompt(const Writing& w, std::vector<const Evidence*> posts, size_t wanted) {
+  const size_t context = w.engine.info().context;
+  bool examples = w.profile.small;
   while (true) {
-    std::vector<infer::ChatMessage> messages =
-        profile.cites ? cited_prompt_of(plan, posts, now) : grounded_prompt(plan, posts, now);
+    std::vector<infer::ChatMessage> messages = messages_of(w, posts);
     if (examples) messages = with_examples(std::move(messages));
-    std::vector<int32_t> prompt = engine.tokenize_chat(messages);
+    std::vector<int32_t> prompt = chat_prompt(w.engine, messages, w.task.request.think);
     if (prompt.size() + wanted <= context) return prompt;
     if (posts.size() > 1) {
       posts.pop_back();
@@ -372,64 +392,61 @@ std::vector<int32_t> fit_prompt(const infer::Engine& engine, const Plan& plan,
   }
 }
 
-/// What every attempt of one answer has in common.
-struct Writing {
-  infer::Engine& engine;
-  const Request& request;
-  const Plan& plan;
-  const Reading& reading;
-  const std::string value;  // the figure that holds, where one is asked for
-  const Profile profile;
-};
-
 /// One prompt, the check of what it gives. `posts`: what may be cited; a small model reads the first of them.
-Written attempt(const Writing& w, const std::vector<const Evidence*>& posts, Answer& answer, Composer& out,
-                const std::stop_token& stop) {
-  const size_t wanted = std::min({w.request.max_tokens, w.profile.tokens, w.engine.info().context / 2});
+Written attempt(const Writing& w, const std::vector<const Evidence*>& posts) {
+  const Task& task = w.task;
+  const size_t wanted = std::min({task.request.max_tokens, w.profile.tokens, w.engine.info().context / 2});
   infer::GenerateRequest generation;
   const std::vector<const Evidence*> shown = w.profile.small ? std::vector{posts.front()} : posts;
-  generation.prompt = fit_prompt(w.engine, w.plan, shown, w.reading.as_of, wanted, w.profile);
+  generation.prompt = fit_prompt(w, shown, wanted);
   generation.max_tokens = wanted;
-  generation.stop = w.request.stop;
-  generation.deadline = w.request.deadline;
+  generation.stop = task.request.stop;
+  generation.deadline = task.request.deadline;
   if (w.profile.small || w.profile.cites) generation.stop.push_back("\n");
-  generation.sampling = grounded_sampling(w.request.sampling);
-  Gate gate(w.plan, posts, w.value, w.profile.sentences, w.profile.cites, out);
+  generation.sampling = grounded_sampling(task.request.sampling);
+  Gate gate(w.plan, posts, w.value, w.profile.sentences, w.profile.cites, task.out);
   bool satisfied = false;
-  const infer::GenerateResult result = w.engine.generate(
-      generation, [&](std::string_view piece) { return !(satisfied = !gate.feed(piece)); }, stop);
-  if (!satisfied && !stop.stop_requested()) gate.finish();
-  count_tokens(result, answer);
-  answer.dropped_sentences += gate.dropped();
+  const infer::GenerateResult result = generate_with_thoughts(
+      w.engine, generation, [&](std::string_view piece) { return !(satisfied = !gate.feed(piece)); },
+      task.events, task.answer, task.stop);
+  if (!satisfied && !task.stop.stop_requested()) gate.finish();
+  count_tokens(result, task.answer);
+  task.answer.dropped_sentences += gate.dropped();
   // Ending at our own bound is an end; only the caller's limit cuts an answer short.
   const bool bounded = result.finish == infer::FinishReason::kLength && result.completion_tokens >= wanted &&
-                       wanted < w.request.max_tokens;
-  answer.finish = (satisfied && !out.cancelled()) || bounded ? infer::FinishReason::kStop : result.finish;
+                       wanted < task.request.max_tokens;
+  task.answer.finish =
+      (satisfied && !task.out.cancelled()) || bounded ? infer::FinishReason::kStop : result.finish;
   return {gate.passed(), gate.refused()};
 }
 
 /// Time that is over before the first word is an attempt that gave nothing: the posts can still be quoted.
-Written attempt_in_time(const Writing& writing, const std::vector<const Evidence*>& posts, Answer& answer,
-                        Composer& out, const std::stop_token& stop) {
+Written attempt_in_time(const Writing& writing, const std::vector<const Evidence*>& posts) {
   try {
-    return attempt(writing, posts, answer, out, stop);
+    return attempt(writing, posts);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kDeadlineExceeded) throw;
     return {};
   }
 }
 
+/// A style says how many sentences it wants.
+Profile styled(Profile profile, const Style& style) {
+  if (style.sentences > 0 && !profile.small) profile.sentences = style.sentences;
+  if (style.sentences > 0) profile.sentences = std::min(profile.sentences, style.sentences);
+  return profile;
+}
+
 }  // namespace
 
-Written write_generated(infer::Engine& engine, const Request& request, const Plan& plan,
-                        const Reading& reading, const std::vector<ChosenQuote>& quotes, Answer& answer,
-                        Composer& out, const std::stop_token& stop) {
-  const Writing writing{engine,
-                        request,
+Written write_generated(const Task& task, const Plan& plan, const Reading& reading,
+                        const std::vector<ChosenQuote>& quotes) {
+  const Writing writing{task,
+                        *task.engine,
                         plan,
                         reading,
                         quotes.empty() ? std::string() : quotes.front().quote.value,
-                        profile_of(engine)};
+                        styled(profile_of(*task.engine), task.style)};
   std::vector<const Evidence*> posts = writing.profile.cites
                                            ? cited_posts(reading, quotes)
                                            : choose_posts(plan, reading, quotes, writing.profile.posts);
@@ -438,20 +455,22 @@ Written write_generated(infer::Engine& engine, const Request& request, const Pla
   if (posts.empty()) return {};
   const size_t attempts = std::min(writing.profile.attempts, posts.size());
   for (size_t i = 0; i < attempts; ++i) {
-    const Written written = attempt_in_time(writing, posts, answer, out, stop);
-    if (written.sentences > 0 || written.refused || out.cancelled() || stop.stop_requested()) return written;
+    const Written written = attempt_in_time(writing, posts);
+    if (written.sentences > 0 || written.refused || task.ended()) return written;
     std::rotate(posts.begin(), posts.begin() + 1, posts.end());
   }
   return {};
 }
 
-void write_chat(infer::Engine& engine, const Request& request, Answer& answer, const Events& events,
-                const std::stop_token& stop) {
+void write_chat(const Task& task) {
+  infer::Engine& engine = *task.engine;
+  const Request& request = task.request;
   std::vector<infer::ChatMessage> messages = request.messages;
   if (messages.front().role != "system")
     messages.insert(messages.begin(), {"system", std::string(kChatInstructions)});
+  if (!task.style.words.empty()) messages.front().content += "\n" + task.style.words;
   infer::GenerateRequest generation;
-  generation.prompt = engine.tokenize_chat(messages);
+  generation.prompt = chat_prompt(engine, messages, request.think);
   const size_t context = engine.info().context;
   if (generation.prompt.size() + 16 > context) {
     throw Error(
@@ -465,15 +484,15 @@ void write_chat(infer::Engine& engine, const Request& request, Answer& answer, c
   generation.stop = request.stop;
   generation.deadline = request.deadline;
   generation.sampling = request.sampling;
-  const infer::GenerateResult result = engine.generate(
-      generation,
+  const infer::GenerateResult result = generate_with_thoughts(
+      engine, generation,
       [&](std::string_view piece) {
-        answer.text += piece;
-        return !events.on_text || events.on_text(piece, {});
+        task.answer.text += piece;
+        return !task.events.on_text || task.events.on_text(piece, {});
       },
-      stop);
-  count_tokens(result, answer);
-  answer.finish = result.finish;
+      task.events, task.answer, task.stop);
+  count_tokens(result, task.answer);
+  task.answer.finish = result.finish;
 }
 
 }  // namespace fathom::answer

@@ -17,6 +17,7 @@
 #include "answer/extract.h"
 #include "answer/plan.h"
 #include "answer/retrieve.h"
+#include "answer/task.h"
 
 namespace fathom::answer {
 
@@ -26,23 +27,23 @@ struct Written {
   bool refused = false;  // the model said that the posts do not hold the answer (only one that cites does)
 };
 
-/// Writes what survives the check into `out`; adds token counts, finish and dropped sentences to `answer`. `quotes`
+/// Writes what survives the check; adds token counts, finish and dropped sentences to the task's answer. `quotes`
 /// (choose_quotes; empty only for a model that cites) says what the answer is about and which figure holds. Errors: those
 /// of the engine; kResourceExhausted when the question alone does not fit.
-Written write_generated(infer::Engine& engine, const Request& request, const Plan& plan,
-                        const Reading& reading, const std::vector<ChosenQuote>& quotes, Answer& answer,
-                        Composer& out, const std::stop_token& stop);
+Written write_generated(const Task& task, const Plan& plan, const Reading& reading,
+                        const std::vector<ChosenQuote>& quotes);
 
 /// Talks without posts: nothing is cited. For small talk and for searches turned off.
-void write_chat(infer::Engine& engine, const Request& request, Answer& answer, const Events& events,
-                const std::stop_token& stop);
+void write_chat(const Task& task);
 
-/// Adds what a generation took to the answer's counts.
+/// Adds what a generation took to the answer.
 void count_tokens(const infer::GenerateResult& result, Answer& answer);
 
-/// The messages of the prompt; public for tests.
+/// The messages of the prompt; public for tests. `style`: its words join the part that never changes. `language`: English
+/// name of the one to write in; empty: as it comes.
 std::vector<infer::ChatMessage> grounded_prompt(const Plan& plan, const std::vector<const Evidence*>& posts,
-                                                Time now);
+                                                Time now, std::string_view style = {},
+                                                std::string_view language = {});
 
 /// What a model that cites says when the posts do not hold the answer.
 inline constexpr std::string_view kNoAnswer = "The posts do not say.";

@@ -87,7 +87,11 @@ class FakeStore final : public live::Store {
     return result;
   }
 
-  std::optional<live::Post> find(std::string_view) const override { return std::nullopt; }
+  std::optional<live::Post> find(std::string_view key) const override {
+    for (const live::Post& post : posts_)
+      if (post.key() == key) return post;
+    return std::nullopt;
+  }
   std::vector<live::Sequenced> tail(uint64_t, size_t) const override { return {}; }
   std::vector<live::Sequenced> newest(size_t) const override { return {}; }
   bool wait_for(uint64_t, std::chrono::milliseconds, const std::stop_token&) const override { return false; }
