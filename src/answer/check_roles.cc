@@ -6,58 +6,12 @@
 #include <optional>
 #include <string>
 
+#include "answer/check_names.h"
+#include "answer/check_words.h"
 #include "base/text.h"
 
 namespace fathom::answer {
 namespace {
-
-bool one_of(std::string_view word, std::initializer_list<std::string_view> list) {
-  return std::ranges::find(list, word) != list.end();
-}
-
-/// Words of one group of related words that help to find a post but do not say the same: 0 for those that do.
-int shade(std::string_view folded) {
-  struct Shade {
-    std::string_view words;
-    int id;
-  };
-  static constexpr auto kShades = std::to_array<Shade>({
-      {"outage outages blackout", 1},
-      {"announce announces announced unveils unveiled introduces", 2},
-      {"release released releases", 3},
-      {"charged", 4},
-      {"gunman shooter", 5},
-      {"casualties", 6},
-      {"leak leaked breach", 7},
-      {"hurricane", 8},
-      {"typhoon", 9},
-      {"cyclone", 10},
-      {"derailed derails derail derailment", 11},
-      {"bomb bombs bombed", 12},
-      {"winds wind", 13},
-      {"postponed postpone rescheduled", 14},
-      {"hold", 15},
-      {"reopen reopens reopened reopening", 16},
-      {"evacuees", 17},
-      {"defeated", 18},
-      {"announced", 2},
-      {"found find finds", 19},
-      {"taken", 20},
-      {"reason", 21},
-  });
-  for (const Shade& shade : kShades) {
-    if (std::ranges::any_of(split(shade.words, ' '), [&](std::string_view w) { return w == folded; }))
-      return shade.id;
-  }
-  return 0;
-}
-
-bool says_the_same(const Word& a, const Word& b) {
-  if (a.stem == b.stem) return true;
-  if (b.kind == WordKind::kHashtag && a.folded.size() >= 4 && b.folded.find(a.folded) != std::string::npos)
-    return true;
-  return (a.groups & b.groups) != 0 && shade(a.folded) == shade(b.folded);
-}
 
 /// Says nothing that the post would have to say too.
 bool is_filler(const Word& word) {
@@ -69,56 +23,6 @@ bool is_filler(const Word& word) {
        "people",    "called",    "named",         "known",     "name",      "value",  "level",    "current",
        "today",     "confirmed", "approximately", "time",      "far",       "high",   "tall",     "deep",
        "wide",      "long",      "meters",        "metres"});
-}
-
-bool is_be(std::string_view w) {
-  return one_of(w, {"is", "are", "was", "were", "be", "been", "being", "has", "have", "had"});
-}
-bool is_loose_preposition(std::string_view w) {
-  return one_of(w, {"in", "at", "on", "near", "during", "after", "since", "around", "of", "for", "as",
-                    "before", "until", "because", "due", "within", "outside", "inside"});
-}
-bool is_joiner(std::string_view w) {
-  return one_of(w, {"and", "but", "while", "whereas", "that", "which", "who"});
-}
-
-bool is_verb(const Word& word) {
-  if (word.kind != WordKind::kWord) return false;
-  if (word.folded.size() > 4 && word.folded.ends_with("ed")) return true;
-  return one_of(word.folded,
-                {"hit",      "hits",    "won",      "wins",     "beat",      "beats",    "lost",    "loses",
-                 "lose",     "took",    "takes",    "struck",   "sank",      "sink",     "shot",    "shoots",
-                 "led",      "leads",   "left",     "leaves",   "bought",    "buys",     "sold",    "sells",
-                 "met",      "meets",   "cut",      "cuts",     "made",      "makes",    "gave",    "gives",
-                 "held",     "holds",   "fell",     "falls",    "rose",      "rises",    "drew",    "broke",
-                 "set",      "sets",    "sent",     "sends",    "found",     "finds",    "kills",   "sues",
-                 "opens",    "closes",  "runs",     "ran",      "pays",      "paid",     "warns",   "blames",
-                 "acquires", "attacks", "replaces", "succeeds", "overtakes", "overtook", "defeats", "accuses",
-                 "endorses", "injures", "destroys", "told",     "tells",     "affects",  "gets",    "got",
-                 "owns",     "joins",   "says",     "said"});
-}
-
-/// A word or number that the claim rests on.
-struct Token {
-  size_t word = 0, last = 0;      // its words
-  std::vector<std::string> keys;  // of a number; empty for a word
-  bool number() const { return !keys.empty(); }
-};
-
-std::vector<Token> tokens_of(const std::vector<Word>& words, const std::vector<Fact>& facts, Span span) {
-  std::vector<Token> out;
-  for (size_t i = 0; i < words.size(); ++i) {
-    if (words[i].span.begin < span.begin || words[i].span.end > span.end) continue;
-    Token token{i, i, {}};
-    for (const Fact& fact : facts) {
-      if (fact.word != i) continue;
-      token.keys.push_back(fact.key);
-      while (token.last + 1 < words.size() && words[token.last + 1].span.end <= fact.span.end) ++token.last;
-    }
-    if (token.number() || (is_content(words[i]) && words[i].folded != "rt")) out.push_back(token);
-    i = token.last;
-  }
-  return out;
 }
 
 enum class Role { kPlain, kWhole, kFormer, kUpTo, kMoreThan, kLessThan };
@@ -300,14 +204,20 @@ class Reader {
     if (!numbers_hold()) return "a number has another role in the post";
     if (!certain_enough()) return "the post is less certain than that";
     if (!denials_agree()) return "one denies what the other says";
+    if (says_the_opposite()) return "one says the opposite of the other";
     if (!order_holds()) return "who did it to whom is another";
     if (!numbers_in_order()) return "its numbers stand in another order";
     if (!names_hold()) return "a name stands elsewhere in the post";
+    if (!names_in_place(names_view())) return "a name has another part in the post";
     if (!places_hold()) return "it belongs to another place or time";
     return {};
   }
 
  private:
+  NamesView names_view() const {
+    return {claim_, evidence_.post.text, words_, evidence_.words, tokens_, post_tokens_, places_};
+  }
+
   const Word& post_word(size_t token) const { return evidence_.words[post_tokens_[token].word]; }
 
   bool matches(const Token& token, const Token& other) const {
@@ -397,7 +307,7 @@ class Reader {
       // "5,100 of 9,000 homes": the whole may stand between, nothing else that counts.
       for (size_t i = place + 1; i < other; ++i) {
         if (!post_tokens_[i].number() && other - place > 3) return false;
-        if (post_tokens_[i].number() && i + 1 != other) return false;
+        if (post_tokens_[i].number() && other - place != 2) return false;
       }
       return other - place <= 4;
     });
@@ -484,6 +394,25 @@ class Reader {
       if (all) return true;
     }
     return false;
+  }
+
+  /// A word of the claim is too often there for the sentence, which has its opposite.
+  bool says_the_opposite() const {
+    const auto count = [&](const std::vector<Word>& words, std::string_view folded, Span span) {
+      return std::ranges::count_if(words, [&](const Word& word) {
+        return word.folded == folded && word.span.begin >= span.begin && word.span.end <= span.end;
+      });
+    };
+    return std::ranges::any_of(words_, [&](const Word& word) {
+      if (count(words_, word.folded, {0, claim_.size()}) <= count(evidence_.words, word.folded, sentence_))
+        return false;
+      return std::ranges::any_of(evidence_.words, [&](const Word& other) {
+        return other.span.begin >= sentence_.begin && other.span.end <= sentence_.end &&
+               opposes(word.folded, other.folded) &&
+               count(evidence_.words, other.folded, sentence_) >
+                   count(words_, other.folded, {0, claim_.size()});
+      });
+    });
   }
 
   /// A "not" before a number that the claim leaves out ("24, not 91") denies nothing of it.
@@ -660,7 +589,7 @@ class Reader {
       if (t + 1 < tokens_.size() && !adjoining_name_holds(t)) return false;
       const size_t at = tokens_[t].word;
       const std::string_view link = preposition(words_, at);
-      const bool in_place = one_of(link, {"in", "at", "near", "from", "to", "by", "with", "against"});
+      const bool in_place = one_of(link, {"in", "at", "near", "from", "to", "with", "against"});
       if (in_place && !stands_in_place(t)) return false;
       const bool subject = link.empty() && at + 1 < words_.size() && is_be(words_[at + 1].folded);
       if (subject && all_in_place(t)) return false;
@@ -698,22 +627,6 @@ class Reader {
     return std::ranges::all_of(places_[t], [&](size_t place) {
       return one_of(preposition(evidence_.words, post_tokens_[place].word), {"in", "at", "near"});
     });
-  }
-
-  static std::string_view preposition(const std::vector<Word>& words, size_t at) {
-    for (size_t back = 1; back <= 3 && back <= at; ++back) {
-      const std::string_view w = words[at - back].folded;
-      if (one_of(w, {"in",     "at",    "on",      "near", "from",  "to",      "after",
-                     "before", "with",  "without", "by",   "for",   "against", "over",
-                     "under",  "above", "below",   "into", "until", "since",   "of"})) {
-        return w;
-      }
-      if (!one_of(w, {"the", "a", "an", "its", "their", "my", "his", "her", "our", "your", "all", "this",
-                      "that", "one"}) &&
-          !words[at - back].capital)
-        return {};
-    }
-    return {};
   }
 
   static bool has(const std::vector<Word>& words, std::string_view folded, Span span) {
