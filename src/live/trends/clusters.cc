@@ -100,8 +100,13 @@ class Linkage {
 class Clustering {
  public:
   Clustering(const std::vector<const RecentPost*>& posts, const std::vector<uint32_t>& groups,
-             const std::vector<ClusterTerm>& terms)
-      : posts_(posts), groups_(groups), terms_(terms), of_post_(posts.size()), uses_(terms.size()) {
+             const TermFrequencies& frequency, const std::vector<ClusterTerm>& terms)
+      : posts_(posts),
+        groups_(groups),
+        frequency_(frequency),
+        terms_(terms),
+        of_post_(posts.size()),
+        uses_(terms.size()) {
     std::unordered_map<uint64_t, size_t> numbers;
     for (size_t t = 0; t < terms.size(); ++t) numbers.emplace(terms[t].hash, t);
     for (size_t p = 0; p < posts.size(); ++p) {
@@ -150,70 +155,101 @@ class Clustering {
   /// Clusters whose posts use the same words, or a name that hardly any others use, are one story, though its bursting
   /// terms fell apart: a name that is posted all day bursts no more, and yet holds the story together. True: some were joined.
   bool join_alike() {
+    const size_t count = clusters_.size();
     std::vector<Words> words;
     for (const Cluster& cluster : clusters_) words.push_back(words_of(cluster));
-    bool joined = false;
+    std::vector<Nearest> nearest(count);  // of each, among those behind it
+    for (size_t x = 0; x < count; ++x) nearest[x] = nearest_behind(words, x);
+    std::vector<bool> gone(count);
     for (;;) {
-      double most = 1;
-      size_t a = 0, b = 0;
-      for (size_t x = 0; x < clusters_.size(); ++x)
-        for (size_t y = x + 1; y < clusters_.size(); ++y)
-          if (const double same = sameness(words[x], words[y]); same > most) most = same, a = x, b = y;
-      if (b == 0) return joined;
-      joined = true;
-      auto& into = clusters_[a];
-      into.terms.insert(into.terms.end(), clusters_[b].terms.begin(), clusters_[b].terms.end());
-      into.posts.insert(into.posts.end(), clusters_[b].posts.begin(), clusters_[b].posts.end());
-      std::sort(into.terms.begin(), into.terms.end(), heavier);
-      words[a] = words_of(into);
-      clusters_.erase(clusters_.begin() + static_cast<std::ptrdiff_t>(b));
-      words.erase(words.begin() + static_cast<std::ptrdiff_t>(b));
+      const auto best = std::max_element(nearest.begin(), nearest.end(),
+                                         [](const Nearest& x, const Nearest& y) { return x.same < y.same; });
+      if (count == 0 || best->same <= 1) break;
+      const auto a = static_cast<size_t>(best - nearest.begin());
+      const size_t b = best->other;
+      join(clusters_[a], clusters_[b]);
+      words[a] = words_of(clusters_[a]);
+      words[b] = {};
+      gone[b] = true;
+      nearest[b] = {};
+      for (size_t x = 0; x < count; ++x)
+        if (!gone[x] && (x == a || nearest[x].other == a || nearest[x].other == b))
+          nearest[x] = nearest_behind(words, x);
+      for (size_t x = 0; x < a; ++x)
+        if (const double same = sameness(words[x], words[a]); same > nearest[x].same) nearest[x] = {same, a};
     }
+    size_t kept = 0;
+    for (size_t c = 0; c < count; ++c)
+      if (!gone[c] && kept++ != c) clusters_[kept - 1] = std::move(clusters_[c]);
+    clusters_.resize(kept);
+    return kept < count;
   }
 
-  /// The words of more than one voice of a cluster.
-  struct Words {
-    std::unordered_map<uint64_t, double> weights;  // unit length
-    std::unordered_map<uint64_t, double> posts;    // that have it
-    double all = 0;                                // posts
+  static void join(Cluster& into, const Cluster& other) {
+    into.terms.insert(into.terms.end(), other.terms.begin(), other.terms.end());
+    into.posts.insert(into.posts.end(), other.posts.begin(), other.posts.end());
+    std::sort(into.terms.begin(), into.terms.end(), heavier);
+  }
+
+  /// A word that more than one voice of a cluster uses.
+  struct Word {
+    uint64_t term = 0;
+    double weight = 0;  // of the cluster's words, which have unit length together
+    double share = 0;   // of the cluster's posts
+    double posts = 0;
+  };
+  using Words = std::vector<Word>;  // by term
+
+  struct Nearest {
+    double same = 0;
+    size_t other = 0;
   };
 
-  Words words_of(const Cluster& cluster) {
-    if (frequency_.empty())
-      for (const RecentPost* post : posts_)
-        for (const uint64_t term : post->terms) ++frequency_[term];
-    Words words;
+  Nearest nearest_behind(const std::vector<Words>& words, size_t x) const {
+    Nearest nearest;
+    for (size_t y = x + 1; y < words.size(); ++y)
+      if (const double same = sameness(words[x], words[y]); same > nearest.same) nearest = {same, y};
+    return nearest;
+  }
+
+  Words words_of(const Cluster& cluster) const {
+    std::vector<std::pair<uint64_t, bool>> uses;  // of a term, by a voice that was not heard before
     std::unordered_set<uint32_t> heard;
     for (const ClusteredPost& post : cluster.posts) {
-      words.all += 1;
       const bool first = heard.insert(post.group).second;
-      for (const uint64_t term : posts_[post.post]->terms) {
-        words.posts[term] += 1;
-        if (first) words.weights[term] += 1;
-      }
+      for (const uint64_t term : posts_[post.post]->terms)
+        if (frequency_.of(term) > 1) uses.emplace_back(term, first);
     }
-    std::erase_if(words.weights, [](const auto& word) { return word.second < 2; });
+    std::sort(uses.begin(), uses.end());
+    Words words;
     double square = 0;
-    for (auto& [term, weight] : words.weights) {
-      weight *= std::log(static_cast<double>(posts_.size() + 1) / static_cast<double>(frequency_[term]));
+    for (size_t i = 0, end = 0; i < uses.size(); i = end) {
+      double voices = 0;
+      for (end = i; end < uses.size() && uses[end].first == uses[i].first; ++end) voices += uses[end].second;
+      if (voices < 2) continue;
+      const auto posts = static_cast<double>(end - i);
+      const double rarity =
+          static_cast<double>(posts_.size() + 1) / static_cast<double>(frequency_.of(uses[i].first));
+      const double weight = voices * std::log(rarity);
       square += weight * weight;
+      words.push_back({uses[i].first, weight, posts / static_cast<double>(cluster.posts.size()), posts});
     }
-    for (auto& [term, weight] : words.weights) weight /= std::sqrt(std::max(square, 1e-9));
+    for (Word& word : words) word.weight /= std::sqrt(std::max(square, 1e-9));
     return words;
   }
 
   /// Above 1: one story.
   double sameness(const Words& a, const Words& b) const {
-    const Words& fewer = a.weights.size() < b.weights.size() ? a : b;
-    const Words& more = a.weights.size() < b.weights.size() ? b : a;
     double cosine = 0, name = 0;
-    for (const auto& [term, weight] : fewer.weights) {
-      const auto other = more.weights.find(term);
-      if (other == more.weights.end()) continue;
-      cosine += weight * other->second;
-      const double in_a = a.posts.at(term), in_b = b.posts.at(term);
-      const double own = (in_a + in_b) / static_cast<double>(frequency_.at(term));
-      if (own >= kOwn) name = std::max(name, own * std::min(in_a / a.all, in_b / b.all));
+    for (auto x = a.begin(), y = b.begin(); x != a.end() && y != b.end();) {
+      if (x->term != y->term) {
+        x->term < y->term ? ++x : ++y;
+        continue;
+      }
+      cosine += x->weight * y->weight;
+      const double own = (x->posts + y->posts) / static_cast<double>(frequency_.of(x->term));
+      if (own >= kOwn) name = std::max(name, own * std::min(x->share, y->share));
+      ++x, ++y;
     }
     return std::max(cosine / kSameStory, name / kSameName);
   }
@@ -256,11 +292,11 @@ class Clustering {
 
   const std::vector<const RecentPost*>& posts_;
   const std::vector<uint32_t>& groups_;
+  const TermFrequencies& frequency_;
   const std::vector<ClusterTerm>& terms_;
   std::vector<std::vector<size_t>> of_post_;  // terms of each post
   std::vector<Groups> uses_;                  // groups of each term
   std::vector<Cluster> clusters_;
-  std::unordered_map<uint64_t, size_t> frequency_;  // posts of each term
 };
 
 }  // namespace
@@ -289,10 +325,10 @@ std::vector<uint32_t> near_duplicate_groups(const std::vector<const RecentPost*>
 }
 
 std::vector<Cluster> find_clusters(const std::vector<const RecentPost*>& posts,
-                                   const std::vector<uint32_t>& groups,
+                                   const std::vector<uint32_t>& groups, const TermFrequencies& frequency,
                                    const std::vector<ClusterTerm>& terms) {
   if (terms.empty()) return {};
-  return Clustering(posts, groups, terms).run();
+  return Clustering(posts, groups, frequency, terms).run();
 }
 
 }  // namespace fathom::live

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "live/trends/recent_posts.h"
+#include "live/trends/term_frequencies.h"
 
 namespace fathom::live {
 
@@ -41,8 +42,9 @@ struct Cluster {
 /// The group of each post: those alike have one number.
 std::vector<uint32_t> near_duplicate_groups(const std::vector<const RecentPost*>& posts);
 
+/// `frequency`: of the terms of `posts`.
 std::vector<Cluster> find_clusters(const std::vector<const RecentPost*>& posts,
-                                   const std::vector<uint32_t>& groups,
+                                   const std::vector<uint32_t>& groups, const TermFrequencies& frequency,
                                    const std::vector<ClusterTerm>& terms);
 
 }  // namespace fathom::live

@@ -168,7 +168,7 @@ std::vector<StoryDraft> TrendEngine::draft_stories(Window& window) const {
         {term.hash, term.burst.score, before == book_.terms().end() ? 0 : before->second, term.kind});
   }
   std::vector<StoryDraft> out;
-  const std::vector<Cluster> clusters = find_clusters(window.posts, window.groups, terms);
+  const std::vector<Cluster> clusters = find_clusters(window.posts, window.groups, window.frequency, terms);
   for (const Cluster& cluster : clusters) note_share(window, cluster);
   for (const Cluster& cluster : clusters) {
     if (cluster.authors < kFewestAuthors || cluster.groups < kFewestGroups) continue;
@@ -199,7 +199,7 @@ void TrendEngine::add_own_words(const Window& window, const std::vector<uint32_t
   for (const auto& [term, weight] : draft.terms) heaviest = std::max(heaviest, weight);
   for (const auto& [term, count] : here) {
     const double share = count / static_cast<double>(posts.size());
-    const double own = count / window.frequency.at(term);
+    const double own = count / static_cast<double>(window.frequency.of(term));
     if (count < 2 || share < kInStory || own < kOfStory) continue;
     double& weight = draft.terms[term];
     weight = std::max(weight, kOwnWeight * heaviest * share);

@@ -25,7 +25,8 @@ class Middle {
     }
     const auto all = static_cast<double>(window.posts.size());
     for (auto& [term, weight] : weights_)
-      weight *= std::log(1 + all / window.frequency.at(term)) / static_cast<double>(heard.size());
+      weight *= std::log(1 + all / static_cast<double>(window.frequency.of(term))) /
+                static_cast<double>(heard.size());
   }
 
   /// Cosine of the post's words with the middle's, up to a factor.

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 namespace fathom::live {
 namespace {
 
 constexpr double kSharedPosts = 0.25;  // of the smaller of the two: the same story
+constexpr double kFairPart = 0.25;     // of the posts that the story which brings most brings
 constexpr double kSharedTerms = 0.45;  // of the weight
 constexpr double kTermHalfLifeHours = 1;
 constexpr auto kQuiet = std::chrono::hours(6);  // after which the same words are a new story
@@ -16,13 +18,13 @@ constexpr auto kForgotten = std::chrono::hours(24);
 constexpr size_t kMostKept = 2000;
 constexpr size_t kLongestVolume = 288;
 
-double shared_posts(const std::unordered_set<uint64_t>& a, const std::unordered_set<uint64_t>& b) {
+/// Posts of both, where they are enough to be one story; else 0.
+size_t shared_posts(const std::unordered_set<uint64_t>& a, const std::unordered_set<uint64_t>& b) {
   const auto& fewer = a.size() < b.size() ? a : b;
   const auto& more = a.size() < b.size() ? b : a;
-  if (fewer.empty()) return 0;
-  const auto both =
-      std::count_if(fewer.begin(), fewer.end(), [&](uint64_t post) { return more.contains(post); });
-  return both < 2 ? 0 : static_cast<double>(both) / static_cast<double>(fewer.size());
+  const auto both = static_cast<size_t>(
+      std::count_if(fewer.begin(), fewer.end(), [&](uint64_t post) { return more.contains(post); }));
+  return both < 2 || static_cast<double>(both) < kSharedPosts * static_cast<double>(fewer.size()) ? 0 : both;
 }
 
 double shared_terms(const std::unordered_map<uint64_t, double>& a,
@@ -37,50 +39,52 @@ double shared_terms(const std::unordered_map<uint64_t, double>& a,
 
 }  // namespace
 
-/// How strongly a draft claims to be a story: 0 not at all.
-double StoryBook::claim(const StoryDraft& draft, const Kept& kept) const {
-  const double posts = shared_posts(draft.posts, kept.posts);
-  if (posts >= kSharedPosts) return 1 + posts;
-  const double terms = shared_terms(draft.terms, kept.terms);
-  const bool in_time = draft.counted.story.updated - kept.seen <= kQuiet;
-  return in_time && terms >= kSharedTerms ? terms : 0;
+std::vector<StoryBook::Claim> StoryBook::claims(const std::vector<StoryDraft>& drafts) const {
+  std::vector<Claim> all;
+  for (size_t d = 0; d < drafts.size(); ++d) {
+    for (const auto& [id, kept] : stories_) {
+      Claim claim{d, id, kept.number, shared_posts(drafts[d].posts, kept.posts), 0};
+      const bool in_time = drafts[d].counted.story.updated - kept.seen <= kQuiet;
+      if (claim.posts == 0 && in_time) claim.terms = shared_terms(drafts[d].terms, kept.terms);
+      if (claim.posts > 0 || claim.terms >= kSharedTerms) all.push_back(std::move(claim));
+    }
+  }
+  return all;
+}
+
+/// The story of each draft, empty for a new one. By posts: stories choose, the oldest first, among the drafts that no other
+/// story brings far more to. Then by terms, the most alike first. Leaves of the claims those by posts, most posts first.
+std::vector<std::string> StoryBook::name(std::vector<Claim>& claims, size_t drafts) {
+  std::vector<size_t> most(drafts);  // posts that a story shares with the draft
+  for (const Claim& claim : claims) most[claim.draft] = std::max(most[claim.draft], claim.posts);
+  std::sort(claims.begin(), claims.end(), [](const Claim& a, const Claim& b) {
+    if ((a.posts > 0) != (b.posts > 0)) return a.posts > 0;
+    if (a.posts == 0 && a.terms != b.terms) return a.terms > b.terms;
+    return std::tie(a.number, b.posts, a.draft) < std::tie(b.number, a.posts, b.draft);
+  });
+  std::vector<std::string> named(drafts);
+  std::unordered_set<std::string> taken;
+  for (const Claim& claim : claims) {
+    const bool fair = static_cast<double>(claim.posts) >= kFairPart * static_cast<double>(most[claim.draft]);
+    if ((claim.posts > 0 && !fair) || !named[claim.draft].empty() || taken.contains(claim.id)) continue;
+    named[claim.draft] = claim.id;
+    taken.insert(claim.id);
+  }
+  std::erase_if(claims, [](const Claim& claim) { return claim.posts == 0; });
+  std::stable_sort(claims.begin(), claims.end(),
+                   [](const Claim& a, const Claim& b) { return a.posts > b.posts; });
+  return named;
 }
 
 void StoryBook::update(std::vector<StoryDraft> drafts, Time now, std::chrono::minutes bucket) {
-  struct Claim {
-    double strength = 0;
-    size_t draft = 0;
-    std::string id;
-    size_t posts = 0;  // of the story
-  };
-  std::vector<Claim> claims;
-  for (size_t d = 0; d < drafts.size(); ++d) {
-    for (const auto& [id, kept] : stories_) {
-      const double strength = claim(drafts[d], kept);
-      if (strength > 0) claims.push_back({strength, d, id, kept.posts.size()});
-    }
-  }
-  std::sort(claims.begin(), claims.end(), [](const Claim& a, const Claim& b) {
-    if (a.strength != b.strength) return a.strength > b.strength;
-    if (a.posts != b.posts) return a.posts > b.posts;
-    return std::tie(a.id, a.draft) < std::tie(b.id, b.draft);
-  });
-  for (auto& [id, kept] : stories_) kept.running = false;
-  std::vector<std::string> named(drafts.size());
-  std::map<std::string, size_t> taken;
-  for (const Claim& c : claims) {
-    if (named[c.draft].empty() && !taken.contains(c.id)) {
-      named[c.draft] = c.id;
-      taken.emplace(c.id, c.draft);
-    }
-  }
+  std::vector<Claim> all = claims(drafts);
+  const std::vector<std::string> named = name(all, drafts.size());
+  std::unordered_set<std::string> settled(named.begin(), named.end());
   // What another story's posts now stand in has become part of it.
-  for (const Claim& c : claims) {
-    if (c.strength > 1 && !taken.contains(c.id) && named[c.draft] != c.id) {
-      merged_[c.id] = named[c.draft];
-      taken.emplace(c.id, c.draft);
-    }
-  }
+  for (const Claim& claim : all)
+    if (!named[claim.draft].empty() && settled.insert(claim.id).second)
+      merged_[claim.id] = named[claim.draft];
+  for (auto& [id, kept] : stories_) kept.running = false;
   for (size_t d = 0; d < drafts.size(); ++d) {
     Kept& kept = named[d].empty() ? found(drafts[d], now) : stories_.at(named[d]);
     take_over(kept, std::move(drafts[d]), now, bucket);
@@ -99,6 +103,7 @@ StoryBook::Kept& StoryBook::found(StoryDraft& draft, Time now) {
   for (size_t attempt = 0; id.empty() || stories_.contains(id) || merged_.contains(id); ++attempt)
     id = fmt::format("st_{:012x}", trend_hash(fmt::format("{} {}", seed, attempt)) & 0xFFFFFFFFFFFFull);
   Kept& kept = stories_[id];
+  kept.number = ++founded_;
   kept.counted.story.id = id;
   kept.counted.story.began = story.began;
   return kept;

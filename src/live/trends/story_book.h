@@ -1,8 +1,9 @@
 // The stories that are under way, from one evaluation to the next: who is who, what became of whom.
 //
 // A cluster is the story with which it shares most posts; where it shares none (after a lull), the one with which it shares
-// most of its terms' weight. Of two clusters that claim one story the one that shares more keeps its name, the other is a new story (a split); of
-// two stories that one cluster claims the one with more posts goes on and the other's id leads to it (a merger).
+// most of its terms' weight. Of two clusters that claim one story the one that shares more posts keeps its name, the other is a
+// new story (a split); of two stories that one cluster claims the older goes on and the other's id leads to it (a merger), as
+// long as the older brings a fair part: so a story keeps its id though its fragments overtake each other.
 // Stories that are quiet are kept for a day. Not thread-safe.
 #pragma once
 
@@ -50,16 +51,26 @@ class StoryBook {
     std::unordered_set<uint64_t> posts;
     std::unordered_map<uint64_t, double> terms;
     std::map<int64_t, uint64_t> volume;  // bucket -> posts
+    uint64_t number = 0;                 // in order of founding
     Time seen{};
     bool running = false;
   };
+  struct Claim {
+    size_t draft = 0;
+    std::string id;
+    uint64_t number = 0;  // of the story
+    size_t posts = 0;     // shared; 0: by its terms alone
+    double terms = 0;     // weight shared
+  };
 
-  double claim(const StoryDraft& draft, const Kept& kept) const;
+  std::vector<Claim> claims(const std::vector<StoryDraft>& drafts) const;
+  static std::vector<std::string> name(std::vector<Claim>& claims, size_t drafts);
   void take_over(Kept& kept, StoryDraft draft, Time now, std::chrono::minutes bucket);
   Kept& found(StoryDraft& draft, Time now);
   void forget(Time now);
   void show();
 
+  uint64_t founded_ = 0;
   std::map<std::string, Kept> stories_;
   std::map<std::string, std::string> merged_;  // id -> the story that it became part of
   std::vector<CountedStory> running_;

@@ -84,16 +84,29 @@ struct Trends::Impl {
 
   void run(const std::stop_token& stop) {
     while (!stop.stop_requested()) {
+      const auto began = SteadyClock::now();
       const std::vector<Sequenced> batch = store.tail(at, kBatch);
       for (const Sequenced& entry : batch) count(entry);
       if (batch.size() == kBatch) {
         skip_if_behind();
+        if (caught_up) pause(began, stop);
         continue;
       }
       caught_up = true;
       if (batch.empty()) rest(stop);
       if (due()) publish();
     }
+  }
+
+  /// Leaves the processor to others for as long as the share that may be taken asks for.
+  void pause(SteadyClock::time_point began, const std::stop_token& stop) const {
+    const double rest = 1 / std::clamp(options.most_share, 0.01, 1.0) - 1;
+    const auto worked = SteadyClock::now() - began;
+    std::mutex none;
+    std::unique_lock lock(none);
+    std::condition_variable_any never;
+    never.wait_for(lock, stop, std::chrono::duration_cast<SteadyClock::duration>(worked * rest),
+                   [] { return false; });
   }
 
   void count(const Sequenced& entry) {
@@ -124,11 +137,14 @@ struct Trends::Impl {
 
   bool due() const {
     if (counted == 0 && at == shown) return false;
-    return wanted > shown || SteadyClock::now() - published >= kBetween;
+    return wanted > shown ||
+           SteadyClock::now() - published >= std::max<SteadyClock::duration>(kBetween, 10 * drawing);
   }
 
   void publish() {
+    const auto began = SteadyClock::now();
     auto next = std::make_shared<TrendPicture>(*engine.evaluate());
+    drawing = SteadyClock::now() - began;
     // While the past is counted its stories are followed, but are not the present.
     if (!caught_up) return;
     next->sequence = at;
@@ -169,6 +185,7 @@ struct Trends::Impl {
   uint64_t skipped = 0, counted = 0;
   bool caught_up = false;
   SteadyClock::time_point published{};
+  SteadyClock::duration drawing{};  // what the last picture took
   std::atomic<uint64_t> shown{0};
 
   mutable std::mutex mutex;

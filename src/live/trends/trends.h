@@ -11,8 +11,8 @@
 // folded, the headline is the post nearest to the story's middle by words, weighted by engagement and by being original.
 // A story keeps its id while its posts overlap with what it was, so that it can be followed.
 //
-// Ownership: an engine owns its thread and reads the store by `tail`; the store and the clock outlive it. When more arrives than
-// it can count it takes every n-th post and says so. Thread safety: every method may be called from any thread.
+// Ownership: an engine owns its thread and reads the store by `tail`; the store and the clock outlive it. It takes no more than a
+// share of a processor from ingest and searches; when more arrives than it can count so, it passes over posts and says so. Thread safety: every method may be called from any thread.
 #pragma once
 
 #include <chrono>
@@ -31,6 +31,7 @@ struct TrendOptions {
   std::chrono::hours history{72};  // what it is held against; shorter while the feed is young
   size_t most_terms = 200'000;     // counted exactly
   size_t queue_posts = 50'000;     // further behind than this, posts are sampled
+  double most_share = 0.25;        // of a processor that counting takes while posts arrive
 };
 
 struct Trend {

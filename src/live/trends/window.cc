@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <unordered_map>
 #include <unordered_set>
 
 namespace fathom::live {
@@ -49,11 +50,15 @@ Window make_window(const Sample& bursting, const Sample& others, Time oldest, Ti
   std::sort(kept.begin(), kept.end(), [](const Kept& a, const Kept& b) {
     return a.post->time != b.post->time ? a.post->time < b.post->time : a.post->sequence < b.post->sequence;
   });
+  size_t terms = 0;
   for (const Kept& entry : kept) {
     window.posts.push_back(entry.post);
     window.weights.push_back(entry.weight);
-    for (const uint64_t term : entry.post->terms) window.frequency[term] += 1;
+    terms += entry.post->terms.size();
   }
+  window.frequency = TermFrequencies(terms);
+  for (const RecentPost* post : window.posts)
+    for (const uint64_t term : post->terms) window.frequency.add(term);
   window.groups = near_duplicate_groups(window.posts);
   return window;
 }

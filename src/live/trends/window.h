@@ -4,12 +4,12 @@
 
 #include <cstdint>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "live/trends/clusters.h"
 #include "live/trends/recent_posts.h"
 #include "live/trends/term_counts.h"
+#include "live/trends/term_frequencies.h"
 #include "live/trends/trends.h"
 
 namespace fathom::live {
@@ -36,11 +36,11 @@ struct Window {
   Time oldest{}, now{};
   std::chrono::minutes bucket{};
   double sampled = 1;
-  std::vector<const RecentPost*> posts;            // by time
-  std::vector<double> weights;                     // posts that each stands for
-  std::vector<uint32_t> groups;                    // of near-duplicates
-  std::vector<WindowTerm> terms;                   // by score
-  std::unordered_map<uint64_t, double> frequency;  // posts of each term, bursting or not
+  std::vector<const RecentPost*> posts;  // by time
+  std::vector<double> weights;           // posts that each stands for
+  std::vector<uint32_t> groups;          // of near-duplicates
+  std::vector<WindowTerm> terms;         // by score
+  TermFrequencies frequency;             // posts of each term, bursting or not
 
   size_t buckets() const { return static_cast<size_t>((now - oldest) / bucket) + 1; }
   /// Index into a volume of `buckets()` entries whose last is the present.
