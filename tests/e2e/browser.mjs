@@ -57,6 +57,13 @@ export async function ask(page, question, { state = 'done', timeout = 60_000 } =
   return turn;
 }
 
+/// Chooses in the settings how to answer: `name` is 'writer', 'style', 'window' or 'rounds'.
+export async function choose(page, name, value) {
+  await page.click('#options');
+  await page.selectOption(`#${name}`, value);
+  await page.click('#settings-close');
+}
+
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 /// No violation of WCAG 2.2 A and AA, nor of axe's best practices.

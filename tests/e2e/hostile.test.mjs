@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { ask, expectAccessible, expectQuiet, launch, openPage, screenshot, skipWithoutChromium } from './browser.mjs';
+import { ask, choose, expectAccessible, expectQuiet, launch, openPage, screenshot, skipWithoutChromium } from './browser.mjs';
 import { onePost } from './posts.mjs';
 import { Server } from './server.mjs';
 
@@ -54,7 +54,7 @@ describe('hostile posts', { skip: skipWithoutChromium }, () => {
       assert.equal(await page.locator('.post', { hasText: MARKUP.slice(0, 40) }).count(), 1, 'the markup is shown as text');
       const tallest = await page.evaluate(() => Math.max(...[...document.querySelectorAll('.post')].map((post) => post.offsetHeight)));
       assert.ok(tallest < 320, `a post takes ${tallest} px at most`);
-      await page.selectOption('#writer', 'extract');
+      await choose(page, 'writer', 'extract');
       const turn = await ask(page, 'storm over Varnholm');
       for (const chip of await turn.locator('.answer .chip').all()) {
         await chip.click();

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { ask, expectAccessible, expectQuiet, launch, openPage, screenshot, skipWithoutChromium } from './browser.mjs';
+import { ask, choose, expectAccessible, expectQuiet, launch, openPage, screenshot, skipWithoutChromium } from './browser.mjs';
 import { modelPath, root, Server } from './server.mjs';
 
 describe('the sample world', { skip: skipWithoutChromium }, () => {
@@ -34,7 +34,7 @@ describe('the sample world', { skip: skipWithoutChromium }, () => {
       await page.waitForFunction(() => document.querySelectorAll('.suggestion').length >= 3, null, { timeout: 15_000 });
       await screenshot(page, 'world');
       await expectAccessible(page, 'the sample world');
-      await page.selectOption('#writer', 'extract');
+      await choose(page, 'writer', 'extract');
       const questions = await page.locator('.suggestion').allTextContents();
       const turn = await ask(page, questions.at(-1));
       assert.ok(await turn.locator('.chip').count() > 0, `${questions.at(-1)}: ${await turn.locator('.answer').textContent()}`);
@@ -52,7 +52,7 @@ describe('the sample world', { skip: skipWithoutChromium }, () => {
   test('its picture', { skip: process.env.FATHOM_PICTURE ? false : 'only when FATHOM_PICTURE is set' }, async () => {
     const page = await openPage(browser, server.url, { viewport: { width: 1360, height: 860 }, deviceScaleFactor: 2 });
     try {
-      await page.selectOption('#writer', process.env.FATHOM_PICTURE_WRITER ?? 'extract');
+      await choose(page, 'writer', process.env.FATHOM_PICTURE_WRITER ?? 'extract');
       const turn = await ask(page, process.env.FATHOM_PICTURE_QUESTION ?? 'What is going on right now?');
       await turn.locator('.chip').nth(Number(process.env.FATHOM_PICTURE_CHIP ?? 0)).hover();
       await page.locator('#card').waitFor();

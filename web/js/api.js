@@ -15,7 +15,8 @@ export class ApiError extends Error {
   get advice() {
     if (this.kind === 'network') return 'Is fathom serve still running? The page asks again by itself.';
     if (this.kind === 'stream') return 'What was written so far stands above. Ask again for the whole answer.';
-    if (this.status === 401 || this.status === 403) return 'Give a key that the server accepts.';
+    if (this.status === 401) return 'Give a key that the server accepts.';
+    if (this.status === 403) return 'Another key, with a role that may do this, is needed.';
     if (this.status === 429) {
       return this.retryAfter ? `Too much at once. Ask again in ${this.retryAfter} s.` : 'Too much at once. Ask again in a moment.';
     }
@@ -88,6 +89,14 @@ export async function postJson(path, body, signal) {
   return (await request(path, sent)).json();
 }
 
+export async function getBlob(path) {
+  return (await request(path)).blob();
+}
+
+export async function remove(path) {
+  await request(path, { method: 'DELETE' });
+}
+
 /// POST /v1/chat/completions: yields each chunk. Throws ApiError when the stream breaks off before its end.
 export async function* streamAnswer(body, signal) {
   const response = await request('/v1/chat/completions', {
@@ -113,11 +122,12 @@ export async function* streamAnswer(body, signal) {
 }
 
 /// GET /v1/feed: calls `onOpen` once connected and yields {event, id, data} with event post, delete or clock. Begins after
-/// `lastId`, or with the newest `backlog` posts. Returns when the server ends it.
-export async function* followFeed(lastId, backlog, signal, onOpen) {
+/// `lastId`, or with the newest `backlog` posts; only those of `source` and `lang` where they are given. Returns when the server ends it.
+export async function* followFeed(lastId, { backlog, source, lang }, signal, onOpen) {
   const extra = { Accept: 'text/event-stream' };
   if (lastId) extra['Last-Event-ID'] = lastId;
-  const response = await request(`/v1/feed?backlog=${backlog}`, { headers: extra, signal });
+  const query = new URLSearchParams({ backlog: String(backlog), ...(source ? { source } : {}), ...(lang ? { lang } : {}) });
+  const response = await request(`/v1/feed?${query}`, { headers: extra, signal });
   onOpen();
   for await (const event of readEvents(response.body)) {
     yield { ...event, data: JSON.parse(event.data) };

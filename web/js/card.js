@@ -1,7 +1,7 @@
 // The passage card: one popover for the whole page, shown beside a citation chip on hover, focus or click.
 
 import { byId, h, icon } from './dom.js';
-import { badges, byline, monogram, originalLink, timeElement } from './post.js';
+import { badges, byline, monogram, originalLink, postActions, timeElement } from './post.js';
 import { CodePoints } from './text.js';
 
 const CONTEXT = 360;  // characters shown on either side of the supporting words
@@ -29,13 +29,16 @@ export class PassageCard {
   #pinned = false;
   #timer = 0;
   #clock;
-  #onAsk;
+  #actions;
   #onShow;
 
-  /// `onAsk(post)` fills the composer; `onShow(citation or null)` marks the claim in the answer.
-  constructor(clock, onAsk, onShow) {
+  /// `actions` as postActions takes them; `onShow(citation or null)` marks the claim in the answer.
+  constructor(clock, actions, onShow) {
     this.#clock = clock;
-    this.#onAsk = onAsk;
+    this.#actions = {
+      onAsk: (post) => { this.hide(); actions.onAsk(post); },
+      onExplain: (post) => { this.hide(); actions.onExplain(post); },
+    };
     this.#onShow = onShow;
     this.#card.addEventListener('pointerenter', () => clearTimeout(this.#timer));
     this.#card.addEventListener('pointerleave', () => this.#leave());
@@ -131,8 +134,7 @@ export class PassageCard {
           h('p', { class: 'quiet' }, timeElement(post.time, this.#clock.now, { long: true }))),
         h('button', { type: 'button', class: 'icon-button', title: 'Close', onclick: () => this.#close() }, icon('close'), h('span', { class: 'sr' }, 'Close'))),
       h('div', { class: 'card-body', tabindex: post.text.length > 500 ? '0' : null, role: post.text.length > 500 ? 'group' : null, 'aria-label': post.text.length > 500 ? 'The post' : null }, passageElement(citation)),
-      h('div', { class: 'card-foot' }, badges(post), h('span', { class: 'grow' }), originalLink(post),
-        h('button', { type: 'button', class: 'text-button', onclick: () => { this.hide(); this.#onAsk(post); } }, icon('ask'), 'Ask about it')));
+      h('div', { class: 'card-foot' }, badges(post), originalLink(post), h('span', { class: 'grow' }), postActions(post, this.#actions)));
   }
 
   #close() {

@@ -1,8 +1,8 @@
 // The live feed pane: newest posts first, held still while somebody reads them.
 
 import { ApiError, followFeed } from './api.js';
-import { byId, h, icon, setIcon } from './dom.js';
-import { badges, byline, monogram, normalise, originalLink, refreshTimes, timeElement } from './post.js';
+import { byId, h, setIcon } from './dom.js';
+import { badges, byline, monogram, normalise, originalLink, postActions, refreshTimes, sourceName, timeElement } from './post.js';
 import { plural, shorten } from './text.js';
 import { parseTime } from './time.js';
 
@@ -12,6 +12,21 @@ const SHOWN = 60;       // posts in the page
 const REDRAW = 250;     // ms between two redraws
 const WINDOW = 10_000;  // ms over which the rate is taken
 const AWAY = 60_000;    // ms in the background after which the stream is given up until the page is back
+
+function languageName(code) {
+  try {
+    return new Intl.DisplayNames(['en'], { type: 'language' }).of(code) ?? code;
+  } catch {
+    return code;  // no tag of a language
+  }
+}
+
+/// `@handle` asks for the author, any other word for the text. Pure.
+export function matches(post, words) {
+  const text = `${post.text} ${post.name} ${post.source}`.toLowerCase();
+  const author = `@${post.handle}`.toLowerCase();
+  return words.every((word) => (word.startsWith('@') ? author.startsWith(word) || text.includes(word) : text.includes(word) || author.includes(word)));
+}
 
 export class FeedPane {
   #posts = [];    // newest first
@@ -25,20 +40,23 @@ export class FeedPane {
   #delay = 500;
   #paused = false;
   #reading = false;
+  #only = { source: '', lang: '' };
+  #known = { source: new Set(), lang: new Set() };
   #clock;
-  #onAsk;
+  #actions;
   #onState;
   #list = byId('posts');
 
-  /// `onAsk(post)` fills the composer. `onState('live'|'waiting'|'denied')` tells of the connection.
-  constructor(clock, onAsk, onState) {
+  /// `actions` as postActions takes them. `onState('live'|'waiting'|'denied')` tells of the connection.
+  constructor(clock, actions, onState) {
     this.#clock = clock;
-    this.#onAsk = onAsk;
+    this.#actions = actions;
     this.#onState = onState;
     setIcon(byId('feed-pause'), 'pause');
     byId('feed-pause').addEventListener('click', () => this.#setPaused(!this.#paused));
     byId('feed-new').addEventListener('click', () => this.#release());
     byId('feed-filter').addEventListener('input', () => this.#draw());
+    this.#initFilters();
     const hold = (reading) => () => { this.#reading = reading; this.#schedule(); };
     this.#list.addEventListener('pointerenter', (event) => event.pointerType === 'mouse' && hold(true)());
     this.#list.addEventListener('pointerleave', hold(false));
@@ -52,6 +70,52 @@ export class FeedPane {
   /// The newest posts in memory, newest first.
   get posts() {
     return [...this.#waiting, ...this.#posts];
+  }
+
+  // --- filters: the server's for source and language, words and authors here ---
+
+  #initFilters() {
+    const toggle = byId('feed-filter-toggle');
+    setIcon(toggle, 'filter');
+    toggle.addEventListener('click', () => {
+      const open = byId('feed-filters').hidden;
+      byId('feed-filters').hidden = !open;
+      toggle.setAttribute('aria-expanded', String(open));
+    });
+    for (const name of ['source', 'lang']) {
+      byId(`feed-${name}`).addEventListener('change', (event) => {
+        this.#only[name] = event.currentTarget.value;
+        toggle.setAttribute('aria-pressed', String(Boolean(this.#only.source || this.#only.lang)));
+        this.#restart();
+      });
+    }
+  }
+
+  /// The choices are what has come by.
+  #drawChoices() {
+    for (const [name, label] of [['source', sourceName], ['lang', languageName]]) {
+      const select = byId(`feed-${name}`);
+      for (const post of this.#posts) if (post[name]) this.#known[name].add(post[name]);
+      if (select.options.length - 1 === this.#known[name].size) continue;
+      const options = [...this.#known[name]].map((value) => [value, label(value)]).sort((a, b) => a[1].localeCompare(b[1], 'en'));
+      select.replaceChildren(h('option', { value: '' }, 'All'), ...options.map(([value, text]) => h('option', { value }, text)));
+      select.value = this.#only[name];
+    }
+  }
+
+  #restart() {
+    this.#lastId = '';
+    this.#posts = [];
+    this.#waiting = [];
+    this.#arrivals = [];
+    this.#draw();
+    this.start();
+  }
+
+  // --- the stream ---
+
+  togglePause() {
+    this.#setPaused(!this.#paused);
   }
 
   start() {
@@ -70,7 +134,7 @@ export class FeedPane {
           this.#onState('live');
           this.#say(null);
         };
-        for await (const event of followFeed(this.#lastId, BACKLOG, signal, opened)) this.#takeEvent(event);
+        for await (const event of followFeed(this.#lastId, { backlog: BACKLOG, ...this.#only }, signal, opened)) this.#takeEvent(event);
       } catch (error) {
         if (signal.aborted) return;
         denied = error instanceof ApiError && (error.status === 401 || error.status === 403);
@@ -147,14 +211,9 @@ export class FeedPane {
     this.#draw(fresh);
   }
 
-  #matches(post, words) {
-    const text = `${post.text} @${post.handle} ${post.name} ${post.source}`.toLowerCase();
-    return words.every((word) => text.includes(word));
-  }
-
   #draw(fresh = new Set()) {
     const words = byId('feed-filter').value.toLowerCase().split(/\s+/).filter(Boolean);
-    const shown = this.#posts.filter((post) => this.#matches(post, words)).slice(0, SHOWN);
+    const shown = this.#posts.filter((post) => matches(post, words)).slice(0, SHOWN);
     const old = new Map([...this.#list.children].map((item) => [item.dataset.key, item]));
     const items = shown.map((post) => old.get(post.key) ?? this.#item(post, fresh.has(post.key) && old.size > 0));
     // A post that was replaced under its key is drawn anew.
@@ -162,7 +221,8 @@ export class FeedPane {
     this.#list.replaceChildren(...items);
     refreshTimes(this.#list, this.#clock.now);
     this.#drawHeld();
-    this.#drawEmpty(words.length > 0);
+    this.#drawEmpty(words.length > 0 || Boolean(this.#only.source || this.#only.lang));
+    this.#drawChoices();
   }
 
   #item(post, fresh) {
@@ -170,9 +230,7 @@ export class FeedPane {
       h('article', {},
         h('p', { class: 'post-head' }, monogram(post), byline(post), timeElement(post.time, this.#clock.now)),
         h('p', { class: 'post-text', dir: 'auto' }, shorten(post.text, 700)),
-        h('p', { class: 'post-foot' }, badges(post), h('span', { class: 'grow' }), originalLink(post),
-          h('button', { type: 'button', class: 'text-button', onclick: () => this.#onAsk(post) },
-            icon('ask'), 'Ask about it', h('span', { class: 'sr' }, ` (post of @${post.handle})`)))));
+        h('p', { class: 'post-foot' }, badges(post), originalLink(post), h('span', { class: 'grow' }), postActions(post, this.#actions))));
   }
 
   #drawHeld() {

@@ -1,150 +1,59 @@
-// The page put together: the composer, the conversation, the feed, the status.
+// The page put together: the conversation, the composer, the sidebar, the feed, the settings, the status.
 
-import { ApiError, setKey, streamAnswer } from './api.js';
+import { setKey } from './api.js';
 import { PassageCard } from './card.js';
+import { Composer } from './composer.js';
+import { ConversationView } from './conversation.js';
+import { openConversations } from './conversations.js';
 import { byId, h, icon, setIcon } from './dom.js';
 import { FeedPane } from './feed.js';
-import { History } from './history.js';
-import { recall, remember, initTheme } from './settings.js';
+import { initTheme, recall, remember } from './settings.js';
+import { SettingsDialog } from './settings_dialog.js';
+import { byCommand, modelOffers, Setup, sourceOffers } from './setup.js';
+import { Shortcuts } from './shortcuts.js';
+import { Sidebar } from './sidebar.js';
 import { Status } from './status.js';
 import { shorten } from './text.js';
 import { absolute, FeedClock } from './time.js';
 import { suggestionsFor } from './topics.js';
 import { RisingPane } from './trends.js';
-import { newTurn, takeChunk, TurnView } from './turn.js';
 
-const EARLIER_TURNS = 6;  // of the conversation that go along with a question
-const MODELS = { auto: 'fathom', extract: 'fathom-extract', generate: 'fathom-generate' };
+let store = null;  // where conversations are kept, once that is known
 
 const clock = new FeedClock();
-const history = new History();
-const card = new PassageCard(clock, askAbout, highlightClaim);
-const status = new Status(clock, onStatus, askForKey);
-const feed = new FeedPane(clock, askAbout, (state) => state === 'denied' && askForKey());
-const rising = new RisingPane(clock, askOfRising);
-const deps = { clock, card, onAgain: askAgain, onAsk: askAbout };
-
-let conversation = null;
-let views = [];
-const forgotten = new Set();  // ids of conversations that the reader removed
-let running = null;  // {abort, view} while an answer is being made
+const actions = { onAsk: askAbout, onExplain: explain };
+const card = new PassageCard(clock, actions, highlightClaim);
+const setup = new Setup();
+const status = new Status(clock, onStatus, askForKey, () => settings.open('model'));
+const conversation = new ConversationView({ clock, card, actions, store: () => store, onError, onExport: exportOpen });
+const sidebar = new Sidebar({
+  store: () => store, current: () => conversation.id, onOpen: openConversation, onNew: newConversation, confirm, onError,
+  onRenamed: (id, title) => conversation.rename(id, title),
+  onRemoved: (id) => conversation.forget(id ?? conversation.id),
+});
+const composer = new Composer({ onSubmit: (question, choices) => conversation.ask(question, choices), onOptions: () => settings.open('answers'), onStop: () => conversation.stop() });
+const settings = new SettingsDialog({ status, setup, confirm, onKey: reconnect });
+const feed = new FeedPane(clock, actions, (state) => state === 'denied' && askForKey());
+const rising = new RisingPane(clock, { onAsk: fillQuestion, onExplain: explain });
 
 // --- asking ---
 
-async function ask(question) {
-  if (running) return;
-  conversation ??= { id: crypto.randomUUID?.() ?? String(Date.now()), title: shorten(question.replace(/\s+/g, ' '), 80), started: Date.now(), turns: [] };
-  const turn = newTurn(question, byId('writer').value);
-  conversation.turns.push(turn);
-  await answer(addView(turn));
+function fillQuestion(text) {
+  if (narrow()) showFeed(false);
+  composer.fill(text);
 }
 
-async function askAgain(view) {
-  if (running) return;
-  const turn = newTurn(view.turn.question, byId('writer').value);
-  const at = views.indexOf(view);
-  // What came after the answer followed from it.
-  for (const later of views.splice(at)) later.element.remove();
-  conversation.turns.splice(at, Infinity, turn);
-  await answer(addView(turn));
+/// A question about one post, for the reader to send or to change.
+function askAbout(post) {
+  fillQuestion(`What is behind this post by @${post.handle}: "${shorten(post.text.replace(/\s+/g, ' ').trim(), 180)}"?`);
 }
 
-function messagesUpTo(turn) {
-  const at = conversation.turns.indexOf(turn);
-  const earlier = conversation.turns.slice(Math.max(0, at - EARLIER_TURNS), at).filter((t) => t.text !== '');
-  return [...earlier.flatMap((t) => [{ role: 'user', content: t.question }, { role: 'assistant', content: t.text }]),
-    { role: 'user', content: turn.question }];
+/// The post's context, at once.
+function explain(post) {
+  if (conversation.running) return;
+  if (narrow()) showFeed(false);
+  conversation.ask(`Explain this post by @${post.handle}: "${shorten(post.text.replace(/\s+/g, ' ').trim(), 280)}"`, { ...composer.choices, mode: 'explain', post });
 }
-
-async function answer(view) {
-  const { turn } = view;
-  const mine = conversation;  // another one may be open when the answer ends
-  const abort = new AbortController();
-  running = { abort, view };
-  drawRunning();
-  try {
-    const body = { model: MODELS[turn.wanted] ?? MODELS.auto, messages: messagesUpTo(turn) };
-    for await (const chunk of streamAnswer(body, abort.signal)) {
-      takeChunk(turn, chunk);
-      scheduleDraw(view);
-    }
-    turn.state = 'done';
-  } catch (error) {
-    fail(turn, error);
-  }
-  running = null;
-  cancelAnimationFrame(frame);
-  frame = 0;
-  view.update();
-  if (!forgotten.has(mine.id)) history.save(mine);
-  drawHistory();
-  drawRunning();
-}
-
-function fail(turn, error) {
-  if (error.name === 'AbortError') {
-    turn.state = 'stopped';
-    return;
-  }
-  const known = error instanceof ApiError ? error : new ApiError('stream', `The page could not read the answer: ${error.message}`);
-  turn.state = 'error';
-  const advice = known.kind === 'stream' && turn.text === '' ? 'Nothing was written yet. Ask again.' : known.advice;
-  turn.error = { message: known.message, advice, requestId: known.requestId };
-  if (known.status === 401 || known.status === 403) askForKey();
-  if (known.kind === 'network') status.refresh();
-}
-
-let frame = 0;
-function scheduleDraw(view) {
-  frame ||= requestAnimationFrame(() => {
-    frame = 0;
-    view.update();
-  });
-}
-
-// --- the conversation on the page ---
-
-function addView(turn) {
-  const view = new TurnView(turn, deps);
-  views.push(view);
-  byId('turns').append(view.element);
-  drawEmptiness();
-  view.element.scrollIntoView({ block: 'start', behavior: calm() ? 'auto' : 'smooth' });
-  return view;
-}
-
-function openConversation(next) {
-  running?.abort.abort();
-  card.hide();
-  conversation = next;
-  views = [];
-  byId('turns').replaceChildren();
-  for (const turn of next?.turns ?? []) {
-    if (turn.state === 'working') turn.state = 'stopped';  // the page was closed midway
-    addView(turn);
-  }
-  drawEmptiness();
-  drawHistory();
-  if (!touch()) byId('question').focus();
-}
-
-function drawEmptiness() {
-  const empty = views.length === 0;
-  document.body.dataset.empty = String(empty);
-  byId('welcome').hidden = !empty;
-  byId('suggestions').hidden = !empty;
-  byId('question').placeholder = empty ? 'Ask what is going on' : 'Ask a follow-up question';
-  document.title = empty ? 'Fathom' : `${conversation.title} \u2013 Fathom`;
-}
-
-function drawRunning() {
-  byId('send').hidden = running !== null;
-  byId('stop').hidden = running === null;
-  for (const button of document.querySelectorAll('.again')) button.disabled = running !== null;
-}
-
-const touch = () => matchMedia('(pointer: coarse)').matches;
-const calm = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
 /// Marks the claim that a chip supports, where the browser can (CSS Custom Highlight API).
 function highlightClaim(citation) {
@@ -153,64 +62,55 @@ function highlightClaim(citation) {
   else CSS.highlights.delete('claim');
 }
 
-// --- the composer ---
+// --- conversations ---
 
-function initComposer() {
-  const question = byId('question');
-  const fit = () => {
-    question.style.height = 'auto';
-    question.style.height = `${Math.min(question.scrollHeight, innerHeight * 0.4)}px`;
-  };
-  question.addEventListener('input', fit);
-  question.addEventListener('keydown', (event) => {
-    if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
-    event.preventDefault();
-    byId('composer').requestSubmit();
-  });
-  byId('composer').addEventListener('submit', (event) => {
-    event.preventDefault();
-    const text = question.value.trim();
-    if (text === '' || running) return;
-    question.value = '';
-    fit();
-    ask(text);
-  });
-  setIcon(byId('send'), 'send');
-  setIcon(byId('stop'), 'stop');
-  byId('stop').addEventListener('click', () => {
-    running?.abort.abort();
-    question.focus();
-  });
-  const writer = byId('writer');
-  writer.value = MODELS[recall('writer')] ? recall('writer') : 'auto';
-  writer.addEventListener('change', () => remember('writer', writer.value));
-  document.addEventListener('keydown', (event) => {
-    const typing = event.target.closest?.('input, textarea, select, [contenteditable]');
-    if (event.key !== '/' || typing || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    question.focus();
-  });
+async function openConversation(id) {
+  try {
+    conversation.show(await store.load(id));
+    if (narrow()) showHistory(false);
+    else composer.focus();
+  } catch (error) {
+    onError(error);
+    sidebar.refresh();
+  }
 }
 
-function fillQuestion(text) {
-  const question = byId('question');
-  question.value = text;
-  question.dispatchEvent(new Event('input'));
-  question.focus();
-  question.setSelectionRange(text.length, text.length);
+function newConversation() {
+  conversation.show(null);
+  if (narrow()) showHistory(false);
+  if (!touch()) composer.focus();
 }
 
-/// A question about one post, for the reader to send or to change.
-function askAbout(post) {
-  if (narrow()) showFeed(false);
-  fillQuestion(`What is behind this post by @${post.handle}: "${shorten(post.text.replace(/\s+/g, ' ').trim(), 180)}"?`);
+function exportOpen(open, format) {
+  if (open?.id && store) sidebar.export({ id: open.id, title: open.title }, format);
 }
 
-/// A question about a story or a term, for the reader to send or to change.
-function askOfRising(question) {
-  if (narrow()) showFeed(false);
-  fillQuestion(question);
+async function findStore() {
+  try {
+    store = await openConversations();
+    await sidebar.refresh();
+  } catch {
+    // No answer, or a key is asked for: the next status that comes through tries again.
+  }
 }
+
+function drawConversation() {
+  const { empty } = conversation;
+  document.body.dataset.empty = String(empty);
+  byId('welcome').hidden = !empty;
+  byId('suggestions').hidden = !empty;
+  document.title = empty ? 'Fathom' : `${conversation.title} \u2013 Fathom`;
+  composer.draw({ first: empty, running: conversation.running });
+  for (const button of document.querySelectorAll('.again, .edit')) button.disabled = conversation.running;
+  drawFirstRun();
+  sidebar.mark();
+}
+
+conversation.addEventListener('change', drawConversation);
+conversation.addEventListener('running', drawConversation);
+conversation.addEventListener('kept', () => sidebar.refresh());
+
+// --- the empty page ---
 
 let suggested = '';
 function drawSuggestions() {
@@ -220,11 +120,13 @@ function drawSuggestions() {
   if (questions.join('\n') === suggested || busy) return;
   suggested = questions.join('\n');
   byId('suggestions').replaceChildren(...questions.map((question) => h('button', {
-    type: 'button', class: 'suggestion', onclick: () => ask(question),
+    type: 'button', class: 'suggestion', onclick: () => conversation.ask(question, composer.choices),
   }, h('bdi', {}, question))));
 }
 
 function drawWelcome() {
+  const first = document.body.dataset.firstRun === 'true';
+  document.querySelector('.welcome-title').textContent = first ? 'Welcome to Fathom' : 'What do you want to know?';
   const posts = Number(status.data?.store?.posts ?? 0);
   const text = posts > 0 && clock.now !== null
     ? `Answers from ${posts.toLocaleString('en')} posts, as of ${absolute(clock.now)}. Every claim points to the post that says it.`
@@ -232,25 +134,60 @@ function drawWelcome() {
   if (byId('welcome-line').textContent !== text) byId('welcome-line').textContent = text;
 }
 
+/// Nothing is read and nothing was: the offers stand where the suggestions will.
+function drawFirstRun() {
+  const fresh = status.data !== null && Number(status.data.store?.posts ?? 0) === 0 && (status.data.sources ?? []).length === 0;
+  const wanted = conversation.empty && fresh && (setup.data !== null || !setup.supported);
+  const was = !byId('first-run').hidden;
+  byId('first-run').hidden = !wanted;
+  document.body.dataset.firstRun = String(wanted);
+  if (!wanted) return;
+  const typing = byId('first-run').contains(document.activeElement) && document.activeElement.matches('input');
+  if (was && typing) return;
+  const within = byId('first-run').contains(document.activeElement) ? document.activeElement.closest('[data-id]')?.dataset.id : null;
+  byId('first-run-offers').replaceChildren(...(setup.supported ? [setup.cards(sourceOffers), h('h2', {}, 'Let a model write'), h('p', { class: 'first-run-line' }, 'Without one, answers are quotations from the posts.'), setup.cards(modelOffers)] : [byCommand()]));
+  if (within) byId('first-run').querySelector(`[data-id="${CSS.escape(within)}"] button`)?.focus();
+}
+
+setup.addEventListener('change', drawFirstRun);
+setup.addEventListener('acted', () => status.refresh());
+
 // --- status, keys, notices ---
 
 function onStatus(data) {
   drawWelcome();
-  byId('notice').hidden = status.reachable;
-  if (!status.reachable) {
-    byId('notice').className = 'notice error';
-    byId('notice').replaceChildren(icon('warn'), h('div', {}, h('p', { class: 'notice-title' }, 'The server does not answer.'),
-      h('p', {}, 'Start it again with ', h('code', {}, 'fathom serve'), '. This page connects again by itself.')));
-  }
-  const generate = byId('writer').querySelector('[value="generate"]');
-  generate.disabled = data !== null && !status.hasModel;
-  if (generate.disabled && byId('writer').value === 'generate') byId('writer').value = 'auto';
+  drawNotice(status.reachable ? null : { title: 'The server does not answer.', text: ['Start it again with ', h('code', {}, 'fathom serve'), '. This page connects again by itself.'] });
+  composer.drawModel(data !== null, status.hasModel);
   const note = byId('model-note');
-  note.hidden = data === null || status.hasModel;
+  note.hidden = data === null || status.hasModel || document.body.dataset.firstRun === 'true';
   if (!note.hidden && note.childElementCount === 0) {
-    note.append('No model is loaded: answers quote the posts. ',
-      h('button', { type: 'button', class: 'text-button', onclick: () => byId('model-dialog').showModal() }, 'How to add a model'));
+    note.append('No model is loaded: answers quote the posts. ', h('button', { type: 'button', class: 'text-button', onclick: () => settings.open('model') }, 'Add a model'));
   }
+  drawFirstRun();
+  if (byId('settings').open) settings.draw();
+  if (data && !store) findStore();
+}
+
+let noticed = false;  // what stands in the notice is an error that the reader closes, not the server's absence
+function drawNotice(notice) {
+  const box = byId('notice');
+  if (!notice) {
+    if (!noticed) box.hidden = true;
+    return;
+  }
+  noticed = Boolean(notice.closes);
+  box.hidden = false;
+  box.className = 'notice error';
+  box.setAttribute('role', 'alert');
+  box.replaceChildren(icon('warn'), h('div', { class: 'grow' }, h('p', { class: 'notice-title' }, notice.title), h('p', {}, notice.text)),
+    notice.closes ? h('button', { type: 'button', class: 'icon-button small', title: 'Close', onclick: () => { noticed = false; box.hidden = true; } }, icon('close'), h('span', { class: 'sr' }, 'Close')) : '');
+}
+
+/// An error of a request: where an answer failed the turn says so, everything else is said at the top.
+function onError(error) {
+  if (error.status === 401) askForKey();
+  else if (error.kind === 'network') status.refresh();
+  else if (conversation.last?.turn.error?.message !== error.message) drawNotice({ title: error.message, text: error.advice ?? '', closes: true });
 }
 
 function askForKey() {
@@ -258,21 +195,39 @@ function askForKey() {
   if (!dialog.open) dialog.showModal();
 }
 
+function reconnect() {
+  store = null;
+  status.refresh();
+  feed.start();
+  rising.refresh();
+  setup.refresh();
+  composer.loadStyles();
+}
+
 function initKey() {
-  const dialog = byId('key-dialog');
-  byId('key-cancel').addEventListener('click', () => dialog.close());
+  byId('key-cancel').addEventListener('click', () => byId('key-dialog').close());
   byId('key-form').addEventListener('submit', () => {
     setKey(byId('key-input').value.trim());
     byId('key-input').value = '';
-    status.refresh();
-    feed.start();
-    rising.refresh();
+    reconnect();
   });
+}
+
+/// Asks in a dialog of the page; true when the reader agrees.
+function confirm(title, text, verb = 'Delete') {
+  const dialog = byId('confirm-dialog');
+  byId('confirm-title').textContent = title;
+  byId('confirm-text').textContent = text;
+  byId('confirm-yes').textContent = verb;
+  dialog.returnValue = '';
+  dialog.showModal();
+  return new Promise((resolve) => { dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true }); });
 }
 
 // --- panes ---
 
 const narrow = () => matchMedia('(max-width: 1080px)').matches;
+const touch = () => matchMedia('(pointer: coarse)').matches;
 
 function showFeed(open) {
   document.body.dataset.feed = open ? 'open' : 'closed';
@@ -286,56 +241,56 @@ function showHistory(open) {
   document.body.dataset.history = open ? 'open' : 'closed';
 }
 
-function drawHistory() {
-  byId('history-list').replaceChildren(...history.list.map((item) => h('li', {},
-    h('button', { type: 'button', class: 'history-item', 'aria-current': item.id === conversation?.id ? 'true' : null,
-      onclick: () => { openConversation(item); if (narrow()) showHistory(false); } },
-    h('bdi', { class: 'history-title' }, item.title), h('span', { class: 'quiet' }, absolute(item.started))),
-    h('button', { type: 'button', class: 'icon-button small', title: 'Forget', 'aria-label': `Forget: ${item.title}`,
-      onclick: () => forget(item.id) }, icon('close')))));
-  byId('history-note').textContent = history.list.length === 0 ? 'Questions that you ask are kept here, in this browser only.'
-    : history.persistent ? 'Kept in this browser only.' : 'This browser keeps nothing: they are gone when the page closes.';
-  byId('history-clear').hidden = history.list.length === 0;
-}
-
-function forget(id) {
-  forgotten.add(id);
-  history.remove(id);
-  if (id === conversation?.id) openConversation(null);
-  drawHistory();
+/// Esc closes what lies over the conversation, and stops the answer when nothing does.
+function onEscape(event) {
+  if (event.key !== 'Escape' || event.defaultPrevented || document.querySelector('dialog[open], #card:popover-open, .menu:popover-open')) return;
+  if (narrow() && !(byId('feed').hidden && byId('history').hidden)) {
+    showFeed(false);
+    showHistory(false);
+  } else if (conversation.running) {
+    conversation.stop();
+  }
 }
 
 function initPanes() {
   setIcon(byId('history-toggle'), 'menu');
   setIcon(byId('feed-toggle'), 'feed');
+  const toggleHistory = () => {
+    showHistory(byId('history').hidden);
+    if (!narrow()) remember('history', String(!byId('history').hidden));
+  };
   byId('feed-toggle').addEventListener('click', () => showFeed(byId('feed').hidden));
-  byId('history-toggle').addEventListener('click', () => showHistory(byId('history').hidden));
-  byId('new-conversation').addEventListener('click', () => { openConversation(null); if (narrow()) showHistory(false); });
-  byId('history-clear').addEventListener('click', () => history.list.map((item) => item.id).forEach(forget));
-  byId('brand').addEventListener('click', (event) => { event.preventDefault(); openConversation(null); });
-  document.addEventListener('keydown', (event) => {
-    if (event.key !== 'Escape' || !narrow() || byId('card').matches(':popover-open')) return;
-    if (!byId('feed').hidden) showFeed(false);
-    if (!byId('history').hidden) showHistory(false);
-  });
+  byId('history-toggle').addEventListener('click', toggleHistory);
+  byId('brand').addEventListener('click', (event) => { event.preventDefault(); newConversation(); });
+  document.addEventListener('keydown', onEscape);
   showFeed(!narrow());
-  showHistory(false);
-  matchMedia('(max-width: 1080px)').addEventListener('change', (event) => showFeed(!event.matches));
+  showHistory(!narrow() && (recall('history') ?? String(innerWidth >= 1400)) === 'true');
+  matchMedia('(max-width: 1080px)').addEventListener('change', (event) => {
+    showFeed(!event.matches);
+    if (event.matches) showHistory(false);
+  });
+  new Shortcuts([
+    ['/', 'Write a question', () => composer.focus()], ['n', 'New question', newConversation], ['e', 'Edit the last question', () => conversation.last?.edit()],
+    ['r', 'Ask the last question again', () => conversation.again()], ['c', 'Copy the last answer', () => conversation.last?.copy()],
+    ['h', 'Conversations', toggleHistory], ['f', 'Live feed', () => showFeed(byId('feed').hidden)], ['p', 'Pause the feed, or go on', () => feed.togglePause()],
+    [',', 'Settings', () => settings.open('answers')],
+  ]);
 }
 
 initTheme();
-initComposer();
 initKey();
 initPanes();
-drawEmptiness();
-drawHistory();
+drawConversation();
 feed.start();
 rising.refresh();
 byId('rising').open = innerHeight >= 700;
 status.refresh();
+setup.refresh();
+composer.loadStyles();
 setInterval(() => {
-  if (views.length > 0) return;
+  if (!conversation.empty) return;
   drawSuggestions();
   drawWelcome();
 }, 1000);
-if (!touch()) byId('question').focus({ preventScroll: true });
+if (!touch()) composer.focus({ preventScroll: true });
+byId('unready').remove();

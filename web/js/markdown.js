@@ -106,6 +106,7 @@ export function inline(text, start, end, { chips, markup, onText }) {
       flush(space ? at - 1 : at);
       if (space) nodes.push('\u202f');
       nodes.push(chip.make());
+      if (/[.,;:!?)]/.test(text[chip.end] ?? '')) nodes.push('\u2060');  // nor between the mark and what ends the sentence
       at = plainFrom = chip.end;
       continue;
     }

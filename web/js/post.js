@@ -14,6 +14,7 @@ export function normalise(raw) {
   return {
     key: raw.key ?? `${raw.source}:${raw.id}`,
     source: raw.source ?? '',
+    lang: raw.lang ?? '',
     handle: raw.author?.handle ?? '',
     name: raw.author?.name ?? '',
     text: raw.text ?? '',
@@ -42,6 +43,17 @@ export function badges(post) {
   return [
     post.source === 'world' && post.fiction ? null : h('span', { class: 'badge' }, sourceName(post.source)),
     post.fiction ? h('span', { class: 'badge fiction' }, 'Fiction') : null,
+  ];
+}
+
+/// What can be done with a post: `onExplain(post)` asks for its context, `onAsk(post)` fills the composer.
+export function postActions(post, { onAsk, onExplain }) {
+  const whose = h('span', { class: 'sr' }, ` (post of @${post.handle})`);
+  return [
+    h('button', { type: 'button', class: 'text-button', title: 'What it is about, who wrote it and what else is said', onclick: () => onExplain(post) },
+      icon('explain'), 'Explain', whose),
+    h('button', { type: 'button', class: 'text-button', title: 'Put a question about it into the composer', onclick: () => onAsk(post) },
+      icon('ask'), 'Ask', whose.cloneNode(true)),
   ];
 }
 

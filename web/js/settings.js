@@ -1,4 +1,4 @@
-// Choices that this browser remembers: colours and writer. Without storage they last as long as the page.
+// Choices that this browser remembers: colours, writer, style, window and the like. Without storage they last as long as the page.
 
 import { byId, setIcon } from './dom.js';
 
@@ -20,20 +20,27 @@ export function recall(name) {
 
 const THEMES = { auto: ['auto', 'as the system'], light: ['sun', 'light'], dark: ['moon', 'dark'] };
 
+/// The button in the header goes round the three, the choice in the settings names them.
 export function initTheme() {
   const button = byId('theme-toggle');
+  const select = byId('theme');
   let theme = document.documentElement.dataset.theme ?? 'auto';
   const show = () => {
     setIcon(button, THEMES[theme][0]);
     byId('theme-label').textContent = button.title = `Colours: ${THEMES[theme][1]}`;
+    select.value = theme;
   };
-  button.addEventListener('click', () => {
-    const names = Object.keys(THEMES);
-    theme = names[(names.indexOf(theme) + 1) % names.length];
+  const choose = (name) => {
+    theme = name;
     if (theme === 'auto') delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
     remember('theme', theme);
     show();
+  };
+  button.addEventListener('click', () => {
+    const names = Object.keys(THEMES);
+    choose(names[(names.indexOf(theme) + 1) % names.length]);
   });
+  select.addEventListener('change', () => choose(select.value));
   show();
 }

@@ -37,17 +37,29 @@ function troubleOf(source) {
   return parts.filter(Boolean).join(', ');
 }
 
+/// The colour of a source's dot and the words beside it.
+export const stateOf = (source) => STATES[source.state] ?? ['waiting', source.state];
+
+/// What is known of a source, a line each: rate and lag, trouble, the last error, the next try.
+export function sourceFacts(source) {
+  const rate = source.per_second > 0 ? `, ${source.per_second >= 10 ? Math.round(source.per_second).toLocaleString('en') : source.per_second.toFixed(1)} a second` : '';
+  return [`${plural(source.posts ?? 0, 'post')}${rate}${lagOf(source)}`, troubleOf(source), source.last_error,
+    source.retry_in_seconds ? `Tries again in ${Math.ceil(source.retry_in_seconds)} s` : ''].filter(Boolean);
+}
+
 export class Status {
   #clock;
   #onKeyNeeded;
   #onChange;
+  #onModel;
   #timer = 0;
   #reachable = true;
   #denied = false;
   data = null;
 
-  /// `onChange(data)` after each reading; `onKeyNeeded()` when the server asks for a key.
-  constructor(clock, onChange, onKeyNeeded) {
+  /// `onChange(data)` after each reading; `onKeyNeeded()` when the server asks for a key; `onModel()` opens the settings of it.
+  constructor(clock, onChange, onKeyNeeded, onModel) {
+    this.#onModel = onModel;
     this.#clock = clock;
     this.#onChange = onChange;
     this.#onKeyNeeded = onKeyNeeded;
@@ -132,7 +144,7 @@ export class Status {
   }
 
   #stateOf(source) {
-    return this.#reachable ? STATES[source.state] ?? ['waiting', source.state] : GONE;
+    return this.#reachable ? stateOf(source) : GONE;
   }
 
   #drawSources() {
@@ -154,12 +166,8 @@ export class Status {
     const row = (name, ...value) => h('div', { class: 'panel-row' }, h('dt', {}, name), h('dd', {}, value));
     const sources = (data?.sources ?? []).map((source) => {
       const [dot, words] = this.#stateOf(source);
-      const rate = source.per_second > 0 ? `, ${source.per_second >= 10 ? Math.round(source.per_second) : source.per_second.toFixed(1)} a second` : '';
       return h('li', {}, h('p', {}, h('span', { class: 'dot', 'data-state': dot }), h('strong', {}, sourceName(source.name)), ` ${words}`),
-        h('p', { class: 'quiet' }, `${plural(source.posts ?? 0, 'post')}${rate}${lagOf(source)}`),
-        troubleOf(source) ? h('p', { class: 'quiet' }, troubleOf(source)) : null,
-        source.last_error ? h('p', { class: 'quiet' }, source.last_error) : null,
-        source.retry_in_seconds ? h('p', { class: 'quiet' }, `Tries again in ${Math.ceil(source.retry_in_seconds)} s`) : null);
+        sourceFacts(source).map((fact) => h('p', { class: 'quiet' }, fact)));
     });
     byId('status-panel').replaceChildren(
       this.#reachable ? '' : h('p', { class: 'notice error' }, icon('warn'), 'The server does not answer. Start it with fathom serve; this page comes back by itself.'),
@@ -168,11 +176,11 @@ export class Status {
           : this.#clock.replayed ? `The time of the newest post. 'Now' in questions and answers means this moment; on your wall it is ${absolute(Date.now())}.`
             : `The newest post is from ${ago(this.#clock.newest, Date.now())}.`)),
         row('Posts', data ? Number(data.store?.posts ?? 0).toLocaleString('en') : 'unknown'),
-        row('Sources', sources.length > 0 ? h('ul', { class: 'panel-sources' }, sources) : [
-          'None is read. Start Fathom with ', h('code', {}, '--source hackernews'), ' or ', h('code', {}, '--source world'), ', or send posts to ', h('code', {}, 'POST /v1/posts'), '.']),
+        row('Sources', sources.length > 0 ? h('ul', { class: 'panel-sources' }, sources)
+          : ['None is read. Add one in the settings, or send posts to ', h('code', {}, 'POST /v1/posts'), '.']),
         row('Model', this.hasModel ? h('strong', {}, data.model.name) : 'None. Answers are quotations from posts.',
           this.hasModel && data.model.context ? h('p', { class: 'quiet' }, [data.model.quantisation, `${plural(data.model.context, 'token')} of context`].filter(Boolean).join(', ')) : null,
-          this.hasModel ? null : h('p', {}, h('button', { type: 'button', class: 'text-button', onclick: () => byId('model-dialog').showModal() }, 'How to add a model'))),
+          this.hasModel ? null : h('p', {}, h('button', { type: 'button', class: 'text-button', onclick: () => this.#onModel() }, 'How to add a model'))),
         data?.version ? row('Fathom', `version ${data.version}`) : null));
   }
 }

@@ -1,8 +1,8 @@
 // What is rising: stories with their headline, and the terms that are posted far more often than usual.
 
 import { ApiError, getJson } from './api.js';
-import { byId, h } from './dom.js';
-import { sourceName } from './post.js';
+import { byId, h, icon } from './dom.js';
+import { normalise, sourceName } from './post.js';
 import { plural, shorten } from './text.js';
 import { absolute, ago, parseTime } from './time.js';
 
@@ -39,14 +39,16 @@ function sparkline(volume) {
 export class RisingPane {
   #clock;
   #onAsk;
+  #onExplain;
   #timer = 0;
   #abort = null;
   #drawn = '';
 
-  /// `onAsk(question)` fills the composer.
-  constructor(clock, onAsk) {
+  /// `onAsk(question)` fills the composer; `onExplain(post)` asks for a story's leading post to be explained.
+  constructor(clock, { onAsk, onExplain }) {
     this.#clock = clock;
     this.#onAsk = onAsk;
+    this.#onExplain = onExplain;
     document.addEventListener('visibilitychange', () => !document.hidden && this.refresh());
   }
 
@@ -92,12 +94,14 @@ export class RisingPane {
   #story(story) {
     const updated = parseTime(story.updated);
     const facts = [plural(story.posts, 'post'), plural(story.authors, 'author'),
-      story.sources.map(({ source }) => sourceName(source)).join(', '), updated === null ? null : ago(updated, this.#clock.now)];
-    return h('li', {},
-      h('button', { type: 'button', class: 'story', 'data-id': story.id, title: 'Ask about it',
-        onclick: () => this.#onAsk(question(story)) },
-      h('bdi', { class: 'story-headline' }, shorten(story.headline, 140)),
-      h('span', { class: 'story-foot' }, sparkline(story.volume), h('span', {}, facts.filter(Boolean).join(' \u00b7 ')))));
+      story.sources.length > 1 ? story.sources.map(({ source }) => sourceName(source)).join(', ') : null, updated === null ? null : ago(updated, this.#clock.now)];
+    const headline = shorten(story.headline.replace(/\s*https?:\/\/\S+/g, '') || story.headline, 140);
+    return h('li', { class: 'story-row' },
+      h('button', { type: 'button', class: 'story', 'data-id': story.id, title: 'Ask about it', onclick: () => this.#onAsk(question(story)) },
+        h('bdi', { class: 'story-headline' }, headline), sparkline(story.volume),
+        h('span', { class: 'story-foot' }, facts.filter(Boolean).join(' \u00b7 '))),
+      story.post ? h('button', { type: 'button', class: 'icon-button small', title: 'Explain its leading post', 'data-id': `explain ${story.id}`,
+        onclick: () => this.#onExplain(normalise(story.post)) }, icon('explain'), h('span', { class: 'sr' }, `Explain the leading post of: ${headline}`)) : null);
   }
 
   #term(trend) {
