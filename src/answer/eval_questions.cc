@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "answer/extract.h"
@@ -21,6 +22,31 @@ using nlohmann::json;
 constexpr size_t kLongestLine = size_t{4} << 20;
 constexpr size_t kBatch = 2000;
 
+std::vector<std::string> strings(const json& from, const char* key) {
+  return from.contains(key) ? from.at(key).get<std::vector<std::string>>() : std::vector<std::string>();
+}
+
+/// The facts of a truth.json by the key that all values of one figure share.
+std::multimap<std::string, EvalFact> read_facts(const json& content) {
+  std::multimap<std::string, EvalFact> out;
+  if (!content.is_object() || !content.contains("facts")) return out;
+  for (const json& fact : content["facts"]) {
+    out.emplace(fact.at("key").get<std::string>(),
+                EvalFact{strings(fact, "accepted"), strings(fact, "posts")});
+  }
+  return out;
+}
+
+/// "storm.gust.2" is a value of "storm.gust".
+std::vector<EvalFact> provenance_of(const json& from, const std::multimap<std::string, EvalFact>& facts) {
+  std::vector<EvalFact> out;
+  if (!from.contains("fact") || !from["fact"].is_string()) return out;
+  const std::string id = from["fact"].get<std::string>();
+  const auto [begin, end] = facts.equal_range(id.substr(0, id.rfind('.')));
+  for (auto fact = begin; fact != end; ++fact) out.push_back(fact->second);
+  return out;
+}
+
 EvalQuestion read_question(const json& from) {
   EvalQuestion out;
   out.question = from.at("question").get<std::string>();
@@ -28,7 +54,8 @@ EvalQuestion read_question(const json& from) {
   out.id = from.value("id", "");
   out.kind = from.value("kind", out.answers.empty() ? "no_answer" : "");
   out.storyline = from.value("storyline", "");
-  if (from.contains("gold_posts")) out.gold_posts = from["gold_posts"].get<std::vector<std::string>>();
+  out.lang = from.value("lang", "");
+  out.gold_posts = strings(from, "gold_posts");
   if (from.contains("asked_at")) {
     out.asked_at = parse_time(from["asked_at"].get<std::string>());
     if (!out.asked_at) throw Error(ErrorCode::kCorrupt, "asked_at is not a time");
@@ -50,10 +77,12 @@ std::vector<EvalQuestion> read_questions(const std::filesystem::path& path) {
     throw Error(ErrorCode::kCorrupt,
                 fmt::format("'{}' is neither a list of questions nor the truth.json of a sample world",
                             path.string()));
+  const auto facts = read_facts(content);
   std::vector<EvalQuestion> out;
   for (const json& entry : list) {
     try {
       out.push_back(read_question(entry));
+      out.back().provenance = provenance_of(entry, facts);
     } catch (const std::exception& error) {
       throw Error(ErrorCode::kCorrupt,
                   fmt::format("'{}': question {} cannot be read: {}; it needs \"question\", a string, and "

@@ -15,10 +15,16 @@
 
 namespace fathom::answer {
 
+/// One value of the figure that is asked about, at whatever time, and the posts that state it.
+struct EvalFact {
+  std::vector<std::string> accepted, posts;
+};
+
 struct EvalQuestion {
-  std::string id, kind, storyline, question;
+  std::string id, kind, storyline, lang, question;
   std::vector<std::string> answers;     // accepted strings; none: the posts do not hold it
   std::vector<std::string> gold_posts;  // ids of posts that state it; may be empty
+  std::vector<EvalFact> provenance;     // what is known of the figure besides; may be empty
   std::optional<Time> asked_at;         // empty: when the feed is over
 };
 

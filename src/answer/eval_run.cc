@@ -23,9 +23,13 @@ JudgedAnswer asked_of_assistant(const EvalSubject& subject, Writer writer, const
   JudgedAnswer out;
   out.text = answer.text;
   out.refused = answer.citations.empty();
-  for (const Citation& citation : answer.citations)
+  std::vector<Span> claims;
+  for (const Citation& citation : answer.citations) {
+    claims.push_back({citation.claim_begin, citation.claim_end});
     out.marks.push_back(
         {answer.text.substr(citation.claim_begin, citation.claim_end - citation.claim_begin), citation.post});
+  }
+  if (!out.refused) out.uncited = count_uncited(answer.text, claims);
   return out;
 }
 

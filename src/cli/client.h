@@ -1,7 +1,7 @@
 // The commands' way to the store and the assistant: over HTTP to the server that is running on the state folder, or, when none
 // is, to one that the command starts for itself on a free loopback port. One path for both.
 //
-// Owned by the command; not thread-safe.
+// Owned by the command. Thread safety: get, post, remove, follow and stream may run on any number of threads at once.
 #pragma once
 
 #include <filesystem>
@@ -34,6 +34,8 @@ class Client {
 
   /// A JSON answer. Throws the server's own sentence for a status of 400 or above.
   nlohmann::json get(const std::string& target);
+  /// An answer that is no JSON, whole. Errors: as get.
+  std::string get_text(const std::string& target);
   nlohmann::json post(const std::string& target, const std::string& body, const std::string& content_type);
   nlohmann::json remove(const std::string& target);
 

@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "cli/command.h"
 #include "cli/eval_commands.h"
+#include "cli/eval_speed.h"
 #include "cli/instance.h"
 #include "model/inspect.h"
 
@@ -38,6 +39,8 @@ struct Options {
   std::string model = "auto";
   infer::EngineOptions engine;
   size_t threads = 0;
+  SpeedOptions speed;
+  bool running = false;
   bool json = false;
   bool show = false;
 };
@@ -55,18 +58,33 @@ std::vector<EvalQuestion> chosen_questions(const Options& options) {
   return out;
 }
 
+std::vector<fs::path> post_files(const Options& options) {
+  return options.posts.empty() ? std::vector{options.questions.parent_path() / "posts.ndjson"}
+                               : options.posts;
+}
+
 /// A store of its own for one replay.
 struct Feed {
   explicit Feed(const Options& options) {
-    std::vector<fs::path> files = options.posts;
-    if (files.empty()) files.push_back(options.questions.parent_path() / "posts.ndjson");
-    posts = answer::read_feed(files);
+    posts = answer::read_feed(post_files(options));
     store = live::Store::open({.folder = folder.path(), .sync = false}, clock);
   }
   SystemClock clock;
   TempDir folder;
   std::vector<live::Post> posts;
   std::unique_ptr<live::Store> store;
+};
+
+/// All questions together, and by kind and language.
+struct Scores {
+  std::map<std::string, answer::Score> kinds, languages;
+  answer::Score all;
+
+  void add(const EvalQuestion& question, const answer::Verdict& verdict) {
+    kinds[question.kind].add(verdict);
+    if (!question.lang.empty()) languages[question.lang].add(verdict);
+    all.add(verdict);
+  }
 };
 
 std::unique_ptr<infer::Engine> load_engine(const Options& options, ThreadPool& pool) {
@@ -79,52 +97,109 @@ std::unique_ptr<infer::Engine> load_engine(const Options& options, ThreadPool& p
 }
 
 void print(const std::string& name, const answer::Score& s) {
-  std::cout << fmt::format(
-      "{:<18} {:>5} {:>7.1f} {:>7.1f} {:>7.1f} {:>7.1f} {:>7.1f} {:>7.1f} {:>7.1f} {:>7.1f} {:>7.1f}\n", name,
-      s.questions, 100 * s.answer_f1(), 100 * s.answer_precision(), 100 * s.answer_recall(),
-      100 * s.token_f1(), 100 * s.citation_precision(), 100 * s.citation_recall(),
-      100 * s.wrong_citation_rate(), 100 * s.right_refusal_rate(), 100 * s.wrong_refusal_rate());
+  std::cout << fmt::format("{:<18} {:>5}", name, s.questions);
+  for (const double rate :
+       {s.answer_f1(), s.answer_precision(), s.answer_recall(), s.token_f1(), s.citation_precision(),
+        s.citation_recall(), s.well_cited_rate(), s.wrong_citation_rate(), s.uncited_rate(),
+        s.right_refusal_rate(), s.wrong_refusal_rate()}) {
+    std::cout << fmt::format(" {:>7.1f}", 100 * rate);
+  }
+  std::cout << "\n";
 }
 
-void print_table(const std::map<std::string, answer::Score>& kinds, const answer::Score& all) {
-  std::cout << fmt::format("{:<18} {:>5} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7}\n", "percent",
-                           "asked", "F1", "prec.", "recall", "tokens", "cite p", "cite r", "wrong c",
-                           "ref ok", "ref bad");
-  for (const auto& [kind, score] : kinds) print(kind, score);
-  print("all", all);
+void print_table(const Scores& scores) {
+  std::cout << fmt::format("{:<18} {:>5}", "percent", "asked");
+  for (const std::string_view column : {"F1", "prec.", "recall", "tokens", "cite p", "cite r", "well c",
+                                        "wrong c", "uncited", "ref ok", "ref bad"}) {
+    std::cout << fmt::format(" {:>7}", column);
+  }
+  std::cout << "\n";
+  for (const auto& [kind, score] : scores.kinds) print(kind, score);
+  if (scores.languages.size() > 1)
+    for (const auto& [lang, score] : scores.languages) print("in " + lang, score);
+  print("all", scores.all);
+}
+
+json to_json(const Scores& scores) {
+  json out = {{"all", to_json(scores.all)}, {"kinds", json::object()}, {"languages", json::object()}};
+  for (const auto& [kind, score] : scores.kinds) out["kinds"][kind] = to_json(score);
+  for (const auto& [lang, score] : scores.languages) out["languages"][lang] = to_json(score);
+  return out;
+}
+
+/// Without a running server: one on a folder that goes afterwards, with all the posts in it.
+std::unique_ptr<Client> server_with_posts(const Options& options, const TempDir& folder) {
+  if (options.running) return std::make_unique<Client>(options.state, true);
+  auto client = std::make_unique<Client>(folder.path(), false);
+  constexpr size_t kPostsAtOnce = 1000;
+  std::string lines;
+  size_t held = 0;
+  const auto flush = [&] {
+    if (held > 0) client->post("/v1/posts", lines, "application/x-ndjson");
+    lines.clear();
+    held = 0;
+  };
+  for (const live::Post& post : answer::read_feed(post_files(options))) {
+    lines += to_json(post).dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+    if (++held == kPostsAtOnce) flush();
+  }
+  flush();
+  return client;
+}
+
+int speed(const Options& options) {
+  const TempDir folder;
+  const auto client = server_with_posts(options, folder);
+  SpeedOptions wanted = options.speed;
+  wanted.model = options.writer == "auto" ? "fathom" : "fathom-" + options.writer;
+  if (!options.running) wanted.model = "fathom-extract";  // it has no model
+  std::vector<std::string> questions;
+  for (const EvalQuestion& question : chosen_questions(options)) questions.push_back(question.question);
+  json out = {{"model", wanted.model}};
+  if (!wanted.users.empty()) out.update(measure_users(*client, wanted, questions));
+  if (wanted.changes > 0) out.update(measure_freshness(*client, wanted));
+  std::cout << (options.json ? out.dump(2) + "\n" : speed_table(out));
+  return 0;
 }
 
 int answers(const Options& options) {
+  if (!options.speed.users.empty() || options.speed.changes > 0) return speed(options);
   const auto writer = answer::parse_eval_writer(options.writer);
   const std::vector<EvalQuestion> questions = chosen_questions(options);
   Feed feed(options);
   ThreadPool pool(options.threads != 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency()));
   const auto engine = load_engine(options, pool);
   const auto assistant = answer::Assistant::create(*feed.store, engine.get(), feed.clock);
-  std::map<std::string, answer::Score> kinds;
-  answer::Score all;
+  Scores scores;
   Progress progress("Asking", questions.size(), "questions");
   replay(std::move(feed.posts), questions, *feed.store, [&](const EvalQuestion& question) {
     const auto told = answer_for_eval({*feed.store, *assistant, engine.get()}, writer, question.question);
     const answer::Verdict verdict = judge(question, told);
-    kinds[question.kind].add(verdict);
-    all.add(verdict);
+    scores.add(question, verdict);
     if (options.show)
-      std::cout << json{{"question", question.question}, {"kind", question.kind},
-                        {"accepted", question.answers},  {"answer", told.text},
-                        {"right", verdict.right},        {"refused", verdict.refused}}
+      std::cout << json{{"question", question.question},
+                        {"kind", question.kind},
+                        {"storyline", question.storyline},
+                        {"accepted", question.answers},
+                        {"answer", told.text},
+                        {"right", verdict.right},
+                        {"refused", verdict.refused},
+                        {"citations", verdict.citations},
+                        {"right_citations", verdict.right_citations},
+                        {"wrong_citations", verdict.wrong_citations},
+                        {"uncited", verdict.uncited}}
                        .dump(-1, ' ', false, json::error_handler_t::replace)
                 << "\n";
-    progress.update(all.questions);
+    progress.update(scores.all.questions);
   });
   if (options.json) {
-    json out = {{"writer", options.writer}, {"all", to_json(all)}, {"kinds", json::object()}};
+    json out = to_json(scores);
+    out["writer"] = options.writer;
     if (engine) out["model"] = engine->info().name;
     if (engine && !engine->info().adapter.empty()) out["adapter"] = engine->info().adapter;
-    for (const auto& [kind, score] : kinds) out["kinds"][kind] = to_json(score);
     std::cout << out.dump(2) << "\n";
   } else {
-    print_table(kinds, all);
+    print_table(scores);
   }
   return 0;
 }
@@ -201,9 +276,11 @@ void add_answers(CLI::App& eval, Run& run) {
   command->footer(
       "Columns, in percent: answer F1, precision and recall (the answer holds an accepted string); token F1; "
       "citation\n"
-      "precision (the post is gold or holds an accepted string), recall, wrong ones (the post does not "
-      "support its "
-      "sentence);\nrefusals, right ones of what the posts do not hold, wrong ones of what they do. Example:\n"
+      "precision and recall (ALCE's, by the provenance of the posts); questions with a citation of a post "
+      "that holds the\n"
+      "answer; wrong citations (the post does not support its sentence); statements without a citation; "
+      "refusals, right\n"
+      "ones of what the posts do not hold, wrong ones of what they do. Example:\n"
       "  fathom world --seed 90 --out /tmp/world && fathom eval answers /tmp/world/truth.json --writer "
       "extract");
   add_state_option(*command, options->state);
@@ -220,6 +297,20 @@ void add_answers(CLI::App& eval, Run& run) {
       ->type_name("DIR");
   command->add_option("--threads", options->threads, "Threads for the model; 0: one a core")
       ->capture_default_str();
+  command
+      ->add_option("--users", options->speed.users,
+                   "Measure time instead: first words and whole answers over HTTP, for so many users at once")
+      ->delimiter(',')
+      ->type_name("N");
+  command
+      ->add_option("--freshness", options->speed.changes,
+                   "Measure time instead: from a post to the first answer that has its figure, so many times")
+      ->type_name("N");
+  command->add_option("--asks", options->speed.asks, "Answers for each number of users")
+      ->capture_default_str();
+  command->add_flag("--running", options->running,
+                    "Ask the server that runs on the state folder, with what it has read, not one of our own "
+                    "with POSTS");
   command->add_flag("--show", options->show, "Each answer, a line of JSON");
   command->add_flag("--json", options->json, "The scores as JSON");
   command->callback([options, &run] { run = [options] { return answers(*options); }; });
