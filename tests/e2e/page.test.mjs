@@ -199,13 +199,13 @@ describe('the page', { skip: skipWithoutChromium }, () => {
     await choose(page, 'writer', 'extract');
     const turn = await ask(page, GUST);
     await server.post([onePost('gust-2', 'A gust of 101 km/h at the north mole in Varnholm harbour just now, the strongest of the day.')]);
-    await turn.locator('.fresh', { hasText: '1 new post since this answer' }).waitFor({ timeout: 30_000 });
+    await turn.locator('.newer', { hasText: '1 new post since this answer' }).waitFor({ timeout: 30_000 });
     await expectAccessible(page, 'an answer that newer posts followed');
     await screenshot(page, 'new-posts');
     await turn.getByRole('button', { name: 'Ask again with them' }).click();
     await page.waitForFunction(() => document.querySelector('.turn')?.dataset.state === 'done');
     assert.match(await page.locator('.source-list').first().textContent(), /101 km\/h/);
-    assert.equal(await page.locator('.fresh').textContent(), '');
+    assert.equal(await page.locator('.newer').textContent(), '');
     await expectQuiet(page);
   }));
 

@@ -36,10 +36,10 @@ export class TurnView {
     this.#deps = deps;
     const part = (name, tag = 'div') => (this.#parts[name] = h(tag, { class: name }));
     this.element = h('article', { class: 'turn' }, part('asked'), this.#steps.element, this.#thought.element, part('answer'),
-      part('failure'), part('meta'), part('fresh'), part('cited'));
+      part('failure'), part('meta'), part('newer'), part('cited'));
     this.#drawQuestion();
     this.#parts.answer.setAttribute('aria-busy', 'true');
-    this.#parts.fresh.setAttribute('role', 'status');
+    this.#parts.newer.setAttribute('role', 'status');
     this.update();
     if (turn.state !== 'working') this.#said = turn.text.length;
   }
@@ -65,7 +65,7 @@ export class TurnView {
 
   /// `count` posts that match what was asked came in since; 0 says nothing.
   showFresh(count, more) {
-    this.#parts.fresh.replaceChildren(...newPostsLine(count, more, () => this.#deps.onAgain(this)));
+    this.#parts.newer.replaceChildren(...newPostsLine(count, more, () => this.#deps.onAgain(this)));
   }
 
   // --- the question ---
