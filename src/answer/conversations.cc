@@ -7,34 +7,25 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <set>
 
+#include "answer/conversation_record.h"
 #include "base/digest.h"
 #include "base/error.h"
-#include "base/text.h"
 #include "live/analysis.h"
 
 namespace fathom::answer {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 
 constexpr std::string_view kFormat = "1";
 constexpr std::string_view kFormatKey = "f", kSecretKey = "s";
-constexpr char kHeads = 'c', kItems = 'i', kOrder = 'u', kWords = 't';
-constexpr size_t kNumberBytes = 8, kSecretBytes = 32, kIdBytes = 16;
-constexpr size_t kHashDigits = 16;  // hexadecimal: 64 bits
+constexpr size_t kSecretBytes = 32;
 constexpr size_t kMaxOwnerBytes = 1024;
 constexpr size_t kOpeningBytes = 120;
-constexpr size_t kSnippetBefore = 60, kSnippetBytes = 200;
 
 std::string_view view(const rocksdb::Slice& s) { return {s.data(), s.size()}; }
-
-void put_number(std::string& out, uint64_t value) {
-  for (int shift = 56; shift >= 0; shift -= 8) out += static_cast<char>(value >> shift);
-}
 
 std::string random_bytes(size_t count) {
   std::string out(count, '\0');
@@ -45,131 +36,9 @@ std::string random_bytes(size_t count) {
 
 std::string fresh_id() {
   std::string out = "conv_";
-  for (const char byte : random_bytes(kIdBytes)) out += fmt::format("{:02x}", static_cast<uint8_t>(byte));
+  for (const char byte : random_bytes(kConversationIdBytes))
+    out += fmt::format("{:02x}", static_cast<uint8_t>(byte));
   return out;
-}
-
-/// Ids are fixed in length, so that one never begins another's keys.
-bool is_id(std::string_view id) {
-  return id.size() == 5 + 2 * kIdBytes && id.starts_with("conv_") &&
-         id.find_first_not_of("0123456789abcdef", 5) == std::string_view::npos;
-}
-
-std::string space_of(char space, const std::string& owner) {
-  std::string out(1, space);
-  out += static_cast<char>(owner.size() >> 8);
-  out += static_cast<char>(owner.size() & 0xff);
-  return out + owner;
-}
-
-std::string order_key(const std::string& owner, const Conversation& conversation) {
-  std::string out = space_of(kOrder, owner);
-  put_number(out, ~static_cast<uint64_t>(conversation.updated.time_since_epoch().count()));
-  return out + conversation.id;
-}
-
-/// The first key behind all that begin with `prefix`, whose first byte is a letter.
-std::string behind(std::string prefix) {
-  while (static_cast<uint8_t>(prefix.back()) == 0xff) prefix.pop_back();
-  ++prefix.back();
-  return prefix;
-}
-
-/// The beginning of a text in one line, cut between characters.
-std::string in_one_line(std::string_view text, size_t most) {
-  std::string out(trim(text).substr(0, most));
-  const bool cut = out.size() < trim(text).size();
-  if (cut) out.resize(out.size() - incomplete_utf8_tail(out));
-  std::replace_if(
-      out.begin(), out.end(), [](char c) { return static_cast<uint8_t>(c) < 0x20; }, ' ');
-  return cut ? out + "..." : out;
-}
-
-std::string around(std::string_view text, size_t place) {
-  size_t begin = place > kSnippetBefore ? place - kSnippetBefore : 0;
-  while (begin > 0 && begin < text.size() && (static_cast<uint8_t>(text[begin]) & 0xC0) == 0x80) --begin;
-  return (begin > 0 ? "..." : "") + in_one_line(text.substr(begin), kSnippetBytes);
-}
-
-/// An item as it lies in the database.
-struct StoredItem {
-  ConversationItem item;
-  std::string hashes;  // kHashDigits each
-
-  uint64_t bytes() const { return item.id.size() + item.role.size() + item.text.size() + item.body.size(); }
-};
-
-std::string encode(const StoredItem& stored) {
-  std::string out;
-  for (const std::string* field :
-       {&stored.item.id, &stored.item.role, &stored.item.text, &stored.item.body, &stored.hashes}) {
-    for (int shift = 0; shift < 32; shift += 8) out += static_cast<char>(field->size() >> shift);
-    out += *field;
-  }
-  return out;
-}
-
-[[noreturn]] void throw_damaged(const std::string& what) {
-  throw Error(
-      ErrorCode::kCorrupt,
-      fmt::format("the stored conversations are damaged: {}; restore the folder 'conversations' from a "
-                  "backup, or move it away to begin anew",
-                  what));
-}
-
-StoredItem decode_item(std::string_view bytes) {
-  StoredItem out;
-  for (std::string* field : {&out.item.id, &out.item.role, &out.item.text, &out.item.body, &out.hashes}) {
-    if (bytes.size() < 4) throw_damaged("an item ends early");
-    size_t size = 0;
-    for (size_t i = 0; i < 4; ++i) size |= static_cast<size_t>(static_cast<uint8_t>(bytes[i])) << (8 * i);
-    bytes.remove_prefix(4);
-    if (bytes.size() < size) throw_damaged("an item ends early");
-    *field = bytes.substr(0, size);
-    bytes.remove_prefix(size);
-  }
-  return out;
-}
-
-/// A conversation and where its next item goes.
-struct Head {
-  Conversation conversation;
-  uint64_t next = 0;
-};
-
-std::string encode(const Head& head) {
-  const Conversation& c = head.conversation;
-  return json{{"created", c.created.time_since_epoch().count()},
-              {"updated", c.updated.time_since_epoch().count()},
-              {"title", c.title},
-              {"opening", c.opening},
-              {"metadata", c.metadata},
-              {"items", c.items},
-              {"turns", c.turns},
-              {"bytes", c.bytes},
-              {"next", head.next}}
-      .dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-Head decode_head(std::string_view id, std::string_view bytes) {
-  try {
-    const json from = json::parse(bytes);
-    Head out;
-    Conversation& c = out.conversation;
-    c.id = id;
-    c.created = Time(Micros(from.at("created").get<int64_t>()));
-    c.updated = Time(Micros(from.at("updated").get<int64_t>()));
-    c.title = from.at("title").get<std::string>();
-    c.opening = from.at("opening").get<std::string>();
-    c.metadata = from.at("metadata").get<std::string>();
-    c.items = from.at("items").get<size_t>();
-    c.turns = from.at("turns").get<size_t>();
-    c.bytes = from.at("bytes").get<uint64_t>();
-    out.next = from.at("next").get<uint64_t>();
-    return out;
-  } catch (const json::exception&) {
-    throw_damaged(fmt::format("the head of {} is unreadable", id));
-  }
 }
 
 rocksdb::Options database_options() {
@@ -203,7 +72,7 @@ class RocksConversations final : public Conversations {
     const std::lock_guard lock(mutex_);
     if (usage_of(owner).conversations >= limits_.conversations)
       throw_full(fmt::format("{} conversations are kept already; delete some", limits_.conversations));
-    Head head;
+    ConversationHead head;
     head.conversation.id = fresh_id();
     head.conversation.created = clock_.now();
     set_title(head.conversation, title, metadata);
@@ -372,9 +241,6 @@ class RocksConversations final : public Conversations {
     if (status.IsIOError() && detail.find("lock") != std::string::npos)
       throw Error(ErrorCode::kIo,
                   fmt::format("the conversations in '{}' are in use by another process", folder_.string()));
-    if (status.IsNoSpace())
-      throw Error(ErrorCode::kResourceExhausted,
-                  fmt::format("the disk of '{}' is full; make room", folder_.string()));
     if (status.IsIOError())
       throw Error(ErrorCode::kIo,
                   fmt::format("cannot use the conversations in '{}': {}", folder_.string(), detail));
@@ -404,8 +270,8 @@ class RocksConversations final : public Conversations {
     return std::unique_ptr<rocksdb::Iterator>(db_->NewIterator({}));
   }
 
-  std::optional<Head> head_of(const std::string& owner, const std::string& id) const {
-    if (!is_id(id) || owner.size() > kMaxOwnerBytes) return std::nullopt;
+  std::optional<ConversationHead> head_of(const std::string& owner, const std::string& id) const {
+    if (!is_conversation_id(id) || owner.size() > kMaxOwnerBytes) return std::nullopt;
     std::string bytes;
     const auto status = db_->Get({}, space_of(kHeads, owner) + id, &bytes);
     if (status.IsNotFound()) return std::nullopt;
@@ -429,7 +295,7 @@ class RocksConversations final : public Conversations {
   }
 
   /// Adds items, and the head that says so.
-  void add_items(const std::string& owner, Head& head, const std::vector<ConversationItem>& items,
+  void add_items(const std::string& owner, ConversationHead& head, const std::vector<ConversationItem>& items,
                  rocksdb::WriteBatch& batch) {
     Conversation& conversation = head.conversation;
     const uint64_t before = conversation.bytes;
@@ -502,7 +368,7 @@ class RocksConversations final : public Conversations {
 
   template <class OnItem>
   void each_item(const std::string& owner, const std::string& id, const OnItem& on_item) const {
-    if (!is_id(id)) return;
+    if (!is_conversation_id(id)) return;
     const std::string prefix = space_of(kItems, owner) + id;
     const auto it = iterator();
     for (it->Seek(prefix); it->Valid() && it->key().starts_with(prefix); it->Next())
@@ -556,7 +422,7 @@ class RocksConversations final : public Conversations {
       const auto it = iterator();
       for (it->Seek(prefix); it->Valid() && it->key().starts_with(prefix);) {
         const std::string_view rest = view(it->key()).substr(prefix.size());
-        if (rest.size() <= kNumberBytes) throw_damaged("a word's entry ends early");
+        if (rest.size() <= kNumberBytes) throw_damaged_conversations("a word's entry ends early");
         const std::string id(rest.substr(0, rest.size() - kNumberBytes));
         if (!out || out->contains(id)) with.insert(id);
         it->Seek(behind(prefix + id));  // past its other items

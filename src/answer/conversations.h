@@ -72,7 +72,7 @@ class Conversations {
                                              const ConversationLimits& limits = {});
   virtual ~Conversations() = default;
 
-  // All below: kIo, kCorrupt, kResourceExhausted (disk full) of the database; kResourceExhausted beyond a limit, which the
+  // Errors of all below: kIo (a full disk too) and kCorrupt of the database; kResourceExhausted beyond a limit, which the
   // sentence names, before anything is written. Ids that are not there, or another owner's: empty or false.
 
   virtual Conversation create(const std::string& owner, const std::string& title, const std::string& metadata,

@@ -88,6 +88,12 @@ json Client::get(const std::string& target) {
   return parse_response(transport_->fetch(request("GET", target), {}), target);
 }
 
+std::string Client::get_text(const std::string& target) {
+  const HttpResponse response = transport_->fetch(request("GET", target), {});
+  if (response.status >= 400) parse_response(response, target);
+  return response.body;
+}
+
 json Client::post(const std::string& target, const std::string& body, const std::string& content_type) {
   HttpRequest call = request("POST", target);
   call.headers["Content-Type"] = content_type;

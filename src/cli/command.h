@@ -16,6 +16,7 @@ using Run = std::function<int()>;
 
 void add_serve(CLI::App& app, Run& run);
 void add_chat(CLI::App& app, Run& run);
+void add_conversations(CLI::App& app, Run& run);
 void add_search(CLI::App& app, Run& run);
 void add_trends(CLI::App& app, Run& run);
 void add_watch(CLI::App& app, Run& run);

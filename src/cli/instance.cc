@@ -5,16 +5,20 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
 
 #include "answer/assistant.h"
+#include "answer/conversations.h"
+#include "answer/style.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/websocket.h"
 #include "cli/client.h"
+#include "cli/setup.h"
 #include "cli/source_watch.h"
 #include "cluster/planner.h"
 #include "live/source.h"
@@ -76,6 +80,7 @@ std::string free_name(const live::SourceSpec& spec, const Feed& feed) {
 /// What "auto" stands for.
 std::string settle_auto(const InstanceOptions& options, const Feed& feed, Transport& transport) {
   if (!feed.configured.empty()) return "none";
+  if (fs::exists(world_mark(options.state))) return "world";
   live::HackerNewsOptions hackernews;
   if (!options.hackernews_api.empty()) hackernews.api_url = options.hackernews_api;
   return live::hackernews_reachable(hackernews, transport, kProbe) ? "hackernews" : "world";
@@ -177,6 +182,21 @@ std::unique_ptr<cluster::Planner> load_planner(ThreadPool& pool) {
   }
 }
 
+/// The kept conversations, or why there are none: people may still ask.
+std::unique_ptr<answer::Conversations> open_conversations(const fs::path& folder, const Clock& clock,
+                                                          std::string& problem) {
+  try {
+    return answer::Conversations::open(folder, clock);
+  } catch (const Error& error) {
+    log().error("no conversations are kept: {}", error.what());
+    problem = error.code() == ErrorCode::kCorrupt       ? "the stored conversations are damaged"
+              : error.code() == ErrorCode::kUnsupported ? "the stored conversations are of a later version"
+                                                        : "the stored conversations cannot be opened";
+    problem += "; the server's log has the reason";
+    return nullptr;
+  }
+}
+
 /// Somebody waits for the model.
 bool is_busy(const infer::Engine* engine) {
   if (engine == nullptr) return false;
@@ -217,10 +237,16 @@ struct Instance::Parts {
   std::unique_ptr<infer::Engine> engine;
   std::unique_ptr<infer::Embedder> embedder;
   std::optional<LiveParts> live;
+  std::optional<answer::Styles> styles;
   std::unique_ptr<answer::Assistant> assistant;
+  std::string conversations_problem;
+  std::unique_ptr<answer::Conversations> conversations;
   std::optional<ThreadPool> planning_pool;
   std::unique_ptr<cluster::Planner> planner;
   std::optional<SourceWatch> watch;
+  std::mutex mutex;                     // guards `next`
+  std::optional<InstanceOptions> next;  // the instance that follows this one
+  std::unique_ptr<server::Setup> setup;
   std::unique_ptr<server::Server> server;
   std::jthread serving;
   bool recorded = false;
@@ -237,6 +263,7 @@ Instance::~Instance() {
     parts_->serving.request_stop();
     parts_->serving.join();
   }
+  parts_->setup.reset();  // while there is a server that it may want to start anew
   parts_->watch.reset();
   if (parts_->live) parts_->live->stop();
 }
@@ -265,7 +292,12 @@ void Instance::start() {
   parts.embedder = load_embedder(options_, *parts.pool);
   if (parts.embedder)
     parts.live->embed_with(*parts.embedder, [&parts] { return is_busy(parts.engine.get()); });
-  parts.assistant = answer::Assistant::create(parts.live->all(), parts.engine.get(), parts.clock);
+  parts.styles.emplace(
+      std::vector<fs::path>{fs::path(FATHOM_DATA_DIR) / "styles", options_.state / "styles"});
+  parts.assistant = answer::Assistant::create(parts.live->all(), parts.engine.get(), parts.clock,
+                                              &*parts.styles, &parts.live->trends());
+  parts.conversations =
+      open_conversations(options_.state / "conversations", parts.clock, parts.conversations_problem);
   // A team of its own, which sleeps between plans: callers of a pool take turns, and the model's steps may not wait.
   parts.planning_pool.emplace(std::max(1u, std::thread::hardware_concurrency()));
   parts.planner = load_planner(*parts.planning_pool);
@@ -275,20 +307,26 @@ void Instance::start() {
     for (const auto& status : parts.live->sources()) list.push_back(to_json(status));
     return list;
   };
+  if (options_.sources_file) make_setup_parts(feed.fiction, context);
   server::ServerOptions options = options_.server;
   options.version = FATHOM_VERSION;
-  parts.server = server::Server::create(options, server::Services{.store = parts.live->all(),
-                                                                  .assistant = *parts.assistant,
-                                                                  .engine = parts.engine.get(),
-                                                                  .embedder = parts.embedder.get(),
-                                                                  .planner = parts.planner.get(),
-                                                                  .trends = &parts.live->trends(),
-                                                                  .standing = &parts.live->standing(),
-                                                                  .vectors = parts.live->vectors(),
-                                                                  .own_share = &parts.live->own(),
-                                                                  .clock = parts.clock,
-                                                                  .sources_status = sources_status,
-                                                                  .fiction_feed = feed.fiction});
+  parts.server =
+      server::Server::create(options, server::Services{.store = parts.live->all(),
+                                                       .assistant = *parts.assistant,
+                                                       .engine = parts.engine.get(),
+                                                       .embedder = parts.embedder.get(),
+                                                       .planner = parts.planner.get(),
+                                                       .trends = &parts.live->trends(),
+                                                       .standing = &parts.live->standing(),
+                                                       .vectors = parts.live->vectors(),
+                                                       .own_share = &parts.live->own(),
+                                                       .clock = parts.clock,
+                                                       .sources_status = sources_status,
+                                                       .fiction_feed = feed.fiction,
+                                                       .conversations = parts.conversations.get(),
+                                                       .conversations_problem = parts.conversations_problem,
+                                                       .styles = &*parts.styles,
+                                                       .setup = parts.setup.get()});
   const std::string feed_name = describe(feed);
   for (auto& source : feed.sources) parts.live->runner().add(std::move(source));
   if (options_.sources_file && !feed.fiction)
@@ -311,6 +349,42 @@ void Instance::start() {
 void Instance::wait(const std::stop_token& stop) {
   const std::stop_callback forward(stop, [this] { parts_->serving.request_stop(); });
   if (parts_->serving.joinable()) parts_->serving.join();
+}
+
+std::optional<InstanceOptions> Instance::next() const {
+  const std::lock_guard lock(parts_->mutex);
+  return parts_->next;
+}
+
+/// The page can do without: what it offers is a file that a person may have spoilt.
+void Instance::make_setup_parts(bool fiction, const live::SourceContext& context) {
+  Parts& parts = *parts_;
+  try {
+    parts.setup = make_setup({.state = options_.state,
+                              .offers = fs::path(FATHOM_DATA_DIR) / "setup" / "offers.toml",
+                              .fiction = fiction,
+                              .model = options_.model,
+                              .context = context,
+                              .refresh =
+                                  [&parts] {
+                                    if (parts.watch) parts.watch->refresh();
+                                  },
+                              .restart = [this](auto sources) { restart(std::move(sources)); }});
+  } catch (const Error& error) {
+    log().warn("nothing is offered on the first run: {}", error.what());
+  }
+}
+
+void Instance::restart(std::vector<std::string> sources) {
+  {
+    const std::lock_guard lock(parts_->mutex);
+    if (!parts_->next) parts_->next = options_;
+    if (!sources.empty()) parts_->next->sources = std::move(sources);
+    parts_->next->server.port = parts_->server->port();
+    parts_->next->server.port_fixed = true;
+  }
+  log().info("the server starts anew with what was set up");
+  parts_->serving.request_stop();
 }
 
 std::string Instance::url() const { return parts_->server->url(); }

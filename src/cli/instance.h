@@ -6,12 +6,14 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
 
 #include "cli/live_parts.h"
 #include "infer/engine.h"
+#include "live/sources/config.h"
 #include "server/server.h"
 
 namespace fathom::cli {
@@ -43,12 +45,17 @@ class Instance {
 
   /// Opens, loads, listens and serves in the background. Errors: those of the parts.
   void start();
-  /// Returns when `stop` is requested and everything has been closed.
+  /// Returns when `stop` is requested, or the instance is to be started anew, and nothing is served any more.
   void wait(const std::stop_token& stop);
+  /// After `wait`: what an instance on the same address is to be made from when this one has gone; empty: the end.
+  std::optional<InstanceOptions> next() const;
   std::string url() const;
 
  private:
   struct Parts;
+  void make_setup_parts(bool fiction, const live::SourceContext& context);
+  void restart(std::vector<std::string> sources);
+
   InstanceOptions options_;
   std::unique_ptr<Parts> parts_;
 };

@@ -54,6 +54,7 @@ int main_checked(int argc, char** argv) {
   Run run;
   add_serve(app, run);
   add_chat(app, run);
+  add_conversations(app, run);
   add_search(app, run);
   add_trends(app, run);
   add_watch(app, run);

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -13,6 +12,7 @@
 #include "base/progress.h"
 #include "base/transport.h"
 #include "cli/command.h"
+#include "cli/pull_options.h"
 #include "cli/signal_stop.h"
 
 namespace fathom::cli {
@@ -28,19 +28,11 @@ struct Options {
   bool json = false;
 };
 
-std::string environment(const char* name, const char* otherwise) {
-  const char* value = std::getenv(name);
-  return value != nullptr && *value != '\0' ? value : otherwise;
-}
-
 int pull(const Options& options) {
   static SignalStop signals;  // its thread may outlive this function
   const auto name = model::parse_hub_name(options.name);
-  model::PullOptions wanted;
-  wanted.endpoint = environment("HF_ENDPOINT", wanted.endpoint.c_str());
-  wanted.token = environment("HF_TOKEN", "");
+  model::PullOptions wanted = pull_options(options.state);
   wanted.revision = options.revision;
-  wanted.folder = options.state / "models";
   wanted.force = options.force;
   signals.listen();
   const auto transport = make_transport();

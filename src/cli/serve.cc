@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cstdlib>
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -50,10 +52,14 @@ int serve(Options options) {
   if (const char* key = std::getenv("FATHOM_REPLICA_KEY")) options.instance.live.replica_key = key;
   static SignalStop signals;  // its thread may outlive this function
   options.instance.sources_file = true;
-  Instance instance(options.instance);
-  instance.start();
-  signals.listen();
-  instance.wait(signals.token());
+  bool listening = false;
+  for (std::optional<InstanceOptions> next = options.instance; next;) {
+    Instance instance(*next);
+    instance.start();
+    if (!std::exchange(listening, true)) signals.listen();
+    instance.wait(signals.token());
+    next = signals.token().stop_requested() ? std::nullopt : instance.next();
+  }
   return 0;
 }
 

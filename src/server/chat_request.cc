@@ -62,6 +62,11 @@ ChatRequest parse_chat_request(std::string_view body) {
   out.tools = read_tools(fields);
   if (fields.has("audio")) fields.refuse_unsupported("audio", "this server answers in text");
   out.search = read_search(fields);
+  out.feed = read_feed_request(fields, fields.text("reasoning_effort"));
+  require_search(fields, out.feed, out.search);
+  out.kept = read_conversation_choice(fields);
+  if (out.kept && out.choices > 1)
+    fields.refuse("n", "must be 1 with a conversation, which keeps one answer");
   return out;
 }
 

@@ -9,6 +9,8 @@
 
 #include "answer/assistant.h"
 #include "server/conversation.h"
+#include "server/feed_request.h"
+#include "server/kept_conversation.h"
 #include "server/sampling_request.h"
 #include "server/text_format.h"
 #include "server/tools_request.h"
@@ -30,6 +32,8 @@ struct ChatRequest {
   TextFormat format;
   ToolsRequest tools;
   std::optional<answer::SearchParameters> search;  // empty: the request does not say
+  FeedRequest feed;
+  std::optional<ConversationChoice> kept;  // where question and answer are kept
 };
 
 /// Reads a request body. Errors: ApiError; 400 for JSON, types and values, 422 for a date that is none, 400 "unsupported"

@@ -94,7 +94,10 @@ json citations_json(const std::vector<Citation>& citations, std::string_view tex
 }
 
 json step_json(const answer::Step& step) {
-  return {{"query", step.query}, {"found", step.found}, {"read", step.read}};
+  json out = {{"tool", step.tool}, {"query", step.query}, {"found", step.found}, {"read", step.read}};
+  if (!step.question.empty()) out["question"] = step.question;
+  if (step.by_model) out["by_model"] = true;
+  return out;
 }
 
 json posts_json(const std::vector<live::Post>& posts) {
@@ -112,6 +115,7 @@ json outcome_json(const Answer& answer, const ChatView& view) {
               {"fiction", answer.fiction},
               {"dropped_sentences", answer.dropped_sentences},
               {"steps", std::move(steps)}};
+  if (!answer.plan.empty()) out["plan"] = answer.plan;
   if (view.return_citations) out["citations"] = citations_json(answer.citations, answer.text);
   return out;
 }
@@ -146,6 +150,7 @@ json usage_json(const Answer& answer, const ChatView& view) {
 
 json completion_json(const ChatIdentity& identity, const Answer& answer, const ChatView& view) {
   json message = {{"role", "assistant"}, {"content", answer.text}, {"refusal", nullptr}};
+  if (!answer.reasoning.empty()) message["reasoning_content"] = answer.reasoning;
   if (view.grounded && view.return_citations)
     message["annotations"] = annotations_json(answer.citations, answer.text);
   json out = {{"id", identity.id},

@@ -15,6 +15,16 @@ void ChatStream::open() {
   send_chunk({{"role", "assistant"}, {"content", ""}}, "", json::object());
 }
 
+void ChatStream::plan(const std::vector<std::string>& questions) {
+  open();
+  send_chunk(json::object(), "", {{"fathom", {{"plan", questions}}}});
+}
+
+bool ChatStream::thought(std::string_view piece) {
+  open();
+  return piece.empty() || send_chunk({{"reasoning_content", piece}}, "", json::object());
+}
+
 void ChatStream::step(const answer::Step& step) {
   open();
   send_chunk(json::object(), "", {{"fathom", {{"step", step_json(step)}}}});
@@ -36,11 +46,11 @@ bool ChatStream::text(std::string_view piece, const std::vector<answer::Citation
   return send_chunk({{"content", piece}}, "", extra);
 }
 
-void ChatStream::finish(const answer::Answer& answer) {
+void ChatStream::finish(const answer::Answer& answer, const json& extra) {
   open();
   if (answer.text.size() > text_.size() && answer.text.compare(0, text_.size(), text_) == 0)
     text(std::string(answer.text.substr(text_.size())), {});
-  json last = json::object();
+  json last = extra;
   if (view_.grounded) last["fathom"] = outcome_json(answer, view_);
   if (view_.grounded && view_.return_citations) {
     last["citations"] = citation_urls(answer.citations);

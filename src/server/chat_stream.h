@@ -23,12 +23,15 @@ class ChatStream {
   void open();
   bool is_open() const { return events_.is_open(); }
 
+  void plan(const std::vector<std::string>& questions);
   void step(const answer::Step& step);
+  /// False: the client is gone.
+  bool thought(std::string_view piece);
   void read(const std::vector<live::Post>& posts);
   /// False: the client is gone.
   bool text(std::string_view piece, const std::vector<answer::Citation>& citations);
-  /// Whatever of the answer was not sent as text yet, its end, the usage.
-  void finish(const answer::Answer& answer);
+  /// Whatever of the answer was not sent as text yet, its end with the members of `extra`, the usage.
+  void finish(const answer::Answer& answer, const nlohmann::json& extra);
   void fail(const ApiError& error);
 
  private:

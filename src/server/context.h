@@ -103,6 +103,7 @@ int64_t unix_seconds(const Clock& clock);
 std::string fingerprint(const Context& context);
 
 void add_chat_routes(Router& router, const Context& context);
+void add_conversation_routes(Router& router, const Context& context);
 void add_completion_routes(Router& router, const Context& context);
 void add_embedding_routes(Router& router, const Context& context);
 void add_response_routes(Router& router, const Context& context);
@@ -112,9 +113,11 @@ void add_post_routes(Router& router, const Context& context);
 void add_search_routes(Router& router, const Context& context);
 void add_replica_routes(Router& router, const Context& context);
 void add_trend_routes(Router& router, const Context& context);
+void add_style_routes(Router& router, const Context& context);
 void add_standing_routes(Router& router, const Context& context);
 void add_feed_routes(Router& router, const Context& context);
 void add_model_routes(Router& router, const Context& context);
+void add_setup_routes(Router& router, const Context& context);
 void add_status_routes(Router& router, const Context& context);
 void add_web_routes(Router& router, const Context& context);
 

@@ -118,6 +118,13 @@ Conversation read_conversation(const JsonFields& request) {
   return make_conversation(std::move(messages));
 }
 
+std::string last_question(const Conversation& conversation) {
+  const auto& messages = conversation.plain;
+  const auto last = std::find_if(messages.rbegin(), messages.rend(),
+                                 [](const infer::ChatMessage& message) { return message.role == "user"; });
+  return last == messages.rend() ? std::string() : last->content;
+}
+
 Conversation make_conversation(ordered_json messages) {
   Conversation out;
   for (size_t i = 0; i < messages.size(); ++i) {

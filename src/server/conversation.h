@@ -25,6 +25,9 @@ struct Conversation {
 /// `messages` of a chat completion. Errors: ApiError 400, "unsupported" for images, sound and files.
 Conversation read_conversation(const JsonFields& request);
 
+/// What the user said last; empty when nothing.
+std::string last_question(const Conversation& conversation);
+
 /// Messages that are in the form above already.
 Conversation make_conversation(nlohmann::ordered_json messages);
 

@@ -33,6 +33,8 @@ struct Request {
   bool http_1_0 = false;
   std::string id;    // X-Request-Id: the client's own when it is sane, else a fresh one
   std::string from;  // the client's address
+  std::string key;   // the name of the caller's API key; empty: none, or one without a name
+  std::string role;  // what the key may do; empty: no key is needed here
 
   const std::string* header(std::string_view lower_name) const { return find_field(headers, lower_name); }
   const std::string* param(std::string_view name) const { return find_field(query, name); }

@@ -34,10 +34,11 @@ json call_json(const ToolCall& call) {
 
 class ModelChat {
  public:
-  ModelChat(const Context& context, const ChatRequest& request, ChatIdentity identity,
+  ModelChat(const Context& context, const ChatRequest& request, KeptConversation& kept, ChatIdentity identity,
             std::shared_ptr<Reply> reply)
       : engine_(*context.services.engine),
         request_(request),
+        kept_(kept),
         identity_(std::move(identity)),
         reply_(reply),
         events_(std::move(reply)),
@@ -54,13 +55,15 @@ class ModelChat {
     const ModelAnswer answer = answerer_.run({}, reply_->stop());
     json choices = json::array();
     for (size_t i = 0; i < answer.choices.size(); ++i) choices.push_back(choice_json(i, answer.choices[i]));
-    reply_->send(json_response({{"id", identity_.id},
-                                {"object", "chat.completion"},
-                                {"created", identity_.created},
-                                {"model", identity_.model},
-                                {"system_fingerprint", identity_.fingerprint},
-                                {"choices", std::move(choices)},
-                                {"usage", usage_json(answer.usage)}}));
+    json out = {{"id", identity_.id},
+                {"object", "chat.completion"},
+                {"created", identity_.created},
+                {"model", identity_.model},
+                {"system_fingerprint", identity_.fingerprint},
+                {"choices", std::move(choices)},
+                {"usage", usage_json(answer.usage)}};
+    out.update(keep(answer.choices.front()));
+    reply_->send(json_response(out));
   }
 
   void stream(const std::string& request_id) {
@@ -117,7 +120,14 @@ class ModelChat {
       if (begun_.contains({choice, i}))
         send(choice, {{"tool_calls", json::array({take_begun(choice, i)})}}, "", {});
     }
-    send(choice, json::object(), finish_name(whole), {});
+    send(choice, json::object(), finish_name(whole), {}, keep(whole));
+  }
+
+  /// {"conversation": ...}, or nothing where the request is part of none. Calls are the client's to keep.
+  json keep(const ModelChoice& choice) {
+    if (!kept_.wanted()) return json::object();
+    return {{"conversation", kept_.keep({question_item(last_question(request_.conversation)),
+                                         answer_item(choice.content, json::array())})}};
   }
 
   /// A call goes out in one piece: xAI's clients want id, name and arguments in each.
@@ -129,17 +139,19 @@ class ModelChat {
     return out;
   }
 
-  bool send(size_t choice, json delta, std::string_view finish,
-            const std::vector<infer::TokenChoice>& tokens) {
+  bool send(size_t choice, json delta, std::string_view finish, const std::vector<infer::TokenChoice>& tokens,
+            const json& extra = json::object()) {
     json chunk = chunk_json(identity_, choice, std::move(delta), finish);
     if (request_.logprobs && !tokens.empty())
       chunk["choices"][0]["logprobs"] = chat_logprobs_json(engine_, tokens);
     if (request_.include_usage) chunk["usage"] = nullptr;
+    chunk.update(extra);
     return events_.send(chunk);
   }
 
   const infer::Engine& engine_;
   const ChatRequest& request_;
+  KeptConversation& kept_;
   const ChatIdentity identity_;
   std::shared_ptr<Reply> reply_;
   EventStream events_;
@@ -149,9 +161,10 @@ class ModelChat {
 
 }  // namespace
 
-void answer_with_model(const Context& context, const ChatRequest& request, ChatIdentity identity,
-                       const std::shared_ptr<Reply>& reply, const std::string& request_id) {
-  ModelChat chat(context, request, std::move(identity), reply);
+void answer_with_model(const Context& context, const ChatRequest& request, KeptConversation& kept,
+                       ChatIdentity identity, const std::shared_ptr<Reply>& reply,
+                       const std::string& request_id) {
+  ModelChat chat(context, request, kept, std::move(identity), reply);
   request.stream ? chat.stream(request_id) : chat.whole();
 }
 

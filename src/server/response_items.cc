@@ -91,6 +91,31 @@ void add_call(const ordered_json& item, ordered_json& messages) {
 
 std::string item_id(std::string_view prefix) { return std::string(prefix) + random_hex().substr(0, 24); }
 
+namespace {
+
+ordered_json read_items(const JsonFields& request, const char* name, const ordered_json& list) {
+  if (list.size() > kMaxItems) request.refuse(name, fmt::format("has more than {} entries", kMaxItems));
+  ordered_json out = ordered_json::array();
+  for (size_t i = 0; i < list.size(); ++i) add_item(list[i], fmt::format("{}[{}]", name, i), out);
+  if (out.empty()) request.refuse(name, "is empty; give at least one message");
+  return out;
+}
+
+}  // namespace
+
+ordered_json read_conversation_items(const JsonFields& request) {
+  const ordered_json* items = request.find("items");
+  if (items == nullptr) request.refuse("items", "is missing", 400, "missing_value");
+  if (!items->is_array()) request.refuse_type("items", "a list of items");
+  ordered_json out = read_items(request, "items", *items);
+  for (auto& item : out) {
+    item["id"] = item_id(item["type"] == "message"         ? "msg_"
+                         : item["type"] == "function_call" ? "fc_"
+                                                           : "fco_");
+  }
+  return out;
+}
+
 ordered_json read_input(const JsonFields& request) {
   const ordered_json* input = request.find("input");
   if (input == nullptr) request.refuse("input", "is missing", 400, "missing_value");
@@ -100,10 +125,7 @@ ordered_json read_input(const JsonFields& request) {
     return out;
   }
   if (!input->is_array()) request.refuse_type("input", "a string or a list of items");
-  if (input->size() > kMaxItems) request.refuse("input", fmt::format("has more than {} entries", kMaxItems));
-  for (size_t i = 0; i < input->size(); ++i) add_item((*input)[i], fmt::format("input[{}]", i), out);
-  if (out.empty()) request.refuse("input", "is empty; give at least one message");
-  return out;
+  return read_items(request, "input", *input);
 }
 
 ordered_json messages_of(const ordered_json& items, const std::string& instructions) {

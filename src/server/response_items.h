@@ -15,6 +15,9 @@ inline constexpr size_t kMaxItems = 4096;
 /// "unsupported" for images, files and other items.
 nlohmann::ordered_json read_input(const JsonFields& request);
 
+/// `items` of a conversation: a list of at least one, in the same form and with the same errors. Ids are given anew.
+nlohmann::ordered_json read_conversation_items(const JsonFields& request);
+
 /// Items in that form as the messages of a chat (server/conversation.h), `instructions` (perhaps empty) before them.
 nlohmann::ordered_json messages_of(const nlohmann::ordered_json& items, const std::string& instructions);
 

@@ -111,6 +111,8 @@ bool ResponseWriter::item(const json& item) {
   return send({{"type", "response.output_item.done"}, {"output_index", index}, {"item", item}});
 }
 
+void ResponseWriter::add(const json& members) { response_->update(members); }
+
 void ResponseWriter::finish(bool incomplete, const json& extra, const std::function<void()>& whole) {
   begin();
   close(incomplete ? "incomplete" : "completed");

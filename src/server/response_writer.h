@@ -41,6 +41,8 @@ class ResponseWriter {
   /// An item that is complete at once: a search that was made.
   bool item(const nlohmann::json& item);
 
+  /// Further members of the response; told with its next whole form.
+  void add(const nlohmann::json& members);
   /// Closes what is open and completes the response. `incomplete`: it was cut off by the limit of tokens. `extra`: further
   /// members of the response (usage among them). `whole` is called when the response is, before its last event.
   void finish(bool incomplete, const nlohmann::json& extra, const std::function<void()>& whole);

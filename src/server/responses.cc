@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "server/api_error.h"
 #include "server/chat_response.h"
@@ -11,6 +12,7 @@
 #include "server/conversation.h"
 #include "server/grounded.h"
 #include "server/inline_links.h"
+#include "server/kept_conversation.h"
 #include "server/logprobs_json.h"
 #include "server/model_answer.h"
 #include "server/response_items.h"
@@ -51,9 +53,11 @@ json source_urls(const answer::Answer& answer) {
 
 class Responder {
  public:
-  Responder(const Context& context, ResponseRequest request, std::shared_ptr<Reply> reply)
+  Responder(const Context& context, ResponseRequest request, const Request& http,
+            std::shared_ptr<Reply> reply)
       : context_(context),
         request_(std::move(request)),
+        kept_(context, http, request_.kept),
         reply_(reply),
         events_(reply),
         id_(item_id("resp_")),
@@ -64,7 +68,8 @@ class Responder {
     const auto writer = writer_of(request_.model, context_.services);
     const bool search = request_.search && request_.search->mode != answer::SearchMode::kOff;
     try {
-      writer || search ? ask_feed(writer.value_or(answer::Writer::kAuto)) : ask_model();
+      writer || search || request_.feed.needs_feed() ? ask_feed(writer.value_or(answer::Writer::kAuto))
+                                                     : ask_model();
     } catch (const std::exception& error) {
       if (!writer_.begun() || !request_.stream) throw;
       writer_.fail(to_api_error(error, request_id));
@@ -76,7 +81,7 @@ class Responder {
  private:
   /// The items of the conversation so far.
   ordered_json dialog() const {
-    ordered_json items = ordered_json::array();
+    ordered_json items = kept_.items();
     if (!request_.previous_id.empty()) {
       const auto previous = context_.responses.find(request_.previous_id);
       if (!previous) throw response_not_found(request_.previous_id, "previous_response_id");
@@ -103,6 +108,8 @@ class Responder {
     out["object"] = "response";
     out["created_at"] = unix_seconds(context_.services.clock);
     out["model"] = request_.model;
+    out["conversation"] = nullptr;
+    if (request_.kept && !request_.kept->id.empty()) out["conversation"] = {{"id", request_.kept->id}};
     return out;
   }
 
@@ -126,7 +133,7 @@ class Responder {
     writer_.finish(choice.finish == infer::FinishReason::kLength,
                    {{"usage", usage_json(answer.usage.prompt, answer.usage.cached, answer.usage.completion,
                                          answer.usage.reasoning)}},
-                   [this] { keep(); });
+                   [this] { keep(json()); });
   }
 
   bool write(const ModelDelta& delta) {
@@ -163,6 +170,8 @@ class Responder {
     out.writer = writer;
     out.sampling = request_.sampling.over(grounded_sampling());
     if (request_.max_tokens) out.max_tokens = *request_.max_tokens;
+    require_post(request_.feed, context_.services.store);
+    request_.feed.apply_to(out);
     return out;
   }
 
@@ -176,6 +185,9 @@ class Responder {
     events.on_step = [&](const answer::Step& step) {
       ++searches;
       if (request_.search) writer_.item(search_item(step));
+    };
+    events.on_thought = [&](std::string_view piece) {
+      return writer_.reasoning(piece) && !reply_->stop().stop_requested();
     };
     events.on_text = [&](std::string_view piece, const std::vector<answer::Citation>& citations) {
       return write(links.push(piece, citations));
@@ -191,7 +203,7 @@ class Responder {
                    {{"usage", std::move(usage)},
                     {"citations", source_urls(answer)},
                     {"fathom", outcome_json(answer, ChatView{.grounded = true, .return_citations = false})}},
-                   [this] { keep(); });
+                   [&] { keep(answer_record(answer, request_.feed)); });
   }
 
   bool write(const InlineLinks::Piece& piece) {
@@ -220,8 +232,10 @@ class Responder {
             {"status", "completed"}};
   }
 
-  /// Before a client knows that the response is whole, for it may go on from it at once.
-  void keep() {
+  /// Before a client knows that the response is whole, for it may go on from it at once. `record`: the member "fathom" of a kept
+  /// answer from the feed; null: none.
+  void keep(const json& record) {
+    if (kept_.wanted()) writer_.add({{"conversation", kept_.keep(kept_items(record))}});
     if (!request_.store) return;
     ordered_json dialog = dialog_;
     for (const auto& item : writer_.response()["output"]) {
@@ -232,8 +246,28 @@ class Responder {
                                  .dialog = std::make_shared<const ordered_json>(std::move(dialog))});
   }
 
+  /// Input and output. An id that the conversation has already is a client's repetition of it.
+  std::vector<json> kept_items(const json& record) const {
+    std::set<std::string> taken;
+    const size_t before = dialog_.size() - request_.input->size();
+    for (size_t i = 0; i < before; ++i) taken.insert(dialog_[i].value("id", ""));
+    std::vector<json> out;
+    const auto add = [&](json item) {
+      if (!taken.insert(item.value("id", "")).second) taken.insert(item["id"] = item_id("msg_"));
+      out.push_back(std::move(item));
+    };
+    for (const auto& item : *request_.input) add(json(item));
+    for (const auto& item : writer_.response()["output"]) {
+      if (item["type"] != "message" && item["type"] != "function_call") continue;
+      add(item);
+      if (item["type"] == "message" && !record.is_null()) out.back()["fathom"] = record;
+    }
+    return out;
+  }
+
   const Context& context_;
   const ResponseRequest request_;
+  KeptConversation kept_;
   std::shared_ptr<Reply> reply_;
   EventStream events_;
   const std::string id_;
@@ -273,7 +307,7 @@ void delete_response(const Context& context, const Request& request, const std::
 
 void create_response(const Context& context, const Request& request, const std::shared_ptr<Reply>& reply) {
   if (request.body.empty()) throw ApiError(415, "the body is empty; send a JSON object", "empty_body");
-  Responder(context, parse_response_request(request.body), reply).run(request.id);
+  Responder(context, parse_response_request(request.body), request, reply).run(request.id);
 }
 
 }  // namespace

@@ -114,9 +114,7 @@ void read_include(const JsonFields& fields, ResponseRequest& out) {
 void refuse_what_is_not_done(const JsonFields& fields) {
   if (fields.boolean("background").value_or(false))
     fields.refuse_unsupported("background", "responses are made while the client waits");
-  for (const char* name : {"conversation", "prompt"}) {
-    if (fields.has(name)) fields.refuse_unsupported(name, "give the conversation in \"input\"");
-  }
+  if (fields.has("prompt")) fields.refuse_unsupported("prompt", "give the conversation in \"input\"");
   const std::string truncation = fields.text("truncation").value_or("disabled");
   if (truncation == "auto")
     fields.refuse_unsupported("truncation", "\"auto\"; what is too long is refused, not cut");
@@ -148,6 +146,11 @@ std::shared_ptr<const ordered_json> read_echo(const JsonFields& fields, const Re
   return std::make_shared<const ordered_json>(std::move(out));
 }
 
+std::optional<std::string> read_effort(const JsonFields& fields) {
+  const ordered_json* reasoning = fields.find("reasoning");
+  return reasoning == nullptr ? std::nullopt : JsonFields(*reasoning, "reasoning").text("effort");
+}
+
 }  // namespace
 
 ResponseRequest parse_response_request(std::string_view body) {
@@ -170,6 +173,12 @@ ResponseRequest parse_response_request(std::string_view body) {
   refuse_what_is_not_done(fields);
   if (const ordered_json* metadata = fields.find("metadata"); metadata != nullptr && !metadata->is_object())
     fields.refuse_type("metadata", "an object");
+  out.feed = read_feed_request(fields, read_effort(fields));
+  require_search(fields, out.feed, out.search);
+  out.kept = read_conversation_choice(fields);
+  if (out.kept && !out.previous_id.empty())
+    fields.refuse("conversation", "and previous_response_id exclude each other; give one of them", 400,
+                  "mutually_exclusive_parameters");
   out.echo = read_echo(fields, out);
   return out;
 }

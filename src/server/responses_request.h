@@ -8,6 +8,8 @@
 #include <string_view>
 
 #include "answer/assistant.h"
+#include "server/feed_request.h"
+#include "server/kept_conversation.h"
 #include "server/sampling_request.h"
 #include "server/text_format.h"
 #include "server/tools_request.h"
@@ -29,6 +31,8 @@ struct ResponseRequest {
   std::optional<answer::SearchParameters> search;  // x_search or web_search is among the tools
   bool x_search = false;                           // which of them: how the searches are told
   bool inline_citations = true;
+  FeedRequest feed;
+  std::optional<ConversationChoice> kept;  // what it goes on with, and where question and answer are kept
   /// Members of the response that repeat the request: tools, tool_choice, text, metadata, ...
   std::shared_ptr<const nlohmann::ordered_json> echo;
 };

@@ -99,6 +99,7 @@ class ServerImpl final : public Server, private Application {
         answers_(options_.limits.answers_at_once, options_.limits.answers_waiting) {
     add_chat_routes(router_, context_);
     add_completion_routes(router_, context_);
+    add_conversation_routes(router_, context_);
     add_embedding_routes(router_, context_);
     add_response_routes(router_, context_);
     add_token_routes(router_, context_);
@@ -108,8 +109,10 @@ class ServerImpl final : public Server, private Application {
     add_replica_routes(router_, context_);
     add_trend_routes(router_, context_);
     add_standing_routes(router_, context_);
+    add_style_routes(router_, context_);
     add_feed_routes(router_, context_);
     add_model_routes(router_, context_);
+    add_setup_routes(router_, context_);
     add_status_routes(router_, context_);
     add_web_routes(router_, context_);
     if (!options_.audit_file.empty()) audit_.emplace(options_.audit_file, services_.clock);

@@ -41,7 +41,14 @@ class Trends;
 class VectorIndex;
 }  // namespace fathom::live
 
+namespace fathom::answer {
+class Conversations;
+class Styles;
+}  // namespace fathom::answer
+
 namespace fathom::server {
+
+class Setup;
 
 /// What one client, and all together, may take.
 struct ServerLimits {
@@ -103,7 +110,11 @@ struct Services {
   /// For GET /v1/status: a list of {name, state, detail, ...}, one a source. Called from many
   /// threads. May be empty.
   std::function<nlohmann::json()> sources_status;
-  bool fiction_feed = false;  // the feed is the sample world: said wherever it shows
+  bool fiction_feed = false;                       // the feed is the sample world: said wherever it shows
+  answer::Conversations* conversations = nullptr;  // null: none are kept
+  std::string conversations_problem = {};          // why none are, for GET /v1/status
+  const answer::Styles* styles = nullptr;          // null: no /v1/styles
+  Setup* setup = nullptr;                          // null: no /v1/setup
 };
 
 class Server {

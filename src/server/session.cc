@@ -195,6 +195,8 @@ class Session final : public SessionHandle, public std::enable_shared_from_this<
                request_.path,
                0,
                0};
+    request_.key = record_.key;
+    request_.role = record_.role;
     framing_.headers = std::move(admission.headers);
     if (admission.refusal) return answer_whole(std::move(*admission.refusal));
     route_ = admission.route;

@@ -50,6 +50,12 @@ json embedder_json(const infer::Embedder* embedder) {
           {"context", info.context}};
 }
 
+json conversations_json(const Services& services) {
+  json out = {{"kept", services.conversations != nullptr}};
+  if (!services.conversations_problem.empty()) out["problem"] = services.conversations_problem;
+  return out;
+}
+
 json status_json(const Context& context) {
   const Services& services = context.services;
   json writers = json::array({kExtractModel});
@@ -64,7 +70,8 @@ json status_json(const Context& context) {
           {"embedding_model", embedder_json(services.embedder)},
           {"writers", std::move(writers)},
           {"store", store_json(services.store.stats())},
-          {"sources", sources_json(services)}};
+          {"sources", sources_json(services)},
+          {"conversations", conversations_json(services)}};
 }
 
 Response metrics_response(const Context& context) {

@@ -229,7 +229,7 @@ class FakeEmbedder final : public infer::Embedder {
 /// "Grüße [1]. Done [2]." in two pieces, from two posts of which the second has no web address.
 inline answer::Answer cited_answer(const answer::Events& events) {
   answer::Answer answer;
-  answer.steps = {{"hello", 3, 2}};
+  answer.steps = {{.query = "hello", .found = 3, .read = 2}};
   answer.read = {make_post("p1",
                            "Viele Gr\xC3\xBC\xC3\x9F"
                            "e an alle"),
@@ -322,7 +322,11 @@ class TestServer {
                                                    .embedder = with_embedder ? &embedder : nullptr,
                                                    .clock = clock,
                                                    .sources_status = sources_status,
-                                                   .fiction_feed = fiction});
+                                                   .fiction_feed = fiction,
+                                                   .conversations = conversations,
+                                                   .conversations_problem = conversations_problem,
+                                                   .styles = styles,
+                                                   .setup = setup});
     server = Server::create(options, *services);
     thread = std::jthread([this](const std::stop_token& token) { server->run(token); });
     return server->port();
@@ -341,6 +345,12 @@ class TestServer {
     headers.emplace_back("Content-Type", "application/json");
     return ask(port(), "POST", path, headers, body.dump());
   }
+  Answer get(const std::string& path, const HeaderList& headers = {}) const {
+    return ask(port(), "GET", path, headers);
+  }
+  Answer remove(const std::string& path, const HeaderList& headers = {}) const {
+    return ask(port(), "DELETE", path, headers);
+  }
 
   ServerOptions options;
   FakeStore store;
@@ -351,6 +361,10 @@ class TestServer {
   ManualClock clock{kNow};
   std::function<nlohmann::json()> sources_status;
   bool fiction = false;
+  answer::Conversations* conversations = nullptr;
+  std::string conversations_problem;
+  const answer::Styles* styles = nullptr;
+  Setup* setup = nullptr;
   std::unique_ptr<Services> services;
   std::unique_ptr<Server> server;
   std::jthread thread;
