@@ -7,25 +7,22 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <thread>
+#include <unordered_map>
 #include <unordered_set>
 
-#include "base/digest.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "base/public_address.h"
 #include "base/text.h"
-#include "base/url.h"
 #include "live/query.h"
 #include "live/trends/standing_file.h"
 #include "live/trends/term_map.h"
+#include "live/trends/webhook.h"
 
 namespace fathom::live {
 namespace {
 
-using nlohmann::json;
 using std::chrono::milliseconds;
 
 constexpr size_t kBatch = 1000;      // posts looked at together
@@ -33,36 +30,16 @@ constexpr uint64_t kStep = 1000;     // sequences that one search goes over
 constexpr milliseconds kWatch{500};  // between two looks at whether to stop
 constexpr milliseconds kSettle{20};  // posts that arrive together are matched together
 constexpr milliseconds kSaveEvery{1000};
-constexpr milliseconds kAnswerWithin{15'000};
+constexpr int64_t kSaveShare = 20;  // at most one part in so many of the time goes into saving
 constexpr size_t kSenders = 4;
 constexpr const char* kStopped = "stopped";  // no fault of the webhook's
-constexpr size_t kMaxName = 200, kMaxSecret = 256, kMaxAddress = 2048;
+constexpr size_t kMaxName = 200;
 
 [[noreturn]] void refuse(const std::string& sentence) { throw Error(ErrorCode::kInvalidArgument, sentence); }
 
 std::string new_id() {
   std::random_device random;
   return fmt::format("sq_{:08x}{:08x}", random(), random());
-}
-
-void check_webhook(const StandingQuery& query, bool allow_private) {
-  if (query.webhook.empty()) {
-    if (!query.webhook_secret.empty()) refuse("a secret signs what goes to a webhook: give a webhook too");
-    return;
-  }
-  if (query.webhook.size() > kMaxAddress) refuse("the webhook's address is longer than 2048 bytes");
-  if (query.webhook_secret.size() > kMaxSecret) refuse("the webhook's secret is longer than 256 bytes");
-  Url url;
-  try {
-    url = parse_url(query.webhook);
-  } catch (const Error&) {
-    refuse("the webhook must be an address that begins with http:// or https://");
-  }
-  const bool literal = url.host.find(':') != std::string::npos ||
-                       url.host.find_first_not_of("0123456789.") == std::string::npos;
-  if (!allow_private &&
-      (equals_ignore_case(url.host, "localhost") || (literal && !is_public_address(url.host))))
-    refuse("the webhook leads to this machine or a private network, which this server does not allow");
 }
 
 /// What `query` matches in (after, through], oldest first, at most `most`; `sequence` is the end of what was looked at.
@@ -97,28 +74,6 @@ int64_t steady_milliseconds() {
 }
 
 uint64_t last_sequence(const Store& store) { return store.stats().last_sequence; }
-
-/// The same for the same posts, so that a receiver can tell a repeat.
-std::string delivery_id(const std::string& query_id, uint64_t place) {
-  Digest digest(DigestKind::kSha256);
-  digest.update(fmt::format("{}/{}", query_id, place));
-  return digest.finish().substr(0, 32);
-}
-
-std::string delivery_body(const StandingQuery& query, const StandingMatch& match, const std::string& id) {
-  json posts = json::array();
-  for (const Hit& hit : match.hits) {
-    json post = to_json(hit.post);
-    post["key"] = hit.post.key();
-    post["sequence"] = hit.sequence;
-    posts.push_back(std::move(post));
-  }
-  const json body = {{"id", id},
-                     {"query", {{"id", query.id}, {"name", query.name}, {"q", query.query.text}}},
-                     {"sequence", match.sequence},
-                     {"posts", std::move(posts)}};
-  return body.dump(-1, ' ', false, json::error_handler_t::replace);
-}
 
 }  // namespace
 
@@ -164,7 +119,7 @@ struct StandingQueries::Impl {
     while (!stop.stop_requested()) {
       try {
         if (store.wait_for(looked, kWatch, stop)) match_new(stop);
-        if (changed && steady_milliseconds() - saved >= kSaveEvery.count()) save_safely();
+        if (changed && steady_milliseconds() >= save_at) save_safely();
       } catch (const std::exception& error) {
         log().error("standing queries could not be matched: {}", error.what());
         clock.sleep(std::chrono::seconds(1), stop);
@@ -180,15 +135,15 @@ struct StandingQueries::Impl {
     uint64_t end = posts.empty() ? from : posts.back().sequence;
     if (posts.size() < kBatch) end = std::max(end, last);
     batch.clear();
-    for (const Sequenced& entry : posts)
-      if (!entry.post.deleted) batch.add(entry.post);
-    std::vector<std::string> ids;
+    for (const Sequenced& entry : posts) batch.add(entry.post);
+    std::vector<TermMap::Candidate> candidates;
     {
       const std::lock_guard lock(mutex);
       looked = end;
-      ids = terms.candidates(batch);
+      candidates = terms.candidates(batch);
     }
-    for (const std::string& id : ids) match_one(id, from, end);
+    for (const TermMap::Candidate& one : candidates)
+      match_one(one.id, std::max(from, posts[one.first].sequence - 1), posts[one.last].sequence);
     const std::lock_guard lock(mutex);
     settled = end;
   }
@@ -226,14 +181,14 @@ struct StandingQueries::Impl {
     std::vector<std::shared_ptr<Listener>> told;
     {
       const std::lock_guard lock(mutex);
-      for (auto at = listeners.begin(); at != listeners.end();) {
-        auto listener = at->lock();
-        if (!listener) {
+      const auto [first, last] = listeners.equal_range(match.query_id);
+      for (auto at = first; at != last;) {
+        if (auto listener = at->second.lock()) {
+          told.push_back(std::move(listener));
+          ++at;
+        } else {
           at = listeners.erase(at);
-          continue;
         }
-        if (listener->query_id == match.query_id) told.push_back(std::move(listener));
-        ++at;
       }
     }
     for (const auto& listener : told) {
@@ -259,7 +214,8 @@ struct StandingQueries::Impl {
       std::string error;
       try {
         match = find_matches(store, job->query, job->place, job->through, kMostMatches);
-        if (!match.hits.empty()) error = deliver(*job, match, stop);
+        if (!match.hits.empty())
+          error = deliver(transport, job->query, job->place, match, options.allow_private, stop);
       } catch (const std::exception& thrown) {
         error = thrown.what();
       }
@@ -291,26 +247,6 @@ struct StandingQueries::Impl {
       news.erase(id);
     }
     return *found;
-  }
-
-  /// Empty, or why it was not taken.
-  std::string deliver(const KeptQuery& job, const StandingMatch& match, const std::stop_token& stop) {
-    const std::string id = delivery_id(job.query.id, job.place);
-    HttpRequest request;
-    request.method = "POST";
-    request.url = job.query.webhook;
-    request.body = delivery_body(job.query, match, id);
-    request.headers = {
-        {"Content-Type", "application/json"}, {"X-Fathom-Delivery", id}, {"X-Fathom-Query", job.query.id}};
-    if (!job.query.webhook_secret.empty())
-      request.headers["X-Fathom-Signature"] = "sha256=" + hmac_sha256(job.query.webhook_secret, request.body);
-    request.timeout = kAnswerWithin;
-    request.max_bytes = size_t{64} << 10;
-    request.follow_redirects = false;
-    request.public_only = !options.allow_private;
-    const int status = transport.fetch(request, stop).status;
-    if (status >= 200 && status < 300) return {};
-    return fmt::format("the webhook answered with status {}", status);
   }
 
   /// Moves the query's place on, or settles when to try again.
@@ -365,8 +301,10 @@ struct StandingQueries::Impl {
   void save() {
     const std::lock_guard lock(file_mutex);
     changed = false;
-    saved = steady_milliseconds();
+    const int64_t began = steady_milliseconds();
     write_standing(options.file, all());
+    const int64_t took = steady_milliseconds() - began;
+    save_at = began + std::max<int64_t>(kSaveEvery.count(), kSaveShare * took);
   }
 
   void save_safely() {
@@ -388,14 +326,14 @@ struct StandingQueries::Impl {
   TermMap terms;
   // Ids of queries with a webhook: something is to be sent (again); being sent; matched since its last delivery began.
   std::unordered_set<std::string> due, sending, news;
-  std::vector<std::weak_ptr<Listener>> listeners;
+  std::unordered_multimap<std::string, std::weak_ptr<Listener>> listeners;  // by query
   const uint64_t opened;  // the store's end at the start: what a webhook missed before is up to here
   uint64_t looked = 0;    // posts up to here are being matched; written by the matcher, with the lock
   uint64_t settled = 0;   // and up to here they have been
 
   std::mutex file_mutex;
   std::atomic<bool> changed{false};
-  std::atomic<int64_t> saved{0};  // milliseconds of the steady clock
+  std::atomic<int64_t> save_at{0};  // not before: milliseconds of the steady clock
 
   PreparedBatch batch;  // the matcher's
   std::jthread matcher;
@@ -493,7 +431,7 @@ StandingQueries::Handle StandingQueries::listen(std::string_view id,
   listener->on_match = std::move(on_match);
   {
     const std::lock_guard lock(impl_->mutex);
-    impl_->listeners.push_back(listener);
+    impl_->listeners.emplace(listener->query_id, listener);
   }
   return Handle(listener.get(), [listener](void*) {
     const std::lock_guard lock(listener->mutex);

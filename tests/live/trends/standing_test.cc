@@ -327,12 +327,18 @@ TEST(TermMap, AsksOnlyQueriesThatNewPostsMayConcern) {
   add("filter", "lang:de");
   PreparedBatch batch;
   batch.add(make_post("1", "a fire in town"));
-  EXPECT_EQ(map.candidates(batch), (std::vector<std::string>{"any", "filter"}));
+  using Candidates = std::vector<TermMap::Candidate>;
+  EXPECT_EQ(map.candidates(batch), (Candidates{{"any", 0, 0}, {"filter", 0, 0}}));
   batch.add(make_post("2", "the harbour"));
-  EXPECT_EQ(map.candidates(batch), (std::vector<std::string>{"any", "both", "filter"}));
+  EXPECT_EQ(map.candidates(batch), (Candidates{{"any", 0, 0}, {"filter", 0, 1}}));
+  batch.add(make_post("3", "a fire at the harbour"));
+  batch.add(make_post("4", "nothing"));
+  EXPECT_EQ(map.candidates(batch), (Candidates{{"any", 0, 2}, {"both", 2, 2}, {"filter", 0, 3}}));
   map.remove("any");
   map.remove("filter");
-  EXPECT_EQ(map.candidates(batch), (std::vector<std::string>{"both"}));
+  EXPECT_EQ(map.candidates(batch), (Candidates{{"both", 2, 2}}));
+  add("again", "harbour from:ann");
+  EXPECT_EQ(map.candidates(batch), (Candidates{{"again", 1, 2}, {"both", 2, 2}}));
 }
 
 }  // namespace
