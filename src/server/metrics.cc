@@ -103,9 +103,49 @@ struct Metrics::Families {
       gauge(registry, "fathom_store_last_sequence", "Sequence number of the newest post.");
   Family<Gauge>& terms = gauge(registry, "fathom_store_terms", "Distinct terms in the index.");
   Family<Gauge>& index_bytes = gauge(registry, "fathom_store_index_bytes", "Memory of the index.");
+  Family<Gauge>& segments = gauge(registry, "fathom_store_segments", "Sealed segments on disk.");
+  Family<Gauge>& segment_bytes =
+      gauge(registry, "fathom_store_segment_bytes", "Bytes of the sealed segments.");
+  Family<Gauge>& log_bytes = gauge(registry, "fathom_store_log_bytes", "Bytes of the log.");
+  Family<Gauge>& let_go =
+      gauge(registry, "fathom_store_dropped_posts", "Posts let go by age or size since the start.");
+  Family<Gauge>& damaged =
+      gauge(registry, "fathom_store_damaged_records", "Posts that could not be read and were left out.");
+  Family<Gauge>& vectors =
+      gauge(registry, "fathom_vectors", "Posts with a vector, and waiting for one, by state.");
+  Family<Gauge>& vectors_failed =
+      gauge(registry, "fathom_vectors_failed", "Posts that the embedding model failed on since the start.");
+  Family<Gauge>& vectors_rate =
+      gauge(registry, "fathom_vectors_per_second", "Posts embedded a second, over the last seconds.");
+  Family<Gauge>& vectors_behind = gauge(registry, "fathom_vectors_behind_seconds",
+                                        "Since the oldest post that waits for its vector came.");
   Family<Gauge>& feed_age = gauge(registry, "fathom_feed_age_seconds", "The clock less the feed's clock.");
   Family<Gauge>& build = gauge(registry, "fathom_build_info", "Always 1; the label has the version.");
   std::mutex scrape;  // one at a time: gauges are set, then read
+
+  void set_store(const live::StoreStats& stats) {
+    const auto set = [](Family<Gauge>& family, uint64_t value) {
+      family.Add({}).Set(static_cast<double>(value));
+    };
+    set(sequence, stats.last_sequence);
+    set(terms, stats.terms);
+    set(index_bytes, stats.index_bytes);
+    set(segments, stats.sealed_segments);
+    set(segment_bytes, stats.sealed_bytes);
+    set(log_bytes, stats.log_bytes);
+    set(let_go, stats.dropped);
+    set(damaged, stats.damaged_records);
+    for (const auto& [source, count] : stats.by_source)
+      store.Add({{"source", source}}).Set(static_cast<double>(count));
+  }
+
+  void set_vectors(const live::VectorIndex::Status& status, double behind_seconds) {
+    vectors.Add({{"state", "ready"}}).Set(static_cast<double>(status.posts));
+    vectors.Add({{"state", "waiting"}}).Set(static_cast<double>(status.waiting));
+    vectors_failed.Add({}).Set(static_cast<double>(status.failed));
+    vectors_rate.Add({}).Set(status.per_second);
+    vectors_behind.Add({}).Set(behind_seconds);
+  }
 
   void set_engine(const infer::EngineStatus& status) {
     const auto set = [](Family<Gauge>& family, const char* state, size_t count) {
@@ -168,12 +208,9 @@ std::string Metrics::text(const Gauges& gauges, const nlohmann::json& sources) {
   families_->feed_clients.Add({}).Set(static_cast<double>(gauges.feed_clients));
   families_->answering.Add({{"state", "running"}}).Set(static_cast<double>(gauges.answers_running));
   families_->answering.Add({{"state", "waiting"}}).Set(static_cast<double>(gauges.answers_waiting));
-  families_->sequence.Add({}).Set(static_cast<double>(gauges.store.last_sequence));
-  families_->terms.Add({}).Set(static_cast<double>(gauges.store.terms));
-  families_->index_bytes.Add({}).Set(static_cast<double>(gauges.store.index_bytes));
   families_->feed_age.Add({}).Set(gauges.feed_age_seconds);
-  for (const auto& [source, posts] : gauges.store.by_source)
-    families_->store.Add({{"source", source}}).Set(static_cast<double>(posts));
+  families_->set_store(gauges.store);
+  if (gauges.vectors) families_->set_vectors(*gauges.vectors, gauges.vectors_behind_seconds);
   if (gauges.engine) families_->set_engine(*gauges.engine);
   auto all = families_->registry.Collect();
   for (auto& family : source_families(sources)) all.push_back(std::move(family));

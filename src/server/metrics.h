@@ -11,6 +11,7 @@
 #include "answer/assistant.h"
 #include "infer/engine.h"
 #include "live/store.h"
+#include "live/vectors/vectors.h"
 
 namespace fathom::server {
 
@@ -33,7 +34,9 @@ class Metrics {
     size_t answers_running = 0, answers_waiting = 0;
     double feed_age_seconds = 0;  // now less the feed's clock
     live::StoreStats store;
-    std::optional<infer::EngineStatus> engine;  // empty: there is none
+    std::optional<infer::EngineStatus> engine;           // empty: there is none
+    std::optional<live::VectorIndex::Status> vectors{};  // empty: there are none
+    double vectors_behind_seconds = 0;  // since the oldest post that waits for its vector came
   };
   /// `sources`: the list of GET /v1/status. The whole exposition.
   std::string text(const Gauges& gauges, const nlohmann::json& sources);

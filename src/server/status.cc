@@ -1,4 +1,5 @@
 // GET /v1/status for the page, /healthz for watchdogs, /metrics for Prometheus.
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "server/context.h"
@@ -74,10 +75,22 @@ json status_json(const Context& context) {
           {"conversations", conversations_json(services)}};
 }
 
+void add_vectors(const Services& services, Metrics::Gauges& gauges) {
+  gauges.vectors = services.vectors->status();
+  if (gauges.vectors->waiting == 0) return;
+  const uint64_t read =
+      gauges.store.last_sequence - std::min(gauges.vectors->waiting, gauges.store.last_sequence);
+  const auto next = services.store.tail(read, 1);
+  if (next.empty()) return;
+  const auto behind = services.clock.now() - next.front().post.received_at;
+  gauges.vectors_behind_seconds = std::max(0.0, std::chrono::duration<double>(behind).count());
+}
+
 Response metrics_response(const Context& context) {
   Metrics::Gauges gauges = context.gauges();
   gauges.store = context.services.store.stats();
   if (const infer::Engine* engine = context.services.engine) gauges.engine = engine->status();
+  if (context.services.vectors != nullptr) add_vectors(context.services, gauges);
   const auto age = context.services.clock.now() - context.services.store.feed_time();
   gauges.feed_age_seconds = std::chrono::duration<double>(age).count();
   Response response;
