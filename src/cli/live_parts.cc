@@ -13,6 +13,7 @@ live::StoreOptions store_options(const LiveOptions& options, const std::filesyst
   out.folder = folder;
   out.keep_for = options.keep_for;
   out.keep_bytes = options.keep_bytes;
+  out.segment_posts = options.segment_posts;
   return out;
 }
 

@@ -26,6 +26,7 @@ namespace fathom::cli {
 struct LiveOptions {
   std::optional<std::chrono::hours> keep_for{};
   std::optional<uint64_t> keep_bytes{};
+  size_t segment_posts = 1'000'000;   // a segment is written at so many posts
   std::string broker;                 // live::parse_broker; empty: none
   std::vector<std::string> replicas;  // addresses of the others
   std::string replica_key;            // their API key

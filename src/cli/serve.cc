@@ -149,6 +149,11 @@ void add_live_options(CLI::App& command, LiveOptions& live) {
       ->transform(CLI::AsSizeValue(false))
       ->type_name("BYTES");
   command
+      .add_option("--segment-posts", live.segment_posts,
+                  "Posts that are gathered in memory before they are sealed to a file")
+      ->check(CLI::Range(100, 10'000'000))
+      ->capture_default_str();
+  command
       .add_option("--broker", live.broker,
                   "Send posts through a Kafka topic and take a share of it: HOST:PORT,topic=T,share=K/N")
       ->type_name("BROKER");
