@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kIdleRounds = 4;  // that found no new post and said nothing, in a row: there is no more
 constexpr size_t kQuotes = 3;      // of a section that is chosen here
+constexpr double kAbout = 0.3;     // of the subject's weight, for a sentence that announces something
 
 class Investigation {
  public:
@@ -120,8 +121,9 @@ class Investigation {
         const bool tells = std::ranges::any_of(e.words, [&](const Word& word) {
           return word.span.begin >= passage.begin && word.span.end <= passage.end && announces(word.folded);
         });
-        if (passage.size() == 0 || asks || !tells) continue;
-        out.push_back({{i, passage, reading.relevance->coverage(e, passage), {}, true}, QuoteRole::kMore});
+        const double covered = passage.size() == 0 ? 0 : reading.relevance->coverage(e, passage);
+        if (asks || !tells || covered < kAbout) continue;
+        out.push_back({{i, passage, covered, {}, true}, QuoteRole::kMore});
         break;
       }
     }

@@ -320,13 +320,15 @@ std::vector<std::string> topics_of(const std::vector<Story>& stories) {
 
 /// As the story's posts write it.
 std::string display_name(const Story& story, const Reading& reading, const std::string& folded) {
+  std::map<std::string, size_t> forms;
   for (const size_t i : story.evidence) {
     const Evidence& e = reading.evidence[i];
     for (const Word& word : e.words)
-      if (word.folded == folded && word.kind == WordKind::kWord)
-        return std::string(slice(e.post.text, word.span));
+      if (word.folded == folded && word.kind == WordKind::kWord && word.capital)
+        ++forms[std::string(slice(e.post.text, word.span))];
   }
-  return folded;
+  const auto most = std::ranges::max_element(forms, {}, [](const auto& form) { return form.second; });
+  return most == forms.end() ? folded : most->first;
 }
 
 }  // namespace
@@ -446,6 +448,10 @@ void digest(const Task& task, const Plan& asked) {
   std::vector<Evidence> told;
   size_t spare = task.request.search.max_results - stories.size();  // posts that may be read besides
   for (Story& story : stories) {
+    // What was asked about is no heading: all of it is.
+    std::erase_if(story.names, [&](const std::string& name) {
+      return std::ranges::any_of(plan.terms, [&](const Term& term) { return term.word.folded == name; });
+    });
     told.push_back(reading.evidence[story.lead.index]);
     if (story.dispute && spare == 0) story.dispute.reset();
     if (!story.dispute) continue;

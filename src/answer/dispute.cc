@@ -37,6 +37,13 @@ bool figures_differ(const Evidence& a, Span in_a, const Evidence& b, Span in_b) 
   return differ;
 }
 
+/// What somebody tells of their own life is no other account of anything.
+bool is_personal(const Evidence& evidence, Span passage) {
+  return std::ranges::any_of(evidence.words, [&](const Word& word) {
+    return within(word.span, passage) && (word.folded == "i" || word.folded == "my" || word.folded == "i'm");
+  });
+}
+
 bool apart(Time a, Time b) { return (a > b ? a - b : b - a) > kSameTime; }
 
 }  // namespace
@@ -69,6 +76,7 @@ std::optional<Dispute> find_dispute(const std::vector<Evidence>& evidence, const
                                     const Evidence& post, Span passage) {
   const auto words = stems_in(post, passage);
   const std::string key = post.post.key();
+  if (is_personal(post, passage)) return std::nullopt;
   std::optional<Dispute> best;
   for (const size_t index : among) {
     const Evidence& other = evidence[index];
@@ -84,7 +92,7 @@ std::optional<Dispute> find_dispute(const std::vector<Evidence>& evidence, const
                           !(refutes(to_lower_ascii(slice(post.post.text, passage))));
       const bool figure = !denial && common >= kSameStatement &&
                           !apart(other.post.created_at, post.post.created_at) && !(same_author && !later) &&
-                          figures_differ(post, passage, other, part);
+                          !is_personal(other, part) && figures_differ(post, passage, other, part);
       if (!denial && !figure) continue;
       const bool newer = !best || other.post.created_at > evidence[best->index].post.created_at;
       if (!best || (best->figure && denial) || (best->figure == figure && newer))

@@ -97,7 +97,8 @@ class Subject {
       const bool tells = is_content(word) && word.kind != WordKind::kHandle &&
                          word.kind != WordKind::kNumber && word.folded.size() >= 3;
       if (inside && tells && seen.insert(word.stem).second && all_.size() < kMostCandidates)
-        all_.push_back({&word, is_name(word) && word.kind == WordKind::kWord, 0});
+        all_.push_back(
+            {&word, is_name(word) && word.kind == WordKind::kWord && !word.opens && !word.all_caps, 0});
     }
   }
 

@@ -163,7 +163,10 @@ class Raiser {
       const bool plain = word.kind == WordKind::kWord && is_name(word) && !word.opens && !word.all_caps &&
                          word.folded.size() >= 3 && month_number(word.folded) == 0 &&
                          weekday_number(word.folded) == 0 && !in_plan(plan_, word);
-      if (!plain) continue;
+      // "Fire & Rescue", where the question has the fire: half a name is none.
+      const bool half = i > 0 && in_plan(plan_, e.words[i - 1]) && e.words[i - 1].capital &&
+                        word.span.begin <= e.words[i - 1].span.end + 3;
+      if (!plain || half) continue;
       const bool goes_on = !out.empty() && i > 0 && out.back().back().span == e.words[i - 1].span &&
                            word.span.begin == e.words[i - 1].span.end + 1 &&
                            e.post.text[e.words[i - 1].span.end] == ' ';
