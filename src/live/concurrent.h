@@ -4,16 +4,21 @@
 // it publishes a number or a slot that leads to it (release), and readers start from such a number or slot (acquire).
 // Nothing is freed before the container is destroyed: a growing table keeps its smaller predecessors, which together are
 // a small part of itself.
+//
+// `warm` is for a third thread, one at a time: it takes the memory that the writer will want next, so that the writer does not
+// wait for the kernel to find and clear it (milliseconds for a huge page of a virtual machine whose host has to find it too).
 #pragma once
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <string_view>
 #include <type_traits>
@@ -50,6 +55,16 @@ class HugeMemory {
   char* data() const { return data_; }
   size_t bytes() const { return bytes_; }
 
+  /// Takes the pages of a part of such memory now, beside anyone who reads or writes there: a zero is replaced by a zero, so
+  /// that nobody's write is lost. (Not by madvise, which keeps the writer from mapping memory meanwhile.)
+  __attribute__((no_sanitize("thread"))) static void populate(char* begin, size_t bytes) {
+    constexpr size_t kSmallPage = 4096;
+    for (size_t at = 0; at < bytes; at += kSmallPage) {
+      char zero = 0;
+      __atomic_compare_exchange_n(begin + at, &zero, char{0}, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    }
+  }
+
  private:
   void swap(HugeMemory& other) {
     std::swap(mapped_, other.mapped_);
@@ -71,11 +86,17 @@ class Arena {
 
   Arena() : blocks_(std::make_unique<std::atomic<char*>[]>(kMost / kBlock)) { grow(), used_ = 8; }
 
+  void warm() {
+    const size_t used = bytes() / kBlock;
+    for (; warmed_ < std::min(used + kAhead, mapped_.load(std::memory_order_acquire)); ++warmed_)
+      HugeMemory::populate(blocks_[warmed_].load(std::memory_order_relaxed), kBlock);
+  }
+
   /// REQUIRES: `size` at most kBlock, `alignment` at most 64.
   uint32_t allocate(size_t size, size_t alignment) {
     used_ = (used_ + alignment - 1) & ~(alignment - 1);
     if (used_ + size > kBlock) grow();
-    const auto offset = static_cast<uint32_t>((memory_.size() - 1) * kBlock + used_);
+    const auto offset = static_cast<uint32_t>(bytes() - kBlock + used_);
     used_ += size;
     return offset;
   }
@@ -96,18 +117,30 @@ class Arena {
   size_t left() const { return kMost - bytes(); }
 
  private:
+  // Memory is mapped in large steps, since a call of mmap may wait for whoever takes pages; pages are warmed a few ahead.
+  static constexpr size_t kMapped = 32, kAhead = 3;  // blocks
+
   void grow() {
     FATHOM_CHECK(left() >= kBlock);
-    memory_.emplace_back(kBlock);
-    blocks_[memory_.size() - 1].store(memory_.back().data(), std::memory_order_relaxed);
+    const size_t number = bytes() / kBlock;
+    if (number == mapped_.load(std::memory_order_relaxed)) map();
     used_ = 0;
-    total_.fetch_add(kBlock, std::memory_order_relaxed);
+    total_.store((number + 1) * kBlock, std::memory_order_relaxed);
+  }
+
+  void map() {
+    memory_.emplace_back(kMapped * kBlock);
+    const size_t mapped = mapped_.load(std::memory_order_relaxed);
+    for (size_t i = 0; i < kMapped; ++i)
+      blocks_[mapped + i].store(memory_.back().data() + i * kBlock, std::memory_order_relaxed);
+    mapped_.store(mapped + kMapped, std::memory_order_release);
   }
 
   std::vector<HugeMemory> memory_;
   std::unique_ptr<std::atomic<char*>[]> blocks_;
-  size_t used_ = 0;
-  std::atomic<size_t> total_{0};
+  size_t used_ = 0;                           // of the newest block in use
+  std::atomic<size_t> total_{0}, mapped_{0};  // bytes in use; blocks
+  size_t warmed_ = 0;                         // blocks; of whoever warms
 };
 
 /// An array that grows at its end and never moves: `Chunks` blocks of `Size` elements (a power of two).
@@ -172,21 +205,38 @@ class HugeArray {
   /// Writer: makes room for `index`, the next one.
   T& grow(size_t index) {
     FATHOM_CHECK(index < capacity());
-    auto& chunk = chunks_[index / Size];
-    if (chunk.load(std::memory_order_relaxed) == nullptr) {
-      memory_.emplace_back(Size * sizeof(T));
-      chunk.store(reinterpret_cast<T*>(memory_.back().data()), std::memory_order_release);
-    }
+    map(index / Size);
+    if ((index & (Size - 1)) == Size / 2 && index / Size + 1 < Chunks) map(index / Size + 1);  // for `warm`
     used_.store(index + 1, std::memory_order_relaxed);
     return (*this)[index];
+  }
+
+  void warm() {
+    constexpr size_t kStep = std::min(Size, HugeMemory::kPage / sizeof(T));
+    const size_t used = used_.load(std::memory_order_relaxed);
+    while (warmed_ < std::min(used + 2 * kStep, capacity())) {
+      T* chunk = chunks_[warmed_ / Size].load(std::memory_order_acquire);
+      if (chunk == nullptr) return;
+      const size_t first = warmed_ & (Size - 1), count = std::min(kStep, Size - first);
+      HugeMemory::populate(reinterpret_cast<char*>(chunk + first), count * sizeof(T));
+      warmed_ += count;
+    }
   }
 
   size_t bytes() const { return used_.load(std::memory_order_relaxed) * sizeof(T); }
 
  private:
+  void map(size_t number) {
+    auto& chunk = chunks_[number];
+    if (chunk.load(std::memory_order_relaxed) != nullptr) return;
+    memory_.emplace_back(Size * sizeof(T));
+    chunk.store(reinterpret_cast<T*>(memory_.back().data()), std::memory_order_release);
+  }
+
   std::vector<HugeMemory> memory_;
   std::unique_ptr<std::atomic<T*>[]> chunks_;
   std::atomic<size_t> used_{0};
+  size_t warmed_ = 0;  // of whoever warms
 };
 
 /// From a hash to a number that is not 0; the caller compares what the number stands for. Open addressing, linear
@@ -194,7 +244,9 @@ class HugeArray {
 class HashIndex {
  public:
   /// Grows in one step from small to the size that `expected` numbers need, and doubles beyond.
-  explicit HashIndex(size_t expected = 0) : full_(slots_for(expected)) { install(kSmallest); }
+  explicit HashIndex(size_t expected = 0) : full_(slots_for(expected)) {
+    current_.store(install(std::make_unique<Table>(kSmallest)), std::memory_order_release);
+  }
 
   /// The first number stored under `hash` for which `matches(number)` holds, or 0.
   template <class Matches>
@@ -212,9 +264,38 @@ class HashIndex {
   /// Writer: adds `number`, which must not be there yet.
   void insert(uint64_t hash, uint32_t number) {
     const Table* table = current_.load(std::memory_order_relaxed);
-    if (size_ + 1 > table->size / 4 * 3) table = rehash();
+    const size_t size = size_.load(std::memory_order_relaxed);
+    // Longer probes for a moment are better than to wait for the next table's memory.
+    const bool patient = warming_.load(std::memory_order_relaxed) && size < table->size / 16 * 15;
+    if (size + 1 > most(*table) && !patient) table = rehash();
     place(*table, tag_of(hash), number);
-    ++size_;
+    size_.store(size + 1, std::memory_order_relaxed);
+  }
+
+  /// Makes the next table before it is needed.
+  void warm() {
+    const Table& table = *current_.load(std::memory_order_acquire);
+    const size_t soon = table.size < full_ ? most(table) / 4 : most(table) / 16 * 15;
+    if (size_.load(std::memory_order_relaxed) < soon) return;
+    const size_t wanted = next_size(table.size);
+    {
+      const std::lock_guard lock(ready_mutex_);
+      if (ready_ != nullptr && ready_->size == wanted) return;
+    }
+    warming_.store(true, std::memory_order_relaxed);
+    auto next = std::make_unique<Table>(wanted);
+    HugeMemory::populate(next->memory.data(), wanted * sizeof(Slot));
+    {
+      const std::lock_guard lock(ready_mutex_);
+      ready_ = std::move(next);
+    }
+    warming_.store(false, std::memory_order_relaxed);
+  }
+
+  /// Takes the memory for all that is expected. REQUIRES: nothing was inserted, and nobody else has it.
+  void reserve() {
+    current_.store(install(std::make_unique<Table>(full_)), std::memory_order_release);
+    HugeMemory::populate(tables_.back()->memory.data(), full_ * sizeof(Slot));
   }
 
   /// Writer: puts `number` in the place of `old`, which must be there.
@@ -275,11 +356,20 @@ class HashIndex {
     table.slots[i].store(pack(tag, number), std::memory_order_release);
   }
 
-  Table* install(size_t slots) {
-    tables_.push_back(std::make_unique<Table>(slots));
-    bytes_.fetch_add(slots * sizeof(Slot), std::memory_order_relaxed);
-    if (tables_.size() == 1) current_.store(tables_.back().get(), std::memory_order_release);
+  static size_t most(const Table& table) { return table.size / 4 * 3; }
+
+  const Table* install(std::unique_ptr<Table> table) {
+    tables_.push_back(std::move(table));
+    bytes_.fetch_add(tables_.back()->size * sizeof(Slot), std::memory_order_relaxed);
     return tables_.back().get();
+  }
+
+  std::unique_ptr<Table> next_table(size_t size) {
+    {
+      const std::lock_guard lock(ready_mutex_);
+      if (ready_ != nullptr && ready_->size == size) return std::move(ready_);
+    }
+    return std::make_unique<Table>(size);
   }
 
   size_t next_size(size_t size) const {
@@ -289,7 +379,7 @@ class HashIndex {
 
   const Table* rehash() {
     const Table& old = *current_.load(std::memory_order_relaxed);
-    const Table* bigger = install(next_size(old.size));
+    const Table* bigger = install(next_table(next_size(old.size)));
     for (size_t i = 0; i < old.size; ++i) {
       const uint64_t slot = old.slots[i].load(std::memory_order_relaxed);
       if (slot != 0) place(*bigger, static_cast<uint32_t>(slot >> 32), static_cast<uint32_t>(slot));
@@ -301,8 +391,10 @@ class HashIndex {
   const size_t full_;
   std::atomic<const Table*> current_{nullptr};
   std::vector<std::unique_ptr<Table>> tables_;
-  size_t size_ = 0;
-  std::atomic<size_t> bytes_{0};
+  std::atomic<size_t> size_{0}, bytes_{0};
+  std::atomic<bool> warming_{false};
+  std::mutex ready_mutex_;
+  std::unique_ptr<Table> ready_;  // for the next growth
 };
 
 }  // namespace fathom::live

@@ -148,6 +148,20 @@ bool Index::has_room(size_t posts) const {
          arena_.left() > kMinRoom + posts * std::min<size_t>(kMostBytesOfPost, size_t{4096});
 }
 
+void Index::warm() {
+  terms_.warm();
+  keys_.warm();
+  arena_.warm();
+  documents_.warm();
+  lists_.warm();
+}
+
+void Index::reserve() {
+  terms_.reserve();
+  keys_.reserve();
+  warm();
+}
+
 Index::Document& Index::grow(uint32_t number) {
   rank_facts_.grow(number);
   TimeBounds& block = blocks_.grow(number >> kBlockBits);

@@ -82,6 +82,15 @@ class Index {
   void add_counts(uint32_t number, const CountChange& change);
   bool has_room(size_t posts) const;
 
+  // Memory ahead of the writer
+
+  /// Takes the memory that the writer will want next. Any thread, one at a time, beside the writer and readers.
+  void warm();
+  /// Takes the memory of the tables and for the first posts. REQUIRES: nothing was added, and nobody else has the index.
+  void reserve();
+  /// Chooses another base. REQUIRES: the same.
+  void begin_above(uint64_t base) { base_ = base; }
+
   // Any thread; see segment/segment.h
 
   Term term(std::string_view term) const;
@@ -200,7 +209,7 @@ class Index {
   void count(uint32_t number, int64_t change);
   void publish(uint32_t number) { next_.store(number + 1, std::memory_order_release); }
 
-  const uint64_t base_;
+  uint64_t base_;
   Arena arena_;
   HugeArray<Document, 262144, 512> documents_;
   ChunkedArray<std::atomic<uint32_t>, 16384, 8192>

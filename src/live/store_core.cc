@@ -12,6 +12,7 @@ namespace {
 
 constexpr size_t kMaxFrozen = 3;
 constexpr size_t kPrefetchDistance = 8;
+constexpr uint64_t kAttendEvery = 1'024;  // posts: far less than fit into the memory that is kept ahead
 constexpr auto kPatience = std::chrono::seconds(30);
 constexpr auto kFutureTolerance = std::chrono::hours(24);
 
@@ -35,7 +36,8 @@ StoreCore::StoreCore(const StoreOptions& options, const Clock& clock, std::uniqu
       through_(content.through),
       sealed_(std::move(content.sealed)),
       removed_(std::make_shared<const RemovedKeys>(std::move(content.removed))),
-      feed_time_(content.feed_time) {}
+      feed_time_(content.feed_time),
+      supply_(std::min(options.segment_posts, Index::kUsualDocuments)) {}
 
 // Writing
 
@@ -62,8 +64,7 @@ void StoreCore::make_room(std::unique_lock<std::mutex>& lock, size_t posts) {
 
 void StoreCore::rotate() {
   auto memory = segments_.list().memory;
-  memory.push_back(
-      std::make_shared<Index>(sequence_, std::min(options_.segment_posts, Index::kUsualDocuments)));
+  memory.push_back(supply_.take(sequence_));
   replace_list(std::move(memory));
   frozen_changed_.notify_all();
 }
@@ -74,6 +75,16 @@ void StoreCore::replace_list(std::vector<std::shared_ptr<Index>> memory) {
   list.memory = std::move(memory);
   list.since = segments_.published();
   segments_.replace(std::move(list));
+}
+
+/// Fresh memory is taken by another thread than the one that posts wait for.
+void StoreCore::attend_memory() {
+  if (sequence_ - attended_ < kAttendEvery) return;
+  attended_ = sequence_;
+  const Index& index = active();
+  const bool next_soon =
+      index.documents() >= options_.segment_posts / 8 * 7 || index.bytes() >= options_.segment_bytes / 8 * 7;
+  supply_.attend(segments_.list().memory.back(), next_soon);
 }
 
 uint64_t StoreCore::write(std::span<IngestCall* const> calls) {
@@ -117,6 +128,7 @@ void StoreCore::apply_posts() {
   ingested_.fetch_add(added, std::memory_order_relaxed);
   segments_.publish(sequence_);
   announce(sequence_);
+  attend_memory();
 }
 
 uint64_t StoreCore::count(const std::vector<CountUpdate>& updates) {
@@ -152,6 +164,7 @@ void StoreCore::restore(std::span<const PreparedPost* const> posts, uint64_t fir
   active().add(posts, first);
   sequence_ = first + posts.size() - 1;
   segments_.publish(sequence_);
+  attend_memory();
 }
 
 void StoreCore::restore(std::span<const CountUpdate> updates, uint64_t sequence) {

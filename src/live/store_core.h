@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "live/damage.h"
+#include "live/index_supply.h"
 #include "live/log.h"
 #include "live/manifest.h"
 #include "live/prepare.h"
@@ -150,6 +151,7 @@ class StoreCore {
  private:
   void make_room(std::unique_lock<std::mutex>& lock, size_t posts);
   bool is_due(size_t posts) const;
+  void attend_memory();
   void rotate();
   void log_posts();
   void apply_posts();
@@ -177,6 +179,7 @@ class StoreCore {
   std::shared_ptr<const RemovedKeys> removed_;
   bool sealing_fails_ = false;
   Planner planner_;
+  uint64_t attended_ = 0;  // the sequence at the last call of attend_memory
   std::vector<LogEntry> entries_;
   std::vector<std::string> orders_;
 
@@ -186,6 +189,7 @@ class StoreCore {
   mutable std::mutex wait_mutex_;
   mutable std::condition_variable_any visible_changed_;
   std::atomic<uint64_t> last_visible_{0};
+  IndexSupply supply_;
 };
 
 }  // namespace fathom::live
