@@ -3,7 +3,8 @@
 //     live_bench --peer "java -Xmx4g -cp lucene-core.jar:lucene-analysis-common.jar bench/peers/live_lucene.java"
 //
 // Arguments: queries.txt posts.jsonl. Near real time: one indexing thread, English stemming, positions, text stored, posts sorted by
-// arrival, a refresh each second beside it. Prints a JSON object a measure.
+// arrival, a refresh each second beside it. Indexed besides, as Fathom does: a key by which a post replaces an older one, the author,
+// source and language as terms, likes as a column. Prints a JSON object a measure.
 import java.io.*;
 import java.lang.management.ManagementFactory;
 import java.nio.charset.StandardCharsets;
@@ -17,8 +18,12 @@ import org.apache.lucene.search.*;
 import org.apache.lucene.store.FSDirectory;
 
 class LiveLucene {
+  static final String[] COLUMNS = {"id", "source", "author", "lang"};
+
   static String field(String line, String name) {  // of the flat objects that live_bench writes
-    int at = line.indexOf("\"" + name + "\":\"") + name.length() + 4;
+    int at = line.indexOf("\"" + name + "\":\"");
+    if (at < 0) return "";
+    at += name.length() + 4;
     StringBuilder out = new StringBuilder();
     for (; line.charAt(at) != '"'; ++at) {
       char c = line.charAt(at);
@@ -35,6 +40,14 @@ class LiveLucene {
       }
     }
     return out.toString();
+  }
+
+  static long number(String line, String name) {
+    int at = line.indexOf("\"" + name + "\":");
+    if (at < 0) return 0;
+    int begin = at + name.length() + 3, end = begin;
+    while (end < line.length() && (Character.isDigit(line.charAt(end)) || line.charAt(end) == '-')) ++end;
+    return Long.parseLong(line.substring(begin, end));
   }
 
   static double cpu() {
@@ -79,10 +92,16 @@ class LiveLucene {
       else (parts[0].equals("any") ? any : all).add(Arrays.copyOfRange(parts, 1, parts.length));
     }
     List<String> texts = new ArrayList<>(), times = new ArrayList<>();
+    List<String[]> columns = new ArrayList<>();
+    List<Long> likes = new ArrayList<>();
     try (BufferedReader reader = Files.newBufferedReader(Path.of(args[1]), StandardCharsets.UTF_8)) {
       for (String line; (line = reader.readLine()) != null;) {
         texts.add(field(line, "text"));
         times.add(field(line, "created_at"));
+        String[] names = new String[COLUMNS.length];
+        for (int c = 0; c < names.length; ++c) names[c] = field(line, COLUMNS[c]);
+        columns.add(names);
+        likes.add(number(line, "likes"));
       }
     }
     Path folder = Files.createTempDirectory("live-lucene");
@@ -110,9 +129,12 @@ class LiveLucene {
       for (int i = 0; i < texts.size(); ++i) {
         Document document = new Document();
         document.add(new TextField("text", texts.get(i), Field.Store.YES));
+        String[] names = columns.get(i);
+        for (int c = 0; c < COLUMNS.length; ++c) document.add(new StringField(COLUMNS[c], names[c], Field.Store.YES));
+        document.add(new NumericDocValuesField("likes", likes.get(i)));
         document.add(new NumericDocValuesField("number", i));
         document.add(new LongPoint("at", i));
-        writer.addDocument(document);
+        writer.updateDocument(new Term("id", names[0]), document);
       }
       done.set(true);
       refresher.join();

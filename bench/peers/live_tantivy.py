@@ -3,8 +3,10 @@
 
     live_bench --peer "python3 bench/peers/live_tantivy.py"
 
-Arguments: queries.txt posts.jsonl. One indexing thread, English stemming, positions, text stored; a commit each 100,000 posts (a
-commit makes posts searchable and syncs them: at each 1000 the engine spends its time on merging). Prints a JSON object a measure.
+Arguments: queries.txt posts.jsonl. One indexing thread, English stemming, positions, text stored; besides, key, source, author and
+language as terms and likes as a column (no post replaces another: the engine would have to be told of each); a commit each 100,000
+posts (a commit makes posts searchable and syncs them: at each 1000 the engine spends its time on merging). Prints a JSON object a
+measure.
 """
 import json
 import os
@@ -16,6 +18,7 @@ import time
 import tantivy
 
 COMMIT = 100_000
+COLUMNS = ("id", "source", "author", "lang")
 
 
 def cpu_seconds():
@@ -52,6 +55,9 @@ def ingest(index, posts):
             document = tantivy.Document()
             document.add_text("text", posts[i][1])
             document.add_unsigned("number", i)
+            document.add_unsigned("likes", posts[i][2])
+            for name, value in zip(COLUMNS, posts[i][3:]):
+                document.add_text(name, value)
             writer.add_document(document)
         start = time.perf_counter()
         writer.commit()
@@ -64,10 +70,15 @@ def ingest(index, posts):
 
 def main():
     since, any3, all2 = read_queries(sys.argv[1])
-    posts = sorted((p["created_at"], p["text"]) for p in map(json.loads, open(sys.argv[2], encoding="utf-8")))
+    rows = map(json.loads, open(sys.argv[2], encoding="utf-8"))
+    posts = [(p["created_at"], p["text"], p.get("likes", 0)) + tuple(p.get(name, "") for name in COLUMNS) for p in rows]
+    posts.sort(key=lambda post: post[:2])
     builder = tantivy.SchemaBuilder()
     builder.add_text_field("text", stored=True, tokenizer_name="en_stem", index_option="position")
     builder.add_unsigned_field("number", stored=False, indexed=True, fast=True)
+    builder.add_unsigned_field("likes", stored=True, indexed=False, fast=True)
+    for name in COLUMNS:
+        builder.add_text_field(name, stored=True, tokenizer_name="raw", index_option="basic")
     with tempfile.TemporaryDirectory() as folder:
         index = tantivy.Index(builder.build(), path=folder)
         ingest(index, posts)
