@@ -47,9 +47,14 @@ class Chooser {
     add(lead, QuoteRole::kAnswer);
     if ((asks_number(plan_.ask) || plan_.ask == Ask::kWhen) && !lead.value.empty()) {
       add_same(lead);
-      add_other(lead);
+      if (plan_.either) {
+        add_alternatives();
+      } else {
+        add_other(lead);
+      }
     } else {
       add_denial(lead);
+      if (plan_.either) add_alternatives();
       if (plan_.overview) add_more(4);
       if (!plan_.speakers.empty() || !plan_.speaker_names.empty()) add_more(3);
     }
@@ -207,6 +212,27 @@ class Chooser {
     for (Quote& quote : order) quote.score *= 0.6 + 0.8 * burst_->share(evidence(quote));
     std::ranges::stable_sort(order, [](const Quote& a, const Quote& b) { return a.score > b.score; });
     return order;
+  }
+
+  /// "A or B": what the newest good post says of each name that the chosen ones do not tell about.
+  void add_alternatives() {
+    for (const Term& term : plan_.terms) {
+      if (!term.name || tells_of(chosen_.front().quote, term.word)) continue;
+      const Quote* best = nullptr;
+      for (const Quote& quote : candidates_) {
+        const bool good = tells_of(quote, term.word) && quote.score >= 0.5 * candidates_.front().score &&
+                          evidence(quote).trust >= 0.9 && (!asks_number(plan_.ask) || !quote.value.empty());
+        if (good && (best == nullptr || time(quote) > time(*best))) best = &quote;
+      }
+      const bool fresh = best != nullptr && std::ranges::none_of(chosen_, [&](const ChosenQuote& chosen) {
+                           return chosen.quote.index == best->index;
+                         });
+      if (fresh) return add(*best, QuoteRole::kMore);
+    }
+  }
+
+  bool tells_of(const Quote& quote, const Word& name) const {
+    return evidence(quote).has(name) || evidence(quote).is_about(name);
   }
 
   void add_more(size_t limit) {

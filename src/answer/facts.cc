@@ -285,6 +285,24 @@ class Finder {
     if (!parsed.clock && parsed.value > 24) return false;
     int hour = parsed.clock ? parsed.hour : static_cast<int>(parsed.value);
     int minute = parsed.clock ? parsed.minute : 0;
+    if (!parsed.clock && parsed.suffix.starts_with('h') && parsed.suffix.size() == 3 &&
+        parsed.value == hour) {  // 21h30
+      minute = (parsed.suffix[1] - '0') * 10 + (parsed.suffix[2] - '0');
+      if (minute < 0 || minute > 59 || hour > 24) return false;
+      push(FactKind::kTime, fmt::format("t:{:02}:{:02}", hour % 24, minute), at_, at_, hour * 60 + minute);
+      ++at_;
+      return true;
+    }
+    if (!parsed.clock && parsed.suffix.empty() && parsed.value == hour && hour <= 24) {
+      if (const Word* next = word(at_ + 1); next != nullptr && trim(gap(at_)).empty()) {
+        if (next->folded == "uhr") {  // 9 Uhr
+          push(FactKind::kTime, fmt::format("t:{:02}:00", hour % 24), at_, at_ + 1, hour * 60);
+          at_ += 2;
+          return true;
+        }
+        if (next->folded == "時" && gap(at_).empty()) return read_japanese_time(hour);
+      }
+    }
     bool pm = parsed.suffix == "pm";
     bool marked = pm || parsed.suffix == "am";
     size_t last = at_;
@@ -300,6 +318,23 @@ class Finder {
     if (marked && (hour < 1 || hour > 12)) marked = false;
     if (hour > 24 || minute > 59 || (!parsed.clock && !marked)) return false;
     if (marked) hour = hour % 12 + (pm ? 12 : 0);
+    push(FactKind::kTime, fmt::format("t:{:02}:{:02}", hour % 24, minute), at_, last, hour * 60 + minute);
+    at_ = last + 1;
+    return true;
+  }
+
+  /// 20時, 20時30分.
+  bool read_japanese_time(int hour) {
+    size_t last = at_ + 1;
+    int minute = 0;
+    const Word* minutes = word(at_ + 2);
+    const Word* unit = word(at_ + 3);
+    if (minutes != nullptr && unit != nullptr && unit->folded == "分" && minutes->folded.size() <= 2 &&
+        minutes->folded.find_first_not_of("0123456789") == std::string::npos) {
+      minute = std::stoi(minutes->folded);
+      last = at_ + 3;
+    }
+    if (minute > 59) return false;
     push(FactKind::kTime, fmt::format("t:{:02}:{:02}", hour % 24, minute), at_, last, hour * 60 + minute);
     at_ = last + 1;
     return true;
@@ -359,6 +394,15 @@ int weekday_number(std::string_view folded) {
   for (size_t i = 0; i < kWeekdays.size(); ++i) {
     if (equals_ignore_case(folded, kWeekdays[i])) return static_cast<int>(i + 1);
   }
+  // Monday first, in German, French, Spanish, Italian and Portuguese; those that are other words elsewhere are left out.
+  static constexpr auto kAbroad = std::to_array<std::string_view>(
+      {"montag lundi lunes lunedi segunda-feira", "dienstag mardi martes martedi terca-feira",
+       "mittwoch mercredi miercoles mercoledi quarta-feira", "donnerstag jeudi jueves giovedi quinta-feira",
+       "freitag vendredi viernes venerdi sexta-feira", "samstag sonnabend samedi sabado sabato",
+       "sonntag dimanche domingo domenica"});
+  for (size_t i = 0; i < kAbroad.size(); ++i)
+    for (const std::string_view name : split(kAbroad[i], ' '))
+      if (folded == name) return static_cast<int>(i + 1);
   return 0;
 }
 

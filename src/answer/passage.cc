@@ -184,9 +184,10 @@ class Scorer {
   }
 
   bool states_place(Span passage) const {
-    static const std::unordered_set<std::string_view> kLead = {"in",   "at",   "near",   "on",   "outside",
-                                                               "from", "off",  "to",     "into", "inside",
-                                                               "by",   "over", "around", "of"};
+    static const std::unordered_set<std::string_view> kLead = {
+        "in",     "at", "near", "on",   "outside", "from",   "off",  "to",    "into", "inside", "by",  "over",
+        "around", "of", "im",   "am",   "an",      "bei",    "beim", "auf",   "zum",  "au",     "aux", "chez",
+        "dans",   "en", "alla", "allo", "al",      "presso", "nel",  "nella", "na",   "no"};
     for (size_t i = 1; i < evidence_.words.size(); ++i) {
       const Word& word = evidence_.words[i];
       if (!inside(word.span, passage) || in_question(word)) continue;

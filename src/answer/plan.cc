@@ -6,6 +6,7 @@
 
 #include "answer/facts.h"
 #include "answer/plan_time.h"
+#include "answer/question_words.h"
 #include "base/text.h"
 
 namespace fathom::answer {
@@ -173,13 +174,11 @@ std::vector<std::string> quoted_phrases(std::string_view text) {
 class Planner {
  public:
   Planner(std::string_view question, Time now)
-      : text_(question), words_(split_words(question)), time_(find_time(question, words_, now)) {
-    lower_.reserve(words_.size());
-    for (const Word& word : words_) lower_.push_back(word.folded);
-  }
+      : text_(question), read_(read_question_words(question)), time_(find_time(question, words_, now)) {}
 
   Plan run() {
     plan_.question = std::string(trim(text_));
+    forget_compared_time();
     plan_.window = time_.window;
     plan_.phrases = quoted_phrases(text_);
     const std::string lower = to_lower_ascii(text_);
@@ -196,13 +195,17 @@ class Planner {
     plan_.past = has({"did", "was", "were", "happened", "died", "had"});
     find_speaker();
     classify();
+    if (read_.lang == "ja") classify_japanese();
     plan_.overview = plan_.overview && plan_.ask == Ask::kWhat;
     if (asks_score()) plan_.ask = Ask::kHowMuch;
-    if (plan_.ask == Ask::kHowMuch) plan_.unit = asks_score() ? Unit::kScore : find_unit();
+    // Units are known by their English names: elsewhere the number has to stand by what is asked for.
+    if (plan_.ask == Ask::kHowMuch && read_.lang == "en")
+      plan_.unit = asks_score() ? Unit::kScore : find_unit();
     if (plan_.ask == Ask::kHowMany && has({"percent", "%"})) plan_.unit = Unit::kPercent;
     plan_.strict = plan_.ask == Ask::kHowMany || plan_.unit != Unit::kNone ||
                    (plan_.ask == Ask::kHowMuch && lower.find("how much") != std::string::npos);
     collect_terms();
+    plan_.either = offers_names();
     if (plan_.terms.empty() && plan_.speakers.empty() && plan_.speaker_names.empty())
       plan_.ask = Ask::kDigest;
     return std::move(plan_);
@@ -269,6 +272,31 @@ class Planner {
     return true;
   }
 
+  /// "more than this morning" asks about now: the time is what it is compared with.
+  void forget_compared_time() {
+    const auto than = std::ranges::find(lower_, "than");
+    if (than == lower_.end()) return;
+    const auto first = std::ranges::find(time_.used, true) - time_.used.begin();
+    if (first > than - lower_.begin()) time_.window = {};
+  }
+
+  /// A name on both sides of an "or".
+  bool offers_names() const {
+    const auto name_at = [&](size_t i) { return i < words_.size() && is_name(words_[i]); };
+    for (size_t i = 1; i + 1 < words_.size(); ++i) {
+      if (words_[i].folded != "or") continue;
+      if (name_at(i - 1) && (name_at(i + 1) || name_at(i + 2))) return true;
+    }
+    return false;
+  }
+
+  void classify_japanese() {
+    static constexpr auto kAsks = std::to_array<std::pair<std::string_view, Ask>>(
+        {{"when", Ask::kWhen}, {"where", Ask::kWhere}, {"who", Ask::kWho}, {"why", Ask::kWhy}});
+    for (const auto& [word, ask] : kAsks)
+      if (japanese_question_word(text_) == word) plan_.ask = ask;
+  }
+
   void classify() {
     size_t i = 0;
     while (i < words_.size() &&
@@ -284,6 +312,7 @@ class Planner {
       // "Is it known how many ..." asks how many; "the man who ..." does not ask who.
       if (k > i && plan_.ask != Ask::kYesNo && k > i + 5) break;
       if (word == "how" && next == "many") return set(Ask::kHowMany, k + 2);
+      if (word == "how-many") return set(Ask::kHowMany, k + 1);
       if (word == "how" &&
           (next == "much" || next == "long" || next == "far" || next == "old" || next == "high" ||
            next == "big" || next == "fast" || next == "strong" || next == "large" || next == "tall" ||
@@ -374,7 +403,8 @@ class Planner {
         words_, [](const Word& w) { return w.kind != WordKind::kWord || w.all_caps || w.folded.size() < 2; });
     for (size_t i = 0; i < words_.size(); ++i) {
       const Word& word = words_[i];
-      const bool skipped = time_.used[i] || !is_content(word) || is_speaker(i) ||
+      const bool skipped = time_.used[i] || !is_content(word) || is_speaker(i) || is_kana_particle(word) ||
+                           word.folded == "how-many" ||
                            (asking_words().contains(word.folded) && !word.phrased &&
                             !(word.capital && !word.opens && !shouting));
       if (skipped) {
@@ -388,7 +418,7 @@ class Planner {
       if (shouting && word.kind != WordKind::kWord) term.name = true;
       if (weekday_number(word.folded) > 0 || (word.capital && month_number(word.folded) > 0))
         term.name = false;
-      term.weak = !term.name && (weak_words().contains(word.folded) || weekday_number(word.folded) > 0 ||
+      term.weak = !term.name && (weak_words().contains(folded(i)) || weekday_number(word.folded) > 0 ||
                                  (plan_.unit != Unit::kNone && among(kMeasureNouns, word.folded)) ||
                                  (among(kClassNouns, word.folded) && beside_name(i)));
       // "Storm Halvorne" and "Mayor Brisk" are Halvorne and Brisk.
@@ -429,9 +459,10 @@ class Planner {
   }
 
   std::string_view text_;
-  std::vector<Word> words_;
+  PlannedWords read_;
+  const std::vector<Word>& words_ = read_.words;
+  const std::vector<std::string>& lower_ = read_.english;
   TimeExpression time_;
-  std::vector<std::string> lower_;
   std::vector<size_t> focus_;
   std::vector<size_t> speaker_;
   size_t speech_verb_ = static_cast<size_t>(-1);

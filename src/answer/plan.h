@@ -76,6 +76,7 @@ struct Plan {
   bool latest = false;    // "latest", "currently", "so far"
   bool earliest = false;  // "first", "initially", "originally"
   bool overview = false;  // "what happened in ...": several posts make the answer
+  bool either = false;    // "A or B": whoever tells of one of the names tells something
   bool carried = false;
 };
 

@@ -25,6 +25,22 @@ double frequency_of(const Word& word, const std::vector<std::pair<std::string, s
   return std::max(1.0, static_cast<double>(posts) * 0.001);  // not counted: taken for fairly rare
 }
 
+/// Which of the terms no post has, by the frequencies that a search counted.
+bool is_absent(const Word& word, const std::vector<std::pair<std::string, size_t>>& frequencies) {
+  return std::ranges::any_of(frequencies, [&](const auto& term) {
+    return term.second == 0 && (term.first == word.stem || term.first == word.folded);
+  });
+}
+
+/// "Mount Askmere", where every post says "Askmere": a word of a name that nobody uses, before one that some do.
+bool absent_title(const Plan& plan, size_t at,
+                  const std::vector<std::pair<std::string, size_t>>& frequencies) {
+  const Term& term = plan.terms[at];
+  if (!term.name || term.word.kind != WordKind::kWord || !is_absent(term.word, frequencies)) return false;
+  return at + 1 < plan.terms.size() && plan.terms[at + 1].run == term.run && term.run > 0 &&
+         plan.terms[at + 1].word.kind == WordKind::kWord && !is_absent(plan.terms[at + 1].word, frequencies);
+}
+
 bool states_number(const Word& word, const Evidence& evidence) {
   if (word.kind != WordKind::kNumber) return false;
   for (const Fact& fact : find_facts(word.folded, split_words(word.folded))) {
@@ -44,6 +60,7 @@ Relevance::Relevance(const Plan& plan, const std::vector<std::pair<std::string, 
     double weight = std::log(1 + (all - count + 0.5) / (count + 0.5)) + 0.2;
     if (term.weak) weight *= 0.15;
     if (term.carried && !term.name) weight *= 0.5;
+    if (absent_title(plan, weights_.size(), frequencies)) weight *= 0.05;
     weights_.push_back(weight);
     total_ += weight;
   }
@@ -115,6 +132,7 @@ bool Relevance::has_names(const Evidence& evidence, size_t spare) const {
     const bool enough = run.has_numbers && (whole || surname);
     if (!enough) ++lacking;
   }
+  if (plan_.either) spare = std::max<size_t>(spare, runs.size() - std::min<size_t>(runs.size(), 1));
   return lacking == 0 || (lacking <= spare && lacking < runs.size()) || (lacking == 1 && runs.size() >= 4);
 }
 
@@ -151,7 +169,13 @@ bool Relevance::has_most(const Evidence& evidence) const {
                        plan_.ask == Ask::kWhere || plan_.ask == Ask::kYesNo;
     return lacking <= strong / 2 && (typed ? lacking < plain || lacking == 0 : has_rarest);
   }
-  return lacking <= strong / 3;
+  // Who is asked for by name speaks of the matter in other words than the question's.
+  return lacking <= (spoken_by_asked(evidence) ? strong / 2 : strong / 3);
+}
+
+bool Relevance::spoken_by_asked(const Evidence& evidence) const {
+  if (plan_.speaker_names.empty()) return false;
+  return std::ranges::all_of(plan_.speaker_names, [&](const Word& name) { return evidence.is_about(name); });
 }
 
 bool Relevance::named() const {

@@ -51,6 +51,7 @@ class Relevance {
   /// `spare`: so many names may lack, but not all.
   bool has_names(const Evidence& evidence, size_t spare = 0) const;
   bool named() const;
+  bool spoken_by_asked(const Evidence& evidence) const;
   bool speaks_for_itself(const Evidence& evidence) const;
   bool has_phrase(const Evidence& evidence) const;
   bool has_most(const Evidence& evidence) const;

@@ -67,6 +67,13 @@ class Reader {
       query.limit = 60;
       search(std::move(query), false);
       handles = handles_of_names();
+      if (handles.empty()) {  // its own posts seldom say its name: a word of it is enough
+        live::Query wider = base_query(parameters_);
+        wider.text = words(names);
+        wider.limit = 200;
+        search(std::move(wider), false);
+        handles = handles_of_names();
+      }
     }
     std::erase_if(handles, [&](const std::string& handle) { return !admits_author(parameters_, handle); });
     if (handles.empty()) {  // nobody of that name posts: others may report what was said

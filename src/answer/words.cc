@@ -52,10 +52,13 @@ const Words& stop_words() {
 }
 
 const Words& negations() {
-  static const Words words = {"not",      "no",    "never",     "none",        "nobody",    "nothing",
-                              "neither",  "nor",   "cannot",    "without",     "denied",    "denies",
-                              "deny",     "false", "untrue",    "hoax",        "fake",      "refuted",
-                              "debunked", "wrong", "incorrect", "unconfirmed", "cancelled", "canceled"};
+  static const Words words = {
+      "not",     "no",      "never",    "none",    "nobody",    "nothing",     "neither",   "nor",
+      "cannot",  "without", "denied",   "denies",  "deny",      "false",       "untrue",    "hoax",
+      "fake",    "refuted", "debunked", "wrong",   "incorrect", "unconfirmed", "cancelled", "canceled",
+      "nicht",   "kein",    "keine",    "keinen",  "niemand",   "pas",         "aucun",     "aucune",
+      "jamais",  "nunca",   "ningun",   "ninguna", "nadie",     "non",         "nessun",    "nessuno",
+      "nessuna", "nao",     "nenhum",   "nenhuma", "ninguem"};
   return words;
 }
 
@@ -340,8 +343,21 @@ class Splitter {
     add(WordKind::kNumber, begin, begin, end);
   }
 
+  /// "l'", "d'", "dell'" and the like, before a word of their own.
+  bool elides(size_t begin, size_t end) const {
+    static const Words elided = {"l",    "d",   "j",    "n",    "s",    "c",     "qu",    "jusqu",
+                                 "dell", "all", "nell", "sull", "dall", "quell", "lorsqu"};
+    std::string folded;
+    for (size_t at = begin; at < end;) append_folded(folded, decode_utf8(text_, at));
+    return elided.contains(folded);
+  }
+
   void read_word(size_t begin) {
     size_t end = past_word(begin);
+    if (size_t after = end; end < text_.size() && elides(begin, end) &&
+                            is_apostrophe(decode_utf8(text_, after)) && past_word(after) >= after + 3) {
+      return add(WordKind::kWord, begin, begin, end);
+    }
     while (end < text_.size()) {  // apostrophes inside a word
       size_t after = end;
       if (!is_apostrophe(decode_utf8(text_, after)) || !is_letter(peek(after))) break;

@@ -76,9 +76,49 @@ TEST(Judge, AddsUpToRates) {
   EXPECT_DOUBLE_EQ(score.answer_recall(), 1.0 / 2);
   EXPECT_DOUBLE_EQ(score.answer_f1(), 2.0 / 5);
   EXPECT_DOUBLE_EQ(score.citation_precision(), 1.0 / 3);
-  EXPECT_DOUBLE_EQ(score.citation_recall(), 1.0 / 2);
+  EXPECT_DOUBLE_EQ(score.citation_recall(), 1.0 / 3);
+  EXPECT_DOUBLE_EQ(score.well_cited_rate(), 1.0 / 2);
   EXPECT_EQ(to_json(score)["questions"], 3);
   EXPECT_DOUBLE_EQ(Score().answer_f1(), 0) << "nothing asked, nothing divided by";
+}
+
+TEST(Judge, EarlierValuesAreEntailedByTheirOwnPosts) {
+  EvalQuestion asked = question({"104"});
+  asked.provenance = {{{"61"}, {"7"}}};
+  const live::Post earlier =
+      make_post("7", "osf", "Osterfell Bay", "2031-05-14T09:00:00Z", "61 flights are off.");
+  JudgedAnswer answer;
+  answer.text = "61 flights are off [1]. The cat slept in seat 12 [2].";
+  answer.marks = {
+      {"61 flights are off", earlier}, {"The cat slept in seat 12", kOther}, {"88 are off", earlier}};
+  const Verdict verdict = judge(asked, answer);
+  EXPECT_EQ(verdict.right_citations, 1U) << "only what states the value that its post is known for";
+  EXPECT_EQ(verdict.statements, 3U);
+  EXPECT_EQ(verdict.right_statements, 1U);
+  EXPECT_FALSE(verdict.well_cited) << "the value of now is not in them";
+}
+
+TEST(Judge, AQuotationMustStandInItsPost) {
+  JudgedAnswer answer;
+  answer.text = "x";
+  answer.marks = {{"\"104 flights at Osterfell Bay are cancelled.\" - Osterfell Bay", kRight},
+                  {"\"104 trains at Osterfell Bay are cancelled.\" - Osterfell Bay", kRight}};
+  EXPECT_EQ(judge(question({"104"}), answer).wrong_citations, 1U);
+}
+
+TEST(Judge, CountsWhatIsStatedWithoutACitation) {
+  const std::string text =
+      "104 flights are off [1]. Then 88 were. It goes on. Velmarsund said so. He said Velmarsund.";
+  EXPECT_EQ(count_uncited(text, {{0, 23}}), 2U) << "a number, and a name within a sentence";
+  EXPECT_EQ(count_uncited(text, {{0, text.size()}}), 0U);
+  JudgedAnswer answer;
+  answer.text = text;
+  answer.marks = {{"104 flights are off", kRight}};
+  answer.uncited = 2;
+  Score score;
+  score.add(judge(question({"104"}), answer));
+  EXPECT_DOUBLE_EQ(score.uncited_rate(), 2.0 / 3);
+  EXPECT_DOUBLE_EQ(score.citation_recall(), 1.0 / 3);
 }
 
 TEST(TokenF1, IsSquads) {

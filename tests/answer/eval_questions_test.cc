@@ -35,6 +35,17 @@ TEST(Questions, AreReadInTheOrderInWhichTheyAreAsked) {
   EXPECT_EQ(read(R"([{"question": "x", "answers": ["y"]}])").size(), 1U);
 }
 
+TEST(Questions, KnowEveryValueOfTheirFigure) {
+  const auto questions = read(R"({"facts": [
+      {"key": "storm.gust", "accepted": ["98"], "posts": ["1"]}, {"key": "storm.gust", "accepted": ["121"], "posts": ["2"]},
+      {"key": "storm.gusts", "accepted": ["5"], "posts": ["3"]}],
+    "questions": [{"question": "How strong?", "lang": "en", "answers": ["121"], "fact": "storm.gust.2"}]})");
+  ASSERT_EQ(questions.size(), 1U);
+  EXPECT_EQ(questions[0].lang, "en");
+  ASSERT_EQ(questions[0].provenance.size(), 2U);
+  EXPECT_EQ(questions[0].provenance[0].posts, std::vector<std::string>{"1"});
+}
+
 TEST(Questions, ThatCannotBeReadAreNamed) {
   const auto sentence = [](std::string_view json) {
     try {

@@ -41,6 +41,16 @@ TEST(Facts, TimesAndDates) {
   EXPECT_EQ(keys("it may 5 times"), (Keys{"n:5"}));
 }
 
+TEST(Facts, TimesAsTheyAreWrittenElsewhere) {
+  EXPECT_EQ(keys("à 21h30, um 9 Uhr"), (Keys{"t:21:30", "t:09:00"}));
+  EXPECT_EQ(keys("20時30分から、15時まで"), (Keys{"t:20:30", "t:15:00"}));
+  EXPECT_EQ(keys("2 huge dogs"), (Keys{"n:2"}));
+  for (const std::string_view text : {"99h99", "1h", "24時99分", "9時999999999999分", "3h3x"})
+    EXPECT_NO_THROW(keys(text)) << text;
+  EXPECT_EQ(weekday_number("samstag"), 6);
+  EXPECT_EQ(weekday_number("lundi"), 1);
+}
+
 TEST(Facts, NamesWithDigitsAreNotJustNumbers) {
   EXPECT_EQ(keys("the 737max"), (Keys{"w:737max", "n:737"}));
   EXPECT_EQ(keys("40kg"), (Keys{"w:40kg", "n:40"}));
