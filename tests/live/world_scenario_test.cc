@@ -1,6 +1,7 @@
 // Scenario files: the template syntax, and a sentence with file and line for every mistake that an author can make.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "base/error.h"
@@ -182,6 +183,52 @@ TEST(WorldScenario, ReadsAStoryline) {
   EXPECT_EQ(fact.end_of(0), 12 * 3600);
   EXPECT_EQ(fact.end_of(1), kDaySeconds);
   EXPECT_EQ(fact.values[1].accepted, (std::vector<std::string>{"4 m", "four m"}));
+}
+
+TEST(WorldScenario, ComparesTwoFiguresAndAsksWhoSaidWhat) {
+  const std::string rain =
+      "[[fact]]\nkey = \"rain\"\nkind = \"current\"\nsubject = \"the rain\"\nattribute = \"rain\"\n"
+      "values = [ { from = \"07:00\", value = \"3.5 m\" } ]\nquestions = [\"How much?\"]\n"
+      "official = [\"Rain: {value}\"]\npress = [\"Rain {value} {1..9000}\"]\n";
+  const std::string asked =
+      "[[question]]\nkind = \"comparison\"\nquestion = \"Which is more?\"\nfact = \"level\"\nthan = "
+      "\"rain\"\n"
+      "[[question]]\nkind = \"who_said_what\"\nlang = \"de\"\nquestion = \"Was sagt das Amt?\"\nfact = "
+      "\"rain\"\nby = "
+      "\"official\"\n";
+  Scenarios scenarios = small_world();
+  scenarios.storylines = {parse_storyline(kHead + kFact + rain + asked, "flood.toml", scenarios.common)};
+  WorldOptions options;
+  options.posts = 400;
+  options.accounts = 100;
+  const World world = build_world(scenarios, options);
+  std::vector<std::string> winners;
+  size_t german = 0;
+  for (const WorldQuestion& question : world.truth.questions) {
+    if (question.kind == "comparison") winners.push_back(question.answers.front());
+    if (question.kind != "who_said_what") continue;
+    ++german;
+    EXPECT_EQ(question.lang, "de");
+    for (const Post& post : world.posts) {
+      const bool gold = std::ranges::find(question.gold_posts, post.id) != question.gold_posts.end();
+      if (gold) {
+        EXPECT_EQ(post.author.handle, "Board");
+      }
+    }
+  }
+  EXPECT_EQ(winners, (std::vector<std::string>{"3.5 m", "4 m"})) << "the rain beats 3 m and loses to 4 m";
+  EXPECT_EQ(german, 1u);
+}
+
+TEST(WorldScenario, SaysWhatIsWrongWithALanguageOrAQuestion) {
+  EXPECT_NE(story_error("lang = \"xx\"\n" + kHead + kFact).find("'lang' must be"), std::string::npos);
+  EXPECT_NE(story_error("lang = \"de\"\n" + kHead + kFact).find("'replies' and 'quotes'"), std::string::npos);
+  const std::string question = "[[question]]\nquestion = \"x?\"\n";
+  EXPECT_NE(story_error(kHead + kFact + question + "kind = \"riddle\"\nfact = \"level\"\n").find("'kind'"),
+            std::string::npos);
+  EXPECT_NE(story_error(kHead + kFact + question + "kind = \"comparison\"\nfact = \"depth\"\n")
+                .find("'depth' is no fact"),
+            std::string::npos);
 }
 
 // The same numbers on every machine: this fails when the generator, its order of random numbers or the platform's
