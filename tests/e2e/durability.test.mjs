@@ -39,6 +39,22 @@ async function writeUntilDead(server, name, acknowledged, uncertain) {
   }
 }
 
+/// A figure of /metrics without labels.
+async function metric(server, name) {
+  const text = await (await fetch(`${server.url}/metrics`)).text();
+  return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]);
+}
+
+async function until(done) {
+  for (let tries = 0; tries < 400; tries += 1) {
+    if (await done()) return true;
+    await new Promise((wait) => { setTimeout(wait, 25); });
+  }
+  return false;
+}
+
+const removal = (id, extra = {}) => ({ ...onePost(id, ''), deleted: true, ...extra });
+
 /// Which of `ids` the server has.
 async function present(server, ids) {
   const found = new Set();
@@ -90,6 +106,51 @@ describe('durability', () => {
     }
     const { terms } = await server.json('/v1/search?q=storm&limit=1');
     assert.ok(terms[0].posts >= acknowledged.length * BATCH, 'and all are in the index');
+  }));
+
+  test(`killed while segments are sealed and merged, ${ROUNDS} times: nothing acknowledged is lost, nothing removed returns`, (t) => inFolder(async (start) => {
+    const args = ['--segment-posts', '100'];
+    const acknowledged = [];
+    const removed = [];
+    let server = await start({ args });
+    for (let round = 0; round < ROUNDS; round += 1) {
+      const first = acknowledged.length;
+      const writers = [0, 1, 2].map((writer) => writeUntilDead(server, `s${round}w${writer}`, acknowledged, []));
+      while (acknowledged.length - first < 12 + 5 * round) await new Promise((done) => { setTimeout(done, 2); });
+      // Of what lies in segments by now, some goes.
+      const gone = acknowledged.slice(0, acknowledged.length - 3).map((batch) => batch[round]);
+      await server.post(gone.map((id) => removal(id)));
+      removed.push(...gone);
+      await new Promise((done) => { setTimeout(done, 11 * round); });
+      await server.end('SIGKILL');
+      await Promise.all(writers);
+      server = await start({ args });
+      const ids = acknowledged.flat();
+      const found = await present(server, ids);
+      const away = new Set(removed);
+      assert.deepEqual(ids.filter((id) => !away.has(id) && !found.has(id)), [], `round ${round}: lost of ${ids.length}`);
+      assert.deepEqual(removed.filter((id) => found.has(id)), [], `round ${round}: removed and there again`);
+    }
+    assert.ok(await until(async () => await metric(server, 'fathom_store_segments') > 0), 'segments were sealed');
+    t.diagnostic(`${acknowledged.length * BATCH} posts, ${removed.length} removed, in ${await metric(server, 'fathom_store_segments')} segments`);
+  }));
+
+  test('what was removed stays away when retention has forgotten it, over a kill and when it is sent again', () => inFolder(async (start) => {
+    const args = ['--segment-posts', '100', '--keep', '24h'];
+    const day = 86_400_000;
+    const at = (days) => ({ created_at: new Date(Date.now() - days * day).toISOString() });
+    const old = Array.from({ length: 150 }, (_, i) => onePost(`old-${i}`, `An old post, number ${i}.`, at(5)));
+    const fresh = Array.from({ length: 400 }, (_, i) => onePost(`fresh-${i}`, `A fresh post, number ${i}.`));
+    let server = await start({ args });
+    await server.post(old);
+    await server.post([removal('old-7', at(4))]);
+    for (let i = 0; i < fresh.length; i += 50) await server.post(fresh.slice(i, i + 50));
+    assert.ok(await until(async () => (await present(server, ['old-1'])).size === 0), 'the old ones are let go');
+    await server.end('SIGKILL');
+    server = await start({ args });
+    assert.equal((await present(server, fresh.map((post) => post.id))).size, fresh.length);
+    await server.post([old[7]]);
+    assert.equal((await present(server, ['old-7'])).size, 0);
   }));
 
   test('asked to end, it ends with 0 at once, readers of the feed or not, and keeps everything', (t) => inFolder(async (start) => {
