@@ -1,6 +1,8 @@
 #include "live/store_keeper.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -15,6 +17,7 @@ constexpr size_t kMergeWidth = 4;
 constexpr size_t kHighestTier = 3;  // segments of 64 times StoreOptions::segment_posts are left as they are
 constexpr size_t kKeptInParts =
     8;  // what is kept is at least so many segments, so that it goes little by little
+constexpr int kLowPriority = 10;  // of `nice`
 constexpr auto kRetry = std::chrono::seconds(2);
 constexpr auto kLook = std::chrono::seconds(30);
 
@@ -94,10 +97,14 @@ StoreKeeper::StoreKeeper(StoreCore& core, bool repaired) : core_(core), repaired
       [this](const std::stop_token& stop) { run(stop, "seal a segment", [&] { return seal_next(stop); }); });
   merger_ = std::jthread(
       [this](const std::stop_token& stop) { run(stop, "merge segments", [&] { return merge_next(stop); }); });
+  verifier_ = std::jthread([this](const std::stop_token& stop) {
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLowPriority);  // failing changes speed alone
+    run(stop, "verify segments", [&] { return verify_opened(stop); });
+  });
 }
 
 StoreKeeper::~StoreKeeper() {
-  for (auto* thread : {&sealer_, &merger_}) thread->request_stop();
+  for (auto* thread : {&sealer_, &merger_, &verifier_}) thread->request_stop();
 }
 
 /// Steps until `step` says that it was stopped; after an error, again a little later.
@@ -113,6 +120,21 @@ void StoreKeeper::run(const std::stop_token& stop, std::string_view what, const 
     std::unique_lock lock(mutex_);
     changed_.wait_for(lock, stop, kRetry, [] { return false; });
   }
+}
+
+/// Always false: there is no next step.
+bool StoreKeeper::verify_opened(const std::stop_token& stop) {
+  for (const Sealed& sealed : core_.sealed()) {
+    if (stop.stop_requested()) break;
+    try {
+      sealed.segment->verify();
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kCorrupt) throw;
+      log().error("a segment is left as it is and not merged: {}", error.what());
+      core_.note_damage({sealed.segment});
+    }
+  }
+  return false;
 }
 
 bool StoreKeeper::seal_next(const std::stop_token& stop) {

@@ -8,7 +8,9 @@
 // removed. So nothing on disk is ever ahead of the log, and a crash between any two steps leaves a folder that opens. A failure
 // (a full disk) is named in the program's log and tried again; ingest and search go on meanwhile.
 //
-// Two threads: one seals, the other merges and lets go. The core must outlive it.
+// The segments that the folder had when it was opened are read once in the background, so that damage is named early.
+//
+// Three threads: one seals, one merges and lets go, one, of low priority, reads what was opened. The core must outlive it.
 #pragma once
 
 #include <condition_variable>
@@ -31,6 +33,7 @@ class StoreKeeper {
 
  private:
   void run(const std::stop_token& stop, std::string_view what, const std::function<bool()>& step);
+  bool verify_opened(const std::stop_token& stop);
   bool seal_next(const std::stop_token& stop);
   bool merge_next(const std::stop_token& stop);
   bool merge_run(std::span<const Sealed> run, const std::stop_token& stop);
@@ -49,7 +52,7 @@ class StoreKeeper {
   std::mutex mutex_;
   std::condition_variable_any changed_;
   uint64_t changes_ = 0;  // of the list of sealed segments
-  std::jthread sealer_, merger_;
+  std::jthread sealer_, merger_, verifier_;
 };
 
 /// The neighbours that are to be merged next: the oldest four of one tier, or none. `sealed` is oldest first.

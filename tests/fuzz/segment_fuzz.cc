@@ -2,6 +2,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -12,6 +13,7 @@
 
 namespace {
 
+using fathom::live::SectionKind;
 using fathom::live::SegmentFile;
 using fathom::live::SegmentFooter;
 
@@ -25,6 +27,21 @@ void put(std::string& bytes, size_t at, const T& value) {
   std::memcpy(bytes.data() + at, &value, sizeof value);
 }
 
+/// Of the blocks of records, as their index tells them.
+void set_block_checksums(std::string& bytes, const SegmentFile::Entry& index,
+                         const SegmentFile::Entry& records) {
+  uint64_t begin = 0;
+  for (uint64_t at = 0; at + sizeof(uint64_t) <= index.size; at += sizeof(uint64_t)) {
+    const auto end = get<uint64_t>(bytes, index.offset + at);
+    if (at > 0 && begin + sizeof(uint32_t) <= end && end <= records.size) {
+      const auto rest =
+          std::string_view(bytes).substr(records.offset + begin, end - begin).substr(sizeof(uint32_t));
+      put(bytes, records.offset + begin, static_cast<uint32_t>(fathom::checksum64(rest)));
+    }
+    begin = std::min<uint64_t>(end, bytes.size());
+  }
+}
+
 void set_checksums(std::string& bytes) {
   if (bytes.size() < sizeof(SegmentFooter)) return;
   const size_t end = bytes.size() - sizeof(SegmentFooter);
@@ -34,6 +51,14 @@ void set_checksums(std::string& bytes) {
   footer = SegmentFooter();
   footer.sections = fathom::live::kSectionKinds;
   footer.table_offset = end - size;
+  SegmentFile::Entry index, records;
+  for (size_t at = footer.table_offset; at < end; at += sizeof(SegmentFile::Entry)) {
+    const auto entry = get<SegmentFile::Entry>(bytes, at);
+    if (entry.offset > footer.table_offset || entry.size > footer.table_offset - entry.offset) continue;
+    if (entry.kind == static_cast<uint32_t>(SectionKind::kRecordIndex)) index = entry;
+    if (entry.kind == static_cast<uint32_t>(SectionKind::kRecords)) records = entry;
+  }
+  set_block_checksums(bytes, index, records);
   for (size_t at = footer.table_offset; at < end; at += sizeof(SegmentFile::Entry)) {
     auto entry = get<SegmentFile::Entry>(bytes, at);
     if (entry.offset > footer.table_offset || entry.size > footer.table_offset - entry.offset) continue;

@@ -1,4 +1,4 @@
-// RecordBlock: posts field by field. See records.h.
+// Records and groups of them. See records.h.
 #include <algorithm>
 #include <charconv>
 
@@ -131,25 +131,63 @@ void write_record(const Post& post, int64_t created, RecordBefore& before, Recor
   code.text(post.text);
 }
 
-bool RecordBlock::read(Bytes bytes, std::span<const int64_t> created, const RecordDecoder& code) {
-  CodeReader in(bytes);
-  size_ = 0;
-  facts_.assign(created.size(), Facts());
-  strings_.assign(created.size() * kFields, Piece());
-  lists_.clear();
+void RecordGroup::clear() {
+  bit_ = 0;
+  before_ = {};
   text_.clear();
-  RecordBefore before;
-  for (size_t i = 0; i < created.size(); ++i)
-    if (!read_record(in, static_cast<uint32_t>(i), created[i], before, code)) return false;
-  if (!in.at_end()) return false;
-  size_ = static_cast<uint32_t>(created.size());
+  facts_.clear();
+  strings_.clear();
+  lists_.clear();
+}
+
+bool RecordGroup::read(Bytes block, uint32_t group, uint32_t groups, std::span<const int64_t> created,
+                       const RecordDecoder& code) {
+  if (facts_.empty() && !start(block, group, groups, code)) return false;
+  CodeReader in(block, bit_);
+  for (const int64_t time : created) {
+    if (read_record(in, time, code)) continue;
+    clear();
+    return false;
+  }
+  bit_ = in.bit();
   return true;
 }
 
-bool RecordBlock::read_record(CodeReader& in, uint32_t index, int64_t created, RecordBefore& before,
-                              const RecordDecoder& code) {
-  Facts& facts = facts_[index];
+/// Finds where the group begins, and what its first record is written against.
+bool RecordGroup::start(Bytes block, uint32_t group, uint32_t groups, const RecordDecoder& code) {
+  ByteReader sizes(block);
+  uint64_t before = 0;
+  for (uint32_t i = 0; i + 1 < groups; ++i) {
+    const uint64_t size = sizes.varint();
+    if (i < group) before += size;
+  }
+  if (!sizes.ok()) return false;
+  const uint64_t first = (block.size() - sizes.left()) * 8;
+  bit_ = first + before;
+  if (group == 0) return true;
+  CodeReader in(block, first);
+  Facts facts;
+  return read_head(in, 0, code, facts);
+}
+
+bool RecordGroup::read_head(CodeReader& in, int64_t created, const RecordDecoder& code, Facts& facts) {
   const auto number = [&](NumberKind kind) { return unzigzag(code.number(kind, in)); };
+  const size_t end = text_.size();
+  const bool read = code.value(ValueKind::kShape, in, text_, kMaxBlockBytes);
+  if (!read || text_.size() != end + kShapeBytes) return false;
+  std::memcpy(&facts.shape, text_.data() + end, kShapeBytes);
+  text_.resize(end);
+  if ((facts.shape & kNumericId) != 0)
+    facts.id = before_.id += static_cast<uint64_t>(number(NumberKind::kId));
+  facts.created = (facts.shape & kOwnTime) != 0 ? plus(created, number(NumberKind::kOwnTime)) : created;
+  facts.received = before_.received = plus(before_.received, number(NumberKind::kReceived));
+  return in.ok();
+}
+
+bool RecordGroup::read_record(CodeReader& in, int64_t created, const RecordDecoder& code) {
+  const auto index = static_cast<uint32_t>(facts_.size());
+  Facts& facts = facts_.emplace_back();
+  strings_.resize(strings_.size() + kFields);
   const auto value = [&](ValueKind kind, Piece& piece) {
     piece.begin = static_cast<uint32_t>(text_.size());
     const bool read = code.value(kind, in, text_, kMaxBlockBytes);
@@ -163,15 +201,10 @@ bool RecordBlock::read_record(CodeReader& in, uint32_t index, int64_t created, R
     many = static_cast<uint32_t>(lists_.size()) - first;
     return true;
   };
-  Piece shape;
-  if (!value(ValueKind::kShape, shape) || shape.size != kShapeBytes) return false;
-  std::memcpy(&facts.shape, text_.data() + shape.begin, kShapeBytes);
+  if (!read_head(in, created, code, facts)) return false;
   const auto has = [&](uint32_t bit) { return (facts.shape & bit) != 0; };
-  if (has(kNumericId)) facts.id = before.id += static_cast<uint64_t>(number(NumberKind::kId));
-  facts.created = has(kOwnTime) ? plus(created, number(NumberKind::kOwnTime)) : created;
-  facts.received = before.received = plus(before.received, number(NumberKind::kReceived));
   for (size_t c = 0; c < kCounts; ++c)
-    if (has(uint32_t{kFollowers} << c)) facts.counts[c] = number(count_kind(c));
+    if (has(uint32_t{kFollowers} << c)) facts.counts[c] = unzigzag(code.number(count_kind(c), in));
   for (ValueKind field = ValueKind::kId; field != ValueKind::kLink; field = next(field))
     if (has(field_bit(field)) && !value(field, piece(field, index))) return false;
   if (has(kHasLinks) && !list(NumberKind::kLinks, ValueKind::kLink, facts.first_link, facts.links))
@@ -183,9 +216,9 @@ bool RecordBlock::read_record(CodeReader& in, uint32_t index, int64_t created, R
   return in.ok();
 }
 
-std::string RecordBlock::text(uint32_t index) const { return std::string(view(facts_[index].text)); }
+std::string RecordGroup::text(uint32_t index) const { return std::string(view(facts_[index].text)); }
 
-std::string RecordBlock::key(uint32_t index) const {
+std::string RecordGroup::key(uint32_t index) const {
   const bool is_number = (facts_[index].shape & kNumericId) != 0;
   std::string key(string(ValueKind::kSource, index));
   key += ':';
@@ -193,7 +226,7 @@ std::string RecordBlock::key(uint32_t index) const {
   return key;
 }
 
-Post RecordBlock::post(uint32_t index) const {
+Post RecordGroup::post(uint32_t index) const {
   const Facts& facts = facts_[index];
   Post post;
   post.id =

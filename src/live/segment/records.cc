@@ -12,25 +12,24 @@ namespace fathom::live {
 namespace {
 
 constexpr size_t kChecksumBytes = sizeof(uint32_t);
-constexpr size_t kCachedBlocks = 4;
-constexpr size_t kMaxCachedBytes = size_t{1} << 20;  // a block beyond this is not kept
+constexpr size_t kCachedGroups = 8;
+constexpr size_t kMaxCachedBytes = size_t{1} << 20;  // a group beyond this is not kept
 
 /// What a thread unpacked last.
-struct BlockCache {
+struct GroupCache {
   struct Entry {
     uint64_t records = 0;
-    uint32_t block = UINT32_MAX;
-    size_t bytes = 0;
-    RecordBlock content;
+    uint32_t group = UINT32_MAX;
+    RecordGroup content;
   };
-  std::array<Entry, kCachedBlocks> entries;
+  std::array<Entry, kCachedGroups> entries;
   size_t next = 0;
 };
 
 uint32_t checksum_of(Bytes bytes) { return static_cast<uint32_t>(checksum64(std::as_bytes(bytes))); }
 
-BlockCache& block_cache() {
-  thread_local BlockCache cache;
+GroupCache& group_cache() {
+  thread_local GroupCache cache;
   return cache;
 }
 
@@ -59,35 +58,40 @@ void SealedRecords::open(const SegmentFile& file, const SealedColumns& columns, 
   }
 }
 
-const RecordBlock& SealedRecords::block_of(uint32_t number) const {
-  const uint32_t block = (number - 1) / kRecordsPerBlock;
-  BlockCache& cache = block_cache();
-  for (auto& entry : cache.entries)
-    if (entry.block == block && entry.records == identity_) return entry.content;
-  auto& entry = cache.entries[cache.next];
-  cache.next = (cache.next + 1) % kCachedBlocks;
-  if (entry.bytes > kMaxCachedBytes) entry.content = RecordBlock();  // gives its memory back
-  entry.block = UINT32_MAX;
-  unpack(block, entry.content);
-  entry.bytes = entry.content.bytes();
-  entry.records = identity_;
-  entry.block = block;
-  return entry.content;
+const RecordGroup& SealedRecords::group_of(uint32_t number) const {
+  const uint32_t group = (number - 1) / kRecordsPerGroup;
+  GroupCache& cache = group_cache();
+  const auto is_it = [&](const auto& entry) { return entry.group == group && entry.records == identity_; };
+  auto entry = std::find_if(cache.entries.begin(), cache.entries.end(), is_it);
+  if (entry == cache.entries.end()) {
+    entry = cache.entries.begin() + static_cast<ptrdiff_t>(cache.next);
+    cache.next = (cache.next + 1) % kCachedGroups;
+    if (entry->content.bytes() > kMaxCachedBytes) entry->content = RecordGroup();  // gives its memory back
+    entry->content.clear();
+    entry->records = identity_;
+    entry->group = group;
+  }
+  if (entry->content.size() <= place(number)) read_through(number, entry->content);
+  return entry->content;
 }
 
-void SealedRecords::unpack(uint32_t block, RecordBlock& out) const {
-  const uint8_t* at = index_.data() + size_t{block} * sizeof(uint64_t);
+/// Reads on in the group of a document, up to that.
+void SealedRecords::read_through(uint32_t number, RecordGroup& group) const {
+  const uint32_t which = (number - 1) / kRecordsPerBlock, first = which * kRecordsPerBlock + 1;
+  const uint8_t* at = index_.data() + size_t{which} * sizeof(uint64_t);
   const auto begin = load<uint64_t>(at), end = load<uint64_t>(at + sizeof(uint64_t));
-  const Bytes frame = records_.subspan(begin, end - begin);
-  if (frame.size() < kChecksumBytes ||
-      load<uint32_t>(frame.data()) != checksum_of(frame.subspan(kChecksumBytes)))
+  const Bytes block = records_.subspan(begin, end - begin);
+  if (block.size() < kChecksumBytes ||
+      load<uint32_t>(block.data()) != checksum_of(block.subspan(kChecksumBytes)))
     file_->corrupt(SectionKind::kRecords, "the checksum of a block differs");
-  const uint32_t first = block * kRecordsPerBlock + 1,
-                 behind = std::min(first + kRecordsPerBlock, documents_ + 1);
-  std::array<int64_t, kRecordsPerBlock> created{};
-  for (uint32_t number = first; number < behind; ++number)
-    created[number - first] = columns_->facts(number).created;
-  if (!out.read(frame.subspan(kChecksumBytes), std::span(created).first(behind - first), code_))
+  std::array<int64_t, kRecordsPerGroup> created{};
+  size_t more = 0;
+  for (uint32_t next = number - place(number) + group.size(); next <= number; ++next)
+    created[more++] = columns_->facts(next).created;
+  const uint32_t records = std::min(kRecordsPerBlock, documents_ + 1 - first);
+  const uint32_t groups = (records + kRecordsPerGroup - 1) / kRecordsPerGroup;
+  if (!group.read(block.subspan(kChecksumBytes), (number - first) / kRecordsPerGroup, groups,
+                  std::span(created).first(more), code_))
     file_->corrupt(SectionKind::kRecords, "a block is not made of posts");
 }
 
@@ -100,24 +104,33 @@ void RecordWriter::learn(std::span<const Post> posts) {
 void RecordWriter::add(const Post& post, int64_t created) {
   if (!learnt_) section_ = code_.choose();
   learnt_ = true;
+  if (filled_ > 0 && filled_ % kRecordsPerGroup == 0) {
+    put_varint(sizes_, code_.out().bits() - begin_);
+    begin_ = code_.out().bits();
+    before_ = first_;
+  }
   write_record(post, created, before_, code_);
+  if (filled_ == 0) first_ = before_;
   if (++filled_ == kRecordsPerBlock) flush_block();
 }
 
 void RecordWriter::flush_block() {
   code_.out().finish();
-  std::string& block = code_.out().bytes();
-  if (block.size() > kMaxBlockBytes)
-    throw Error(
-        ErrorCode::kResourceExhausted,
-        fmt::format("32 neighbouring posts take {} bytes; a segment takes {}", block.size(), kMaxBlockBytes));
+  block_ = sizes_;
+  block_ += code_.out().bytes();
+  if (block_.size() > kMaxBlockBytes)
+    throw Error(ErrorCode::kResourceExhausted,
+                fmt::format("32 neighbouring posts take {} bytes; a segment takes {}", block_.size(),
+                            kMaxBlockBytes));
   std::string checksum;
-  store(checksum, checksum_of({reinterpret_cast<const uint8_t*>(block.data()), block.size()}));
+  store(checksum, checksum_of({reinterpret_cast<const uint8_t*>(block_.data()), block_.size()}));
   store(index_, file_.size());
   file_.write(checksum);
-  file_.write(block);
-  block.clear();
+  file_.write(block_);
+  code_.out().bytes().clear();
+  sizes_.clear();
   before_ = {};
+  begin_ = 0;
   filled_ = 0;
 }
 

@@ -1,12 +1,14 @@
 // The stored posts of a sealed segment: blocks of 32, each with a checksum, written in the codes that the segment learnt
 // (record_code.h).
 //
-// A block: the low four bytes of the XXH64 of the rest, then one record after another, without a gap: its shape (which fields it
-// has), its numbers (an id that is a number and the time of receipt less those of the record before; the time of the post where
-// the columns have another), its strings. An address that holds the post's id and its author's handle is stored as a pattern.
+// A block: the low four bytes of the XXH64 of the rest; the sizes in bits of its groups of 8 records, but the last, varints; the
+// groups. A record follows the other without a gap: its shape (which fields it has), its numbers (an id that is a number and the time of
+// receipt less those of the record before, or, for the first of a group, of the block's first; the time of the post where the columns
+// have another), its strings. So a post is read with those before it in its group alone. An address that holds the post's id and its author's handle is stored as a pattern.
 // What comes out is, byte for byte, the record of codec.h that went in.
 //
-// SealedRecords: immutable, any thread; each thread keeps the few blocks that it unpacked last, of whatever segment.
+// SealedRecords: immutable, any thread; each thread keeps the few groups that it unpacked last, of whatever segment, as far as they
+// were asked for.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +26,10 @@
 namespace fathom::live {
 
 inline constexpr uint32_t kRecordsPerBlock = 32;
+inline constexpr uint32_t kRecordsPerGroup = 8;
 inline constexpr size_t kMaxBlockBytes = size_t{256} << 20;  // unpacked
 
-/// What a record is written against: 0 at the beginning of a block.
+/// What a record is written against: zeros at the beginning of a block.
 struct RecordBefore {
   uint64_t id = 0;
   int64_t received = 0;
@@ -35,12 +38,16 @@ struct RecordBefore {
 /// `created` is the time that the columns have of it.
 void write_record(const Post& post, int64_t created, RecordBefore& before, RecordEncoder& code);
 
-/// An unpacked block. Owns its bytes; what it hands out are copies.
-class RecordBlock {
+/// Unpacked records of a group, from its first on. Owns its bytes; what it hands out are copies.
+class RecordGroup {
  public:
-  /// Reads as many posts as there are times of the columns; false when the bytes are not such a block.
-  bool read(Bytes bytes, std::span<const int64_t> created, const RecordDecoder& code);
-  uint32_t size() const { return size_; }
+  /// Before another group.
+  void clear();
+  /// Reads on behind the records that it has, a record for each time of the columns. `block` without its checksum, of `groups` groups,
+  /// and `group`, the number of this one, are always the same. False when these are not such records.
+  bool read(Bytes block, uint32_t group, uint32_t groups, std::span<const int64_t> created,
+            const RecordDecoder& code);
+  uint32_t size() const { return static_cast<uint32_t>(facts_.size()); }
   size_t bytes() const { return text_.size(); }
   Post post(uint32_t index) const;
   std::string text(uint32_t index) const;
@@ -61,8 +68,9 @@ class RecordBlock {
     uint32_t first_link = 0, links = 0, first_tag = 0, tags = 0;  // within lists_
   };
 
-  bool read_record(CodeReader& in, uint32_t index, int64_t created, RecordBefore& before,
-                   const RecordDecoder& code);
+  bool start(Bytes block, uint32_t group, uint32_t groups, const RecordDecoder& code);
+  bool read_head(CodeReader& in, int64_t created, const RecordDecoder& code, Facts& facts);
+  bool read_record(CodeReader& in, int64_t created, const RecordDecoder& code);
   Piece& piece(ValueKind field, uint32_t index) {
     return strings_[index * kFields + static_cast<size_t>(field)];
   }
@@ -73,8 +81,9 @@ class RecordBlock {
     return view(strings_[index * kFields + static_cast<size_t>(field)]);
   }
 
+  uint64_t bit_ = 0;  // where the next record begins
+  RecordBefore before_;
   std::string text_;  // all strings
-  uint32_t size_ = 0;
   std::vector<Facts> facts_;
   std::vector<Piece> strings_;  // post by post
   std::vector<Piece> lists_;    // links and tags of all posts
@@ -87,14 +96,14 @@ class SealedRecords {
 
   // Errors: kCorrupt. REQUIRES: 1 <= number <= documents.
 
-  Post post(uint32_t number) const { return block_of(number).post(place(number)); }
-  std::string text(uint32_t number) const { return block_of(number).text(place(number)); }
-  std::string key(uint32_t number) const { return block_of(number).key(place(number)); }
+  Post post(uint32_t number) const { return group_of(number).post(place(number)); }
+  std::string text(uint32_t number) const { return group_of(number).text(place(number)); }
+  std::string key(uint32_t number) const { return group_of(number).key(place(number)); }
 
  private:
-  static uint32_t place(uint32_t number) { return (number - 1) % kRecordsPerBlock; }
-  const RecordBlock& block_of(uint32_t number) const;
-  void unpack(uint32_t block, RecordBlock& out) const;
+  static uint32_t place(uint32_t number) { return (number - 1) % kRecordsPerGroup; }
+  const RecordGroup& group_of(uint32_t number) const;
+  void read_through(uint32_t number, RecordGroup& group) const;
 
   const SegmentFile* file_ = nullptr;
   const SealedColumns* columns_ = nullptr;
@@ -122,10 +131,12 @@ class RecordWriter {
 
   SegmentFileWriter& file_;
   RecordEncoder code_;
-  RecordBefore before_;
+  RecordBefore before_, first_;  // the latter: of the block's first record
+  std::string sizes_;            // of the groups that are whole
+  uint64_t begin_ = 0;           // of the group at hand, in bits
   bool learnt_ = false;
   uint32_t filled_ = 0;  // posts of the block at hand
-  std::string section_, index_;
+  std::string section_, index_, block_;
 };
 
 }  // namespace fathom::live

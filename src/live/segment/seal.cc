@@ -15,7 +15,8 @@ namespace fathom::live {
 namespace {
 
 constexpr uint32_t kStopInterval = 4096;  // documents or terms between looks at the stop token
-constexpr size_t kAhead = 8;              // terms whose lists are asked for before their turn
+constexpr size_t kAhead =
+    8;  // terms whose names are asked for before their turn, and their lists at twice the distance
 
 void stop_if_asked(const std::stop_token& stop) {
   if (stop.stop_requested()) throw Error(ErrorCode::kCancelled, "sealing was stopped");
@@ -26,7 +27,9 @@ struct Named {
   uint64_t bytes = 0;
   uint32_t left = 0;  // bytes from these on, cut at 9
   uint32_t number = 0;
-  auto operator<=>(const Named&) const = default;
+  bool operator<(const Named& other) const {
+    return bytes != other.bytes ? bytes < other.bytes : left < other.left;
+  }
 };
 
 constexpr size_t kStep = sizeof(Named::bytes);
@@ -57,6 +60,14 @@ std::vector<Named> sorted_terms(const Index& index) {
   for (uint32_t i = 0; i < terms.size(); ++i) terms[i].number = i;
   sort_terms(index, terms, 0);
   return terms;
+}
+
+/// The lists of the terms to come, then their names: a walk in order of names meets them anywhere.
+void ask_for(const Index& index, const PlaceTable& places, std::span<const Named> terms, size_t at) {
+  if (at + 2 * kAhead >= terms.size()) return;
+  index.prefetch_term(terms[at + 2 * kAhead].number);
+  places.prefetch(terms[at + 2 * kAhead].number);
+  __builtin_prefetch(index.term_at(terms[at + kAhead].number).text().data());
 }
 
 void learn(const Index& index, uint64_t sequence, SegmentWriter& writer) {
@@ -96,10 +107,7 @@ void seal(const Index& index, uint64_t sequence, const std::filesystem::path& pa
   const std::vector<Named> terms = sorted_terms(index);
   for (size_t i = 0; i < terms.size(); ++i) {
     if (i % kStopInterval == 0) stop_if_asked(stop);
-    if (i + kAhead < terms.size()) {
-      index.prefetch_term(terms[i + kAhead].number);
-      places.prefetch(terms[i + kAhead].number);
-    }
+    ask_for(index, places, terms, i);
     const uint32_t number = terms[i].number;
     const Index::Term term = index.term_at(number);
     Index::Cursor cursor = index.cursor(term, documents + 1);

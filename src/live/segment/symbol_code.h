@@ -33,6 +33,7 @@ class CodeWriter {
     const uint32_t word = __builtin_bswap32(static_cast<uint32_t>(pending_ >> filled_));
     store(out_, word);
   }
+  uint64_t bits() const { return uint64_t{out_.size()} * 8 + filled_; }
   /// Fills the last byte up.
   void finish();
   /// The bytes so far; keeps its memory when it is cleared.
@@ -47,7 +48,10 @@ class CodeWriter {
 class CodeReader {
  public:
   /// 16 bytes behind the end may be read.
-  explicit CodeReader(Bytes bytes) : bytes_(bytes.data()), end_(uint64_t{bytes.size()} * 8) {}
+  explicit CodeReader(Bytes bytes, uint64_t bit = 0)
+      : bytes_(bytes.data()), bit_(bit), end_(uint64_t{bytes.size()} * 8) {
+    skip(0);
+  }
 
   /// The next 32 bits in the low half.
   uint64_t peek() const {
@@ -68,12 +72,11 @@ class CodeReader {
     bit_ = end_;
   }
   bool ok() const { return ok_; }
-  /// Less than a byte is left.
-  bool at_end() const { return end_ - bit_ < 8; }
+  uint64_t bit() const { return bit_; }
 
  private:
   const uint8_t* bytes_;
-  uint64_t bit_ = 0, end_;
+  uint64_t bit_, end_;
   bool ok_ = true;
 };
 
@@ -104,7 +107,7 @@ class SymbolDecoder {
   }
 
  private:
-  static constexpr unsigned kTableBits = 10;
+  static constexpr unsigned kTableBits = 11;
   static constexpr uint32_t kLonger = UINT32_MAX;
 
   uint32_t read_long(CodeReader& in, uint64_t window) const;
