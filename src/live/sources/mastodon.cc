@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 #include "base/error.h"
@@ -22,6 +23,8 @@ using nlohmann::json;
 
 constexpr size_t kPage = 40;  // the API's most
 constexpr size_t kMaxMessageBytes = size_t{4} << 20;
+constexpr size_t kMostTaken = 400;  // statuses that are remembered, to see which have gone
+constexpr size_t kMostAsked = 20;   // of those that are missing, after each connection
 
 [[noreturn]] void throw_stopped() { throw Error(ErrorCode::kCancelled, "the source was stopped"); }
 
@@ -81,17 +84,24 @@ std::string with_scheme(std::string_view address, bool web_socket) {
   return out;
 }
 
+struct EarlierStatus {
+  bool operator()(const std::string& a, const std::string& b) const { return mastodon_id_before(a, b); }
+};
+using StatusIds = std::set<std::string, EarlierStatus>;
+
 /// One run of the source.
 class Session {
  public:
   Session(const MastodonOptions& options, const std::vector<Stream>& streams, Transport& transport,
-          WebSockets& web_sockets, const Clock& clock, Sink& sink, const std::stop_token& stop)
+          WebSockets& web_sockets, const Clock& clock, Sink& sink, StatusIds& taken,
+          const std::stop_token& stop)
       : options_(options),
         streams_(streams),
         transport_(transport),
         web_sockets_(web_sockets),
         clock_(clock),
         sink_(sink),
+        taken_(taken),
         stop_(stop),
         base_(base_address(options.host)),
         host_(parse_url(base_).authority()) {
@@ -152,8 +162,54 @@ class Session {
 
   void catch_up() {
     const std::string since = newest_.empty() ? "" : mastodon_id_earlier(newest_, options_.overlap);
+    if (!newest_.empty()) look_back();
     for (const Stream& stream : streams_) catch_up(stream, since);
     keep_cursor();
+  }
+
+  /// Statuses from before the break may have been edited or deleted during it.
+  void look_back() {
+    const std::string newest = newest_;
+    StatusIds there;
+    std::string reached;  // all streams were read down to here
+    for (const Stream& stream : streams_) {
+      const std::string lowest = look_back(stream, newest, there);
+      if (reached.empty() || mastodon_id_before(reached, lowest)) reached = lowest;
+    }
+    std::vector<std::string> missing;
+    for (const std::string& id : taken_)
+      if (mastodon_id_before(reached, id) && mastodon_id_before(id, newest) && !there.contains(id))
+        missing.push_back(id);
+    if (missing.size() > kMostAsked)
+      missing.erase(missing.begin(), missing.end() - static_cast<std::ptrdiff_t>(kMostAsked));
+    for (const std::string& id : missing) ask_for(id);
+  }
+
+  /// Takes the pages below `newest` again; returns the lowest id that was read.
+  std::string look_back(const Stream& stream, const std::string& newest, StatusIds& there) {
+    std::string lowest = newest;
+    for (size_t page = 0; page < options_.look_back_pages; ++page) {
+      const MastodonPage found = read_page(stream, fmt::format("limit={}&max_id={}", kPage, lowest));
+      deliver_page(found);
+      const std::string before = lowest;
+      for (const MastodonStatus& status : found.statuses) {
+        there.insert(status.id);
+        if (mastodon_id_before(status.id, lowest)) lowest = status.id;
+      }
+      if (lowest == before) break;
+    }
+    return lowest;
+  }
+
+  /// A status that is no longer on its timeline: only the server's word that it is gone removes it.
+  void ask_for(const std::string& id) {
+    const HttpResponse response = transport_.fetch(request("/api/v1/statuses/" + percent_encode(id)), stop_);
+    if (response.status == 404 || response.status == 410) remove(id);
+  }
+
+  void remove(std::string_view id) {
+    taken_.erase(std::string(id));
+    deliver(mastodon_removal(id, host_, clock_.now()));
   }
 
   /// From `since` on, oldest page first; without it the newest posts alone.
@@ -256,13 +312,15 @@ class Session {
     if (event == "update" || event == "status.update") {
       take(parse_mastodon_status(payload, host_, clock_.now()));
     } else if (event == "delete") {
-      deliver(mastodon_removal(trim(payload), host_, clock_.now()));
+      remove(trim(payload));
     }  // filters, notifications and announcements are no posts
     keep_cursor();
   }
 
   void take(const MastodonStatus& status) {
     for (const Post& post : status.posts) deliver(post);
+    if (!status.posts.empty()) taken_.insert(status.id);
+    if (taken_.size() > kMostTaken) taken_.erase(taken_.begin());
     if (newest_.empty() || mastodon_id_before(newest_, status.id)) newest_ = status.id;
   }
 
@@ -292,6 +350,7 @@ class Session {
   WebSockets& web_sockets_;
   const Clock& clock_;
   Sink& sink_;
+  StatusIds& taken_;
   const std::stop_token stop_;
   const std::string base_, host_;
   std::string newest_, kept_;  // ids of statuses
@@ -310,7 +369,7 @@ class MastodonSource final : public Source {
   std::string_view name() const override { return options_.name; }
 
   void run(Sink& sink, const std::stop_token& stop) override {
-    Session(options_, streams_, transport_, web_sockets_, clock_, sink, stop).run();
+    Session(options_, streams_, transport_, web_sockets_, clock_, sink, taken_, stop).run();
   }
 
  private:
@@ -319,6 +378,7 @@ class MastodonSource final : public Source {
   Transport& transport_;
   WebSockets& web_sockets_;
   const Clock& clock_;
+  StatusIds taken_;  // the newest statuses that were delivered
 };
 
 std::unique_ptr<Source> make_from_spec(const SourceSpec& spec, const SourceContext& context) {

@@ -154,7 +154,15 @@ class Instance {
 
   void add(const std::string& id, const std::string& text) {
     const std::lock_guard lock(mutex_);
+    std::erase_if(statuses_, [&](const json& status) { return status["id"] == id; });
     statuses_.push_back(status_json(id, text));
+    std::sort(statuses_.begin(), statuses_.end(), [](const json& a, const json& b) {
+      return std::stoll(a["id"].get<std::string>()) < std::stoll(b["id"].get<std::string>());
+    });
+  }
+  void remove(const std::string& id) {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(statuses_, [&](const json& status) { return status["id"] == id; });
   }
   std::vector<std::string> subscriptions() const {
     const std::lock_guard lock(mutex_);
@@ -203,14 +211,18 @@ class Instance {
     }
   }
 
-  /// As Mastodon pages: those right above min_id, or the newest; newest first.
+  /// As Mastodon pages: those right above min_id, or the newest, all or below max_id; newest first.
   std::string page(const std::string& target) const {
     const std::lock_guard lock(mutex_);
     const size_t at = target.find("min_id=");
     const int64_t above = at == std::string::npos ? -1 : std::stoll(target.substr(at + 7));
+    const size_t most = target.find("max_id=");
+    const int64_t below = most == std::string::npos ? INT64_MAX : std::stoll(target.substr(most + 7));
     json list = json::array();
-    for (const json& status : statuses_)
-      if (std::stoll(status["id"].get<std::string>()) > above) list.push_back(status);
+    for (const json& status : statuses_) {
+      const int64_t id = std::stoll(status["id"].get<std::string>());
+      if (id > above && id < below) list.push_back(status);
+    }
     constexpr size_t kMost = 40;
     if (list.size() > kMost && above >= 0) list.erase(list.begin() + kMost, list.end());
     if (list.size() > kMost) list.erase(list.begin(), list.end() - kMost);
@@ -309,6 +321,7 @@ TEST_F(MastodonTest, AfterABreakWhatWasMissedIsRead) {
   instance_.add("10", "<p>ten</p>");
   instance_.on_stream = [this](FeedConnection& c, int stream) {
     if (stream == 1) {
+      instance_.add("11", "<p>eleven</p>");
       c.send(envelope("update", status_json("11", "<p>eleven</p>").dump()));
       c.pause(20ms);
       for (int id = 12; id < 112; ++id) instance_.add(std::to_string(id), "<p>missed</p>");
@@ -324,6 +337,26 @@ TEST_F(MastodonTest, AfterABreakWhatWasMissedIsRead) {
   EXPECT_GE(status().reconnects, 1u);
   EXPECT_EQ(instance_.streams(), 2);
   EXPECT_THAT(instance_.targets(), testing::Contains("/api/v1/timelines/public?limit=40&min_id=11"));
+}
+
+TEST_F(MastodonTest, WhatWasEditedOrDeletedDuringABreakIsFoundOut) {
+  for (int id = 10; id < 30; ++id) instance_.add(std::to_string(id), "<p>as it was</p>");
+  instance_.on_stream = [this](FeedConnection& c, int stream) {
+    if (stream == 1) {
+      while (!has("29") && c.pause(2ms)) {
+      }
+      instance_.add("15", "<p>edited</p>");
+      instance_.remove("20");
+      return c.drop();
+    }
+    c.send(envelope("update", status_json("30", "<p>live again</p>").dump()));
+    c.hang();
+  };
+  start({.overlap = 0ms});
+  ASSERT_TRUE(eventually([&] { return has("30"); }));
+  EXPECT_TRUE(eventually([&] { return text("15") == "edited" && !has("20"); }));
+  for (int id = 10; id < 30; ++id) EXPECT_EQ(has(std::to_string(id)), id != 20) << id;
+  EXPECT_THAT(instance_.targets(), testing::Contains("/api/v1/statuses/20"));
 }
 
 TEST_F(MastodonTest, ARestartGoesOnFromTheCursorAndAnotherServerDoesNot) {
