@@ -66,12 +66,14 @@ export function takeOutcome(turn, extra) {
 const textOf = (content) => (typeof content === 'string' ? content
   : (content ?? []).map((part) => (typeof part?.text === 'string' ? part.text : '')).join(''));
 
+const keyOf = (post) => post.key ?? `${post.source}:${post.id}`;
+
 /// The items of a conversation as the server keeps them -> turns.
 export function turnsOf(items, writer) {
   const turns = [];
   for (const item of items) {
     const extra = item.fathom ?? {};
-    const subject = extra.subject ?? (typeof extra.post === 'object' ? extra.post : null);
+    const subject = [...(extra.read ?? []), ...(extra.citations ?? [])].find((post) => extra.post && keyOf(post) === extra.post);
     const choices = { mode: extra.mode, style: extra.style, post: subject ? normalise(subject) : undefined };
     if (item.role === 'user') {
       turns.push({ ...newTurn(textOf(item.content), { writer }), ...defined(choices), state: 'done', items: [item.id] });
