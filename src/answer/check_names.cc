@@ -314,13 +314,26 @@ class Names {
       const std::vector<size_t> subjects = usable(t);
       const bool held = std::ranges::any_of(v_.places[verb], [&](size_t v) {
         return std::ranges::any_of(subjects, [&](size_t s) {
-          return (key(s) < key(v) && !stranger_between(s, v) && object_holds(verb, v)) ||
+          return (key(s) < key(v) && !stranger_between(s, v) && !object_of_other(s, v) &&
+                  object_holds(verb, v)) ||
                  post_word(s).kind != WordKind::kWord;
         });
       });
       if (!held) return false;
     }
     return true;
+  }
+
+  /// "Ann, who met Bob, left": Bob is behind a verb, and a mark parts him from the next.
+  bool object_of_other(size_t s, size_t v) const {
+    const size_t at = v_.post_tokens[s].word;
+    if (at == 0 || !is_verb(v_.post_words[at - 1]) || is_saying(v_.post_words[at - 1].folded)) return false;
+    const size_t end = v_.post_words[at].span.end, begin = v_.post_words[v_.post_tokens[v].word].span.begin;
+    return end < begin && v_.post.substr(end, begin - end).find_first_of(",;") != std::string_view::npos;
+  }
+
+  static bool is_saying(std::string_view w) {
+    return one_of(w, {"says", "said", "announced", "confirmed", "believes", "reported", "denied"});
   }
 
   /// What the claim tells next is not another's in the post: "A met B, and B left" tells of no leaving of A's.
