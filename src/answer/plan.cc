@@ -229,6 +229,7 @@ class Planner {
 
   /// "what did X say about ...", "according to X"
   void find_speaker() {
+    if (read_.lang != "en" && find_speaker_behind_verb()) return;
     for (size_t i = 0; i + 2 < words_.size(); ++i) {
       const bool asks = (folded(i) == "what" || folded(i) == "how" || folded(i) == "when" ||
                          folded(i) == "why" || folded(i) == "where" || folded(i) == "which") ||
@@ -250,6 +251,26 @@ class Planner {
       return;
     }
   }
+
+  /// "Was sagt die Bergrettung ...", "Qu'a dit la police ...": the verb stands before the one who speaks.
+  bool find_speaker_behind_verb() {
+    for (size_t i = 0; i + 2 < words_.size() && i < 4; ++i) {
+      if (folded(i) != "what") continue;
+      size_t verb = i + 1;
+      while (folded(verb) == "what" || among(kAux, folded(verb))) ++verb;
+      if (!among(kSayVerbs, folded(verb))) continue;
+      size_t first = verb + 1;
+      while (first < words_.size() && is_stop_word(folded(first))) ++first;
+      size_t last = first;
+      while (last < words_.size() && !is_stop_word(folded(last)) && adjoins_or_opens(last, first)) ++last;
+      if (last == first || !take_speaker(first, last)) return false;
+      speech_verb_ = verb;
+      return true;
+    }
+    return false;
+  }
+
+  bool adjoins_or_opens(size_t i, size_t first) const { return i == first || adjoins(i); }
 
   bool take_speaker(size_t first, size_t last) {
     std::vector<Word> names;

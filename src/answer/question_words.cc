@@ -230,17 +230,30 @@ void unname_nouns(std::vector<Word>& words) {
     if (words[i].kind == WordKind::kWord && !name[i]) words[i].capital = false;
 }
 
-std::string_view language_of(std::string_view question) {
-  const auto code = detect_language(question);
-  return code ? *code : "en";
+/// For a short question that leaves the detector undecided: the one language that knows most of its words.
+std::string_view known_best(const std::vector<Word>& words) {
+  const auto in_english = static_cast<size_t>(
+      std::ranges::count_if(words, [](const Word& word) { return is_stop_word(word.folded); }));
+  std::string_view best = "en";
+  size_t most = std::max<size_t>(in_english, 1);
+  for (const Grammar& grammar : grammars()) {
+    const Dictionary& dictionary = *dictionary_of(grammar.lang);
+    const auto known = static_cast<size_t>(std::ranges::count_if(
+        words, [&](const Word& word) { return dictionary.function.contains(word.folded); }));
+    if (known < most || (known == most && best != "en")) continue;
+    best = known > most ? grammar.lang : best;
+    most = known;
+  }
+  return best;
 }
 
 }  // namespace
 
 PlannedWords read_question_words(std::string_view question) {
   PlannedWords out;
-  out.lang = language_of(question);
   out.words = split_words(question);
+  const auto detected = detect_language(question);
+  out.lang = detected ? *detected : known_best(out.words);
   const Dictionary* dictionary = dictionary_of(out.lang);
   if (out.lang == "de") unname_nouns(out.words);
   for (Word& word : out.words) {
@@ -280,7 +293,8 @@ std::string_view japanese_question_word(std::string_view question) {
 bool is_kana_particle(const Word& word) {
   size_t at = 0;
   const char32_t c = word.folded.empty() ? 0 : decode_utf8(word.folded, at);
-  return at == word.folded.size() && c >= 0x3041 && c <= 0x309F;
+  const bool asks = c == U'\u4F55' || c == U'\u8AB0';  // what, who
+  return at == word.folded.size() && ((c >= 0x3041 && c <= 0x309F) || asks);
 }
 
 }  // namespace fathom::answer

@@ -25,7 +25,7 @@ PlannedWords read_question_words(std::string_view question);
 /// "how many", "when" ... of a question in Japanese, as the English question word; empty where it asks for none of them.
 std::string_view japanese_question_word(std::string_view question);
 
-/// One character of hiragana: grammar, not matter.
+/// One character of hiragana, or the "what" or "who" of a question: grammar, not matter.
 bool is_kana_particle(const Word& word);
 
 }  // namespace fathom::answer

@@ -228,7 +228,8 @@ bool Relevance::passes(const Evidence& evidence) const {
   if (!has_names(evidence, plan_.ask == Ask::kYesNo && speaks_for_itself(evidence) ? 1 : 0)) return false;
   // Whoever denies something rarely repeats it: "our soup is here to stay".
   if (covered >= kMinMatchPrimary && speaks_for_itself(evidence)) return true;
-  return has_most(evidence) && covered >= (named() ? kMinMatchNamed : kMinMatch);
+  const double least = spoken_by_asked(evidence) ? kMinMatchPrimary : named() ? kMinMatchNamed : kMinMatch;
+  return has_most(evidence) && covered >= least;
 }
 
 std::vector<size_t> Relevance::rarest() const {
