@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "cli/command.h"
 #include "cli/instance.h"
@@ -42,6 +43,18 @@ std::vector<std::string> read_keys(const std::string& path) {
   return keys;
 }
 
+/// False: an instance that was to follow another cannot be started; people need not lose the one that they had.
+bool start(Instance& instance, bool follows) {
+  try {
+    instance.start();
+    return true;
+  } catch (const Error& error) {
+    if (!follows) throw;
+    log().error("what was set up cannot be started, the server goes on as before: {}", error.what());
+    return false;
+  }
+}
+
 int serve(Options options) {
   options.instance.server.limits.answer_time = milliseconds(options.answer_seconds);
   options.instance.server.limits.drain = milliseconds(options.drain_seconds);
@@ -53,10 +66,15 @@ int serve(Options options) {
   static SignalStop signals;  // its thread may outlive this function
   options.instance.sources_file = true;
   bool listening = false;
+  std::optional<InstanceOptions> former;  // what ran before
   for (std::optional<InstanceOptions> next = options.instance; next;) {
     Instance instance(*next);
-    instance.start();
+    if (!start(instance, former.has_value())) {
+      next = std::exchange(former, std::nullopt);
+      continue;
+    }
     if (!std::exchange(listening, true)) signals.listen();
+    former = std::move(next);
     instance.wait(signals.token());
     next = signals.token().stop_requested() ? std::nullopt : instance.next();
   }

@@ -52,9 +52,12 @@ class ServerSetup final : public server::Setup {
     file.allow({"source", "model"});
     for (const TomlTable& table : file.tables("source")) {
       table.allow({"id", "title", "description", "source", "address"});
-      SourceOffer offer{read_offer(table, "source", ""), live::parse_source(table.text("source"))};
+      SourceOffer offer{read_offer(table, "source", ""), {}};
       offer.shown.example = table.text_or("address", "");
       offer.shown.needs_address = !offer.shown.example.empty();
+      if (live::find_kind(table.text("source")) == nullptr)
+        table.error("source", "there is no such kind of source");
+      offer.spec.name = offer.spec.kind = table.text("source");
       sources_.push_back(std::move(offer));
     }
     for (const TomlTable& table : file.tables("model")) {

@@ -99,9 +99,18 @@ SetupOrder read_order(const Request& request) {
   return out;
 }
 
+SetupEffect begin(Setup& setup, const SetupOrder& order) {
+  try {
+    return setup.begin(order);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kResourceExhausted) throw;
+    throw ApiError(409, error.what(), "busy");
+  }
+}
+
 Response begin(const Context& context, const Request& request) {
   const SetupOrder order = read_order(request);
-  const SetupEffect effect = setup_of(context).begin(order);
+  const SetupEffect effect = begin(setup_of(context), order);
   const char* name = effect == SetupEffect::kNow       ? "now"
                      : effect == SetupEffect::kRestart ? "restart"
                                                        : "when_fetched";

@@ -31,6 +31,7 @@ void read_embedding(std::string_view body) {
 
 void read_response(std::string_view body) {
   const auto request = server::parse_response_request(body);
+  FATHOM_CHECK(!request.kept || request.previous_id.empty());
   FATHOM_CHECK(!request.input->empty() && request.input->size() <= server::kMaxItems);
   const auto messages = server::messages_of(*request.input, request.instructions);
   const auto conversation = server::make_conversation(messages);

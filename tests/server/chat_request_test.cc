@@ -364,5 +364,59 @@ TEST(SearchParameters, LimitsAreChecked) {
   }
 }
 
+TEST(ChatRequest, ReadsWhatIsAskedOfTheFeed) {
+  const FeedRequest deep =
+      parse({{"fathom",
+              {{"mode", "deep"}, {"style", "brief"}, {"rounds", 7}, {"think", true}, {"planner", "rules"}}}})
+          .feed;
+  answer::Request ask;
+  deep.apply_to(ask);
+  EXPECT_EQ(ask.mode, answer::Mode::kDeep);
+  EXPECT_EQ(ask.style, "brief");
+  EXPECT_EQ(ask.rounds, 7u);
+  EXPECT_TRUE(ask.think);
+  EXPECT_EQ(ask.planner, answer::Planning::kRules);
+  EXPECT_TRUE(deep.needs_feed());
+  EXPECT_FALSE(parse(json::object()).feed.needs_feed());
+  EXPECT_EQ(parse({{"fathom", {{"mode", "explain"}, {"post", "hn:1"}}}}).feed.post, "hn:1");
+  EXPECT_TRUE(parse({{"reasoning_effort", "low"}}).feed.think);
+  EXPECT_FALSE(parse({{"reasoning_effort", "minimal"}}).feed.think);
+  EXPECT_FALSE(parse({{"reasoning_effort", "high"}, {"fathom", {{"think", false}}}}).feed.think);
+}
+
+TEST(ChatRequest, RefusesWhatTheFeedCannotBeAsked) {
+  const std::vector<std::pair<json, std::string>> bad = {
+      {{{"mode", "shout"}}, "fathom.mode"},
+      {{{"mode", 1}}, "fathom.mode"},
+      {{{"mode", "explain"}}, "fathom.post"},
+      {{{"post", "hn:1"}}, "fathom.post"},
+      {{{"mode", "explain"}, {"post", "x"}}, "fathom.post"},
+      {{{"style", "../x"}}, "fathom.style"},
+      {{{"style", std::string(41, 'a')}}, "fathom.style"},
+      {{{"rounds", 3}}, "fathom.rounds"},
+      {{{"mode", "deep"}, {"rounds", 13}}, "fathom.rounds"},
+      {{{"mode", "deep"}, {"rounds", 0}}, "fathom.rounds"},
+      {{{"think", "yes"}}, "fathom.think"},
+      {{{"planner", "me"}}, "fathom.planner"},
+      {{{"colour", "red"}}, "fathom.colour"},
+      {"digest", "fathom"}};
+  for (const auto& [object, param] : bad) {
+    const ApiError error = refusal(request({{"fathom", object}}).dump());
+    EXPECT_EQ(error.status, 400) << object;
+    EXPECT_EQ(error.param, param) << object;
+  }
+  EXPECT_EQ(
+      refusal(request({{"fathom", {{"mode", "digest"}}}, {"search_parameters", {{"mode", "off"}}}}).dump())
+          .param,
+      "fathom");
+}
+
+TEST(ChatRequest, ReadsTheConversationThatItIsPartOf) {
+  EXPECT_EQ(parse({{"conversation", "conv_1"}}).kept->id, "conv_1");
+  EXPECT_EQ(parse({{"conversation", {{"id", "conv_1"}}}}).kept->id, "conv_1");
+  EXPECT_EQ(parse({{"conversation", "new"}}).kept->id, "");
+  EXPECT_FALSE(parse({{"conversation", nullptr}}).kept.has_value());
+}
+
 }  // namespace
 }  // namespace fathom::server

@@ -85,7 +85,8 @@ TEST(Chat, TheMemberFathomHasWhatThePageShows) {
   EXPECT_EQ(fathom["writer"], "extract");
   EXPECT_EQ(fathom["fiction"], true);
   EXPECT_EQ(fathom["found"], true);
-  EXPECT_EQ(fathom["steps"], json::array({{{"query", "hello"}, {"found", 3}, {"read", 2}}}));
+  EXPECT_EQ(fathom["steps"],
+            json::array({{{"tool", "search_posts"}, {"query", "hello"}, {"found", 3}, {"read", 2}}}));
   ASSERT_EQ(fathom["citations"].size(), 2u);
   const json first = fathom["citations"][0];
   EXPECT_EQ(first["number"], 1);

@@ -259,7 +259,7 @@ TEST(Responses, WhatIsWrongIsNamed) {
       {{{"previous_response_id", "resp_no"}}, 404, "previous_response_id"},
       {{{"background", true}}, 400, "background"},
       {{{"truncation", "auto"}}, 400, "truncation"},
-      {{{"conversation", "c"}}, 400, "conversation"},
+      {{{"conversation", 1}}, 400, "conversation"},
       {{{"max_output_tokens", 0}}, 400, "max_output_tokens"},
       {{{"store", "yes"}}, 400, "store"},
       {{{"metadata", 1}}, 400, "metadata"},
