@@ -361,8 +361,8 @@ void fill(const std::filesystem::path& folder, size_t count, size_t segment_post
 // Sealing
 
 /// Four segments of equal size, then one of all.
-void bench_sealing(Report& report, const std::vector<std::string>& lines,
-                   const std::filesystem::path& folder, const Clock& clock) {
+void bench_sealing(Report& report, const std::vector<std::string>& lines, const std::filesystem::path& folder,
+                   const Clock& clock) {
   constexpr size_t kParts = 4;
   const size_t part = (lines.size() + kParts - 1) / kParts;
   report.title(fmt::format("sealing {} posts in {} segments", lines.size(), kParts));

@@ -68,6 +68,8 @@ class Investigation {
     Findings findings = find_answer(task_, question.plan, question.text);
     if (question.kind == Question::Kind::kNext) findings.quotes = announced(findings.reading);
     if (question.kind == Question::Kind::kDispute) findings.quotes = disputes(findings.reading);
+    if (question.kind == Question::Kind::kAsked && !meets(question.plan, findings.quotes))
+      findings.quotes.clear();
     const bool found = !findings.quotes.empty();
     keep_new(findings);
     task_.out.heading(question.text);
@@ -75,6 +77,13 @@ class Investigation {
     const bool repeats = found && findings.quotes.empty();
     if (!repeats && !tell(question.plan, findings)) unsaid_.push_back(question.text);
     idle_ = task_.answer.read.size() == read && task_.out.claims() == claims ? idle_ + 1 : 0;
+  }
+
+  /// Has the kind of thing that is asked for: a question that nobody asked needs no second best.
+  static bool meets(const Plan& plan, const std::vector<ChosenQuote>& quotes) {
+    const bool picky =
+        plan.ask == Ask::kWho || plan.ask == Ask::kWhy || plan.ask == Ask::kWhen || plan.ask == Ask::kWhere;
+    return !picky || (!quotes.empty() && quotes.front().quote.answers);
   }
 
   bool tell(const Plan& plan, Findings& findings) {

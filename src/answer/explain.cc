@@ -19,6 +19,7 @@ constexpr size_t kLongestQuote = 400;   // bytes of a post that are quoted
 constexpr size_t kAround = 3;           // posts of the thread that are quoted above, and so many below
 constexpr size_t kOthers = 4;           // other accounts
 constexpr size_t kTerms = 6;            // words by which other accounts are found
+constexpr size_t kFewPosts = 20;        // that share a word do not make it a common one
 constexpr size_t kMostCandidates = 24;  // words of the post that are weighed
 constexpr int kHalvings = 40;           // of the time before the post: to the minute, over a century
 
@@ -105,7 +106,7 @@ class Subject {
   /// Words that no other post has find nothing; words that all have tell nothing apart.
   void weigh() {
     const size_t posts = static_cast<size_t>(task_.store.stats().posts);
-    const size_t common = std::max<size_t>(posts / 10, 5);
+    const size_t common = std::max(posts / 10, kFewPosts);
     for (Candidate& candidate : all_) {
       live::Query query;
       query.text = candidate.word->folded;
@@ -250,10 +251,13 @@ class Explainer {
     const Evidence& subject = evidence_.front();
     const auto words = stems_in(subject, opening_of(subject));
     size_t count = 0;
+    bool disputed = false;  // then there is something else: it is told below
     std::unordered_set<std::string_view> authors;
     for (const Quote& other : others_) {
       const Evidence& e = evidence_[other.index];
-      if (count >= kOthers || !authors.insert(e.handle).second || disputes_subject(other.index)) continue;
+      const bool opposes = disputes_subject(other.index).has_value();
+      disputed = disputed || opposes;
+      if (opposes || count >= kOthers || !authors.insert(e.handle).second) continue;
       const std::string text = quoted(slice(e.post.text, other.passage));
       const bool same = alike(words, stems_in(e, other.passage)) >= 0.8;
       const std::string line =
@@ -262,7 +266,7 @@ class Explainer {
       if (!task_.out.claim(line, {{&e, other.passage}}, "\n")) return;
       ++count;
     }
-    if (count == 0) task_.out.remark(task_.phrases.nothing_else);
+    if (count == 0 && !disputed) task_.out.remark(task_.phrases.nothing_else);
   }
 
   /// The dispute of the subject with this post alone.

@@ -260,16 +260,21 @@ std::string proposal(const Task& task, const Plan& plan, const Reading& reading)
 }  // namespace
 
 std::string subject_of(const Plan& plan) {
-  std::string out;
+  constexpr size_t kLongest = 100;
+  std::string words;
+  Span written{plan.question.size(), 0};
+  bool whole = true;  // nothing of it is from an earlier turn
   for (const Term& term : plan.terms) {
     if (term.weak && plan.terms.size() > 1) continue;
-    const bool here = !term.carried && term.word.span.end <= plan.question.size();
-    out += (out.empty() ? "" : " ") +
-           (here ? std::string(slice(plan.question, term.word.span)) : term.word.folded);
+    words += (words.empty() ? "" : " ") + term.word.folded;
+    whole = whole && !term.carried && term.word.span.end <= plan.question.size();
+    written = {std::min(written.begin, term.word.span.begin), std::max(written.end, term.word.span.end)};
   }
   for (const Word& word : plan.speaker_names)
-    if (out.empty()) out = word.folded;
-  return out.empty() ? std::string(trim(plan.question)) : out;
+    if (words.empty()) words = word.folded;
+  if (whole && written.begin < written.end && written.size() <= kLongest)
+    return as_data(slice(plan.question, written), kLongest);
+  return as_data(words.empty() ? trim(plan.question) : std::string_view(words), kLongest);
 }
 
 std::vector<Question> further_questions(const Task& task, const Plan& plan, const Reading& reading) {
