@@ -24,6 +24,7 @@ using server::SetupOffer;
 using server::SetupOrder;
 
 constexpr std::string_view kWorld = "sample_world", kModel = "model:";
+constexpr std::string_view kWorldSource = "world";  // live::Source::name of the one that plays it
 
 struct SourceOffer {
   SetupOffer shown;
@@ -96,18 +97,21 @@ class ServerSetup final : public server::Setup {
   }
 
   std::vector<std::string> removable() const override {
+    if (parts_.fiction) return {std::string(kWorldSource)};
     std::vector<std::string> out;
     for (const SourceSpec& spec : configured()) out.push_back(spec.name);
     return out;
   }
 
-  bool remove(const std::string& source) override {
+  std::optional<SetupEffect> remove(const std::string& source) override {
+    if (parts_.fiction) return source == kWorldSource ? leave_world() : std::nullopt;
     const std::lock_guard lock(file_mutex_);
     auto specs = live::read_sources(sources_file(parts_.state));
-    if (std::erase_if(specs, [&](const SourceSpec& spec) { return spec.name == source; }) == 0) return false;
+    if (std::erase_if(specs, [&](const SourceSpec& spec) { return spec.name == source; }) == 0)
+      return std::nullopt;
     live::write_sources(sources_file(parts_.state), specs);
     parts_.refresh();
-    return true;
+    return SetupEffect::kNow;
   }
 
  private:
@@ -168,6 +172,14 @@ class ServerSetup final : public server::Setup {
     fs::create_directories(world_mark(parts_.state).parent_path());
     write_file_atomic(world_mark(parts_.state), "");
     restart({"world"});
+    return SetupEffect::kRestart;
+  }
+
+  /// What is read then is what the sources' file says, or nothing: the offers stand there again.
+  std::optional<SetupEffect> leave_world() {
+    std::error_code ignored;
+    fs::remove(world_mark(parts_.state), ignored);
+    restart({"none"});
     return SetupEffect::kRestart;
   }
 

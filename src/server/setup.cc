@@ -99,6 +99,11 @@ SetupOrder read_order(const Request& request) {
   return out;
 }
 
+std::string_view to_string(SetupEffect effect) {
+  if (effect == SetupEffect::kNow) return "now";
+  return effect == SetupEffect::kRestart ? "restart" : "when_fetched";
+}
+
 SetupEffect begin(Setup& setup, const SetupOrder& order) {
   try {
     return setup.begin(order);
@@ -111,19 +116,19 @@ SetupEffect begin(Setup& setup, const SetupOrder& order) {
 Response begin(const Context& context, const Request& request) {
   const SetupOrder order = read_order(request);
   const SetupEffect effect = begin(setup_of(context), order);
-  const char* name = effect == SetupEffect::kNow       ? "now"
-                     : effect == SetupEffect::kRestart ? "restart"
-                                                       : "when_fetched";
-  return json_response({{"id", order.id}, {"effect", name}}, effect == SetupEffect::kNow ? 201 : 202);
+  return json_response({{"id", order.id}, {"effect", to_string(effect)}},
+                       effect == SetupEffect::kNow ? 201 : 202);
 }
 
 Response remove(const Context& context, const Request& request) {
   const std::string& name = *find_field(request.captures, "name");
-  if (!setup_of(context).remove(name))
+  const auto effect = setup_of(context).remove(name);
+  if (!effect)
     throw ApiError(
         404, fmt::format("no source \"{}\" was added to this server", sanitize_utf8(name.substr(0, 64))),
         "source_not_found", "name");
-  return json_response({{"name", name}, {"removed", true}});
+  return json_response({{"name", name}, {"removed", true}, {"effect", to_string(*effect)}},
+                       *effect == SetupEffect::kNow ? 200 : 202);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -50,8 +51,9 @@ class Setup {
 
   /// Names of the sources that `remove` takes.
   virtual std::vector<std::string> removable() const = 0;
-  /// Stops a source and forgets it; its posts stay. False: there is none of that name. Errors: kIo.
-  virtual bool remove(const std::string& source) = 0;
+  /// Stops a source and forgets it; its posts stay. The sample world goes as a whole, through a restart. Nothing: there is
+  /// none of that name. Errors: kIo.
+  virtual std::optional<SetupEffect> remove(const std::string& source) = 0;
 };
 
 }  // namespace fathom::server

@@ -74,17 +74,9 @@ export class ConversationView extends EventTarget {
     const at = this.#views.indexOf(view);
     if (at < 0) return;
     const turn = newTurn(question, choicesOf(view.turn));
-    const store = this.#deps.store();
-    if (this.#open.id && store) {
-      try {
-        await store.cut(this.#open, at);
-      } catch (error) {
-        this.#deps.onError(error);
-      }
-    }
     for (const later of this.#views.splice(at)) later.element.remove();
     this.#open.turns.splice(at, Infinity, turn);
-    await this.#answer(this.#add(turn));
+    await this.#answer(this.#add(turn), true);
   }
 
   #messagesUpTo(turn) {
@@ -95,7 +87,7 @@ export class ConversationView extends EventTarget {
       { role: 'user', content: turn.question }];
   }
 
-  async #answer(view) {
+  async #answer(view, replaces = false) {
     const { turn } = view;
     const mine = this.#open;  // another one may be open when the answer ends
     const messages = this.#messagesUpTo(turn);
@@ -105,6 +97,7 @@ export class ConversationView extends EventTarget {
     this.#tell('running');
     const store = this.#deps.store();
     try {
+      if (mine.id && store && replaces) await store.cut(mine, mine.turns.length - 1).catch((error) => this.#deps.onError(error));
       if (!mine.id && store) mine.id = await store.begin(mine.title);
       const body = requestBody(turn, messages, store?.onServer ? mine.id : null, this.#deps.clock.now);
       for await (const chunk of streamAnswer(body, abort.signal)) {

@@ -154,7 +154,16 @@ setup.addEventListener('acted', () => status.refresh());
 
 // --- status, keys, notices ---
 
+/// What can be removed and fetched changes with what the server reads and writes with, after its restart too.
+let equipment = '';
+function followEquipment({ sources = [], model = null }) {
+  const now = JSON.stringify([sources.map((source) => source.name), model?.name]);
+  if (now !== equipment && equipment !== '') setup.refresh();
+  equipment = now;
+}
+
 function onStatus(data) {
+  if (data) followEquipment(data);
   drawWelcome();
   drawNotice(status.reachable ? null : { title: 'The server does not answer.', text: ['Start it again with ', h('code', {}, 'fathom serve'), '. This page connects again by itself.'] });
   composer.drawModel(data !== null, status.hasModel);

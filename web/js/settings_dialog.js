@@ -99,7 +99,8 @@ export class SettingsDialog {
 
   async #removeSource(name) {
     const { confirm, setup } = this.#deps;
-    const text = 'It is no longer read, now and after a restart. The posts that it brought stay until they are old enough to go.';
+    const text = name === 'world' ? 'Fathom starts itself again without it, and reads your own sources. Its posts are invented and were never among yours.'
+      : 'It is no longer read, now and after a restart. The posts that it brought stay until they are old enough to go.';
     if (await confirm(`Remove ${sourceName(name)}?`, text, 'Remove')) setup.removeSource(name);
   }
 

@@ -116,6 +116,7 @@ export class Sidebar {
   mark() {
     for (const row of this.#list.querySelectorAll('li')) {
       const button = row.querySelector('.history-item');
+      if (!button) continue;  // its title is being edited
       if (row.dataset.id === this.#deps.current()) button.setAttribute('aria-current', 'true');
       else button.removeAttribute('aria-current');
     }
