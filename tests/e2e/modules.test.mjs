@@ -64,11 +64,13 @@ describe('modules', { skip: skipWithoutChromium }, () => {
         box.append(...parseBlocks(text).map((block) => renderBlock(text, block, options)));
         return box.innerHTML.replaceAll(' dir="auto"', '').replaceAll(' tabindex="0"', '');
       };
-      return [html('One\nline\n\nTwo'), html('- a\n- **b**\n\n3. c\n4. d'), html('## Head\n> said\n```\n<x> **y**\n```'), html('5 * 3 * 2 and a*b*c and **open'), html('**plain**', false), html('')];
+      return [html('One\nline\n\nTwo'), html('- a\n- **b**\n\n3. c\n4. d'), html('## Head\n> said\n```\n<x> **y**\n```'), html('5 * 3 * 2 and a*b*c and **open'), html('**plain**', false), html(''),
+        html('- a\n  *more* of a\n- b\n\n  apart')];
     });
     assert.deepEqual(result, [
       '<p>One</p><p class="tight">line</p><p>Two</p>', '<ul><li>a</li><li><strong>b</strong></li></ul><ol start="3"><li>c</li><li>d</li></ol>',
       '<h3>Head</h3><blockquote>said</blockquote><pre><code>&lt;x&gt; **y**</code></pre>', '<p>5 * 3 * 2 and a*b*c and **open</p>', '<p>**plain**</p>', '',
+      '<ul><li>a<br><em>more</em> of a</li><li>b</li></ul><p>  apart</p>',
     ]);
   });
 

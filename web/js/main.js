@@ -141,6 +141,7 @@ function drawFirstRun() {
   const was = !byId('first-run').hidden;
   byId('first-run').hidden = !wanted;
   document.body.dataset.firstRun = String(wanted);
+  if (was !== wanted) drawWelcome();
   if (!wanted) return;
   const typing = byId('first-run').contains(document.activeElement) && document.activeElement.matches('input');
   if (was && typing) return;

@@ -8,6 +8,8 @@ const HEADING = /^(#{1,4})\s+/;
 const BULLET = /^\s{0,6}[-*\u2022]\s+/;
 const NUMBER = /^\s{0,6}(\d{1,3})[.)]\s+/;
 const QUOTE = /^\s{0,3}>\s?/;
+const INDENT = /^\s{2,}/;
+const LISTS = ['bullet', 'number'];
 
 function* linesOf(text) {
   for (let at = 0; at < text.length;) {
@@ -28,8 +30,9 @@ function classify(line) {
   return { type: 'text' };
 }
 
-/// Blocks of `text`, each line of plain text one of its own, as {type, start, end, parts:[{start,end}], ...} in UTF-16 offsets; `start` and `end` say which text
-/// a block depends on, so that a streaming view redraws only what changed.
+/// Blocks of `text`, each line of plain text one of its own, as {type, start, end, parts:[{start, end, follows}], ...} in UTF-16
+/// offsets; `start` and `end` say which text a block depends on, so that a streaming view redraws only what changed. A part that
+/// follows is an indented line under an entry of a list.
 export function parseBlocks(text) {
   const blocks = [];
   let open = null;
@@ -47,10 +50,15 @@ export function parseBlocks(text) {
       continue;
     }
     const kind = classify(line);
+    if (kind.type === 'text' && LISTS.includes(open?.type) && above !== 'blank' && INDENT.test(line.text)) {
+      open.parts.push({ start: line.start + INDENT.exec(line.text)[0].length, end: line.end, follows: true });
+      open.end = line.end;
+      continue;
+    }
     const tight = kind.type === 'text' && above === 'text';
     above = kind.type;
     if (kind.type === 'blank') {
-      if (open && open.type !== 'bullet' && open.type !== 'number') open = null;
+      if (open && !LISTS.includes(open.type)) open = null;
       continue;
     }
     if (kind.type === 'fence') {
@@ -129,10 +137,15 @@ export function inline(text, start, end, { chips, markup, onText }) {
 export function renderBlock(text, block, options) {
   const part = ({ start, end }) => inline(text, start, end, options);
   const joined = () => block.parts.flatMap((p, i) => (i === 0 ? part(p) : [h('br'), ...part(p)]));
+  const entries = () => block.parts.reduce((list, p) => {
+    if (p.follows) list.at(-1).append(h('br'), ...part(p));
+    else list.push(h('li', { dir: 'auto' }, part(p)));
+    return list;
+  }, []);
   switch (block.type) {
     case 'heading': return h('h3', {}, joined());
-    case 'bullet': return h('ul', {}, block.parts.map((p) => h('li', { dir: 'auto' }, part(p))));
-    case 'number': return h('ol', { start: block.first }, block.parts.map((p) => h('li', { dir: 'auto' }, part(p))));
+    case 'bullet': return h('ul', {}, entries());
+    case 'number': return h('ol', { start: block.first }, entries());
     case 'quote': return h('blockquote', { dir: 'auto' }, joined());
     case 'code': return h('pre', { tabindex: '0' }, h('code', {}, block.parts.map((p) => text.slice(p.start, p.end)).join('\n')));
     default: return h('p', { dir: 'auto', class: block.tight ? 'tight' : null }, joined());
