@@ -35,7 +35,11 @@ class ContentReader {
     const bool intact = read_names();
     content_.through = manifest_.through;
     content_.feed_time = manifest_.feed_time;
-    for (const ManifestSegment& entry : manifest_.segments) read_segment(entry);
+    uint64_t readable = 0;  // through which sequence, damage in between aside
+    for (const ManifestSegment& entry : manifest_.segments)
+      if (read_segment(entry)) readable = content_.sealed.back().segment->last_sequence();
+    // The log may still have what the newest segments held.
+    if (lacks_newest()) content_.through = readable;
     if (intact)
       remove_leftovers();
     else
@@ -65,7 +69,14 @@ class ContentReader {
     }
   }
 
-  void read_segment(const ManifestSegment& entry) {
+  bool lacks_newest() const {
+    if (manifest_.segments.empty()) return false;
+    const std::string& newest = manifest_.segments.back().file;
+    return content_.sealed.empty() || content_.sealed.back().segment->path().filename() != newest;
+  }
+
+  /// False where it is damaged: it is set aside.
+  bool read_segment(const ManifestSegment& entry) {
     Sealed sealed;
     try {
       sealed.segment = Segment::open(folder_ / entry.file);
@@ -73,12 +84,13 @@ class ContentReader {
       if (!is_damage(error)) throw;
       log().error("{}; the posts of this segment are not served", error.what());
       set_aside(folder_ / entry.file);
-      return;
+      return false;
     }
     sealed.counted = entry.counted;
     sealed.changes = entry.changes;
     content_.sealed.push_back(std::move(sealed));
     unsure_.push_back(!read_changes(content_.sealed.back()));
+    return true;
   }
 
   void read_removed() {

@@ -18,7 +18,7 @@ constexpr size_t kMaxCachedBytes = size_t{1} << 20;  // a group beyond this is n
 /// What a thread unpacked last.
 struct GroupCache {
   struct Entry {
-    uint64_t records = 0;
+    std::shared_ptr<const SealedRecords::Identity> records;  // kept alive, so that no other takes its address
     uint32_t group = UINT32_MAX;
     RecordGroup content;
   };
@@ -45,7 +45,6 @@ void SealedRecords::open(const SegmentFile& file, const SealedColumns& columns, 
     file.corrupt(SectionKind::kRecordCode, "it cannot be read");
   index_ = file.section(SectionKind::kRecordIndex);
   records_ = file.section(SectionKind::kRecords);
-  identity_ = file.checksum(SectionKind::kRecords);
   const uint64_t blocks = (uint64_t{documents} + kRecordsPerBlock - 1) / kRecordsPerBlock;
   if (index_.size() != (blocks + 1) * sizeof(uint64_t))
     file.corrupt(SectionKind::kRecordIndex, "its size is not that of the documents");

@@ -100,6 +100,9 @@ class SealedRecords {
   std::string text(uint32_t number) const { return group_of(number).text(place(number)); }
   std::string key(uint32_t number) const { return group_of(number).key(place(number)); }
 
+  /// Whose groups those are that a thread keeps unpacked. Equal bytes are not enough: other codes may stand behind them.
+  struct Identity {};
+
  private:
   static uint32_t place(uint32_t number) { return (number - 1) % kRecordsPerGroup; }
   const RecordGroup& group_of(uint32_t number) const;
@@ -109,7 +112,7 @@ class SealedRecords {
   const SealedColumns* columns_ = nullptr;
   RecordDecoder code_;
   Bytes index_, records_;
-  uint64_t identity_ = 0;  // of the records, by their checksum: equal ones have equal blocks
+  std::shared_ptr<const Identity> identity_ = std::make_shared<const Identity>();
   uint32_t documents_ = 0;
 };
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -314,6 +315,48 @@ TEST_F(SegmentTest, OldTombstonesAreForgottenByAMerge) {
 TEST_F(SegmentTest, IsTheSameFileForTheSamePosts) {
   Made a(10, 500), b(10, 500);
   EXPECT_TRUE(read_file(sealed(a.index)->path()) == read_file(sealed(b.index)->path()));
+}
+
+/// The records of these two are the same bytes; what their codes stand for is not.
+TEST_F(SegmentTest, OneIsNotTakenForAnotherOfEqualRecords) {
+  const auto made_of = [&](const std::string& prefix) {
+    Index index(0);
+    PreparedBatch batch;
+    for (int i = 0; i < 40; ++i) {
+      Post post;
+      post.source = "test";
+      post.id = prefix + std::to_string(i);
+      post.text = "words of " + prefix;
+      post.created_at = post.received_at = Time(Micros(testing::kStart));
+      batch.add(post);
+    }
+    for (size_t i = 0; i < batch.size(); ++i) index.add(batch[i], i + 1);
+    return sealed(index);
+  };
+  const auto one = made_of("a"), other = made_of("b");
+  for (uint32_t number = 1; number <= 40; ++number) {
+    EXPECT_EQ(one->key(number), "test:a" + std::to_string(number - 1));
+    EXPECT_EQ(other->key(number), "test:b" + std::to_string(number - 1));
+    EXPECT_EQ(other->text(number), "words of b");
+  }
+}
+
+/// What a thread has read of a segment is not taken for what stands in a damaged copy of it.
+TEST_F(SegmentTest, AnIntactOneIsNotReadInADamagedOnesPlace) {
+  Made made(15, 200);
+  const auto whole = sealed(made.index);
+  EXPECT_NO_THROW(whole->post(1));
+  const auto path = next_path();
+  std::string bytes = read_file(whole->path());
+  SegmentFooter footer;
+  std::memcpy(&footer, bytes.data() + bytes.size() - sizeof footer, sizeof footer);
+  SegmentFile::Entry entry;
+  for (size_t at = footer.table_offset; entry.kind != static_cast<uint32_t>(SectionKind::kRecords);
+       at += sizeof entry)
+    std::memcpy(&entry, bytes.data() + at, sizeof entry);
+  bytes[entry.offset + 8] ^= 4;
+  write_file_atomic(path, bytes);
+  EXPECT_THROW(Segment::open(path)->post(1), Error);
 }
 
 /// A flipped bit is found by `verify`, which names its section; what is read without it may be wrong and never harms.
