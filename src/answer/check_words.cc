@@ -180,6 +180,16 @@ std::vector<Token> tokens_of(const std::vector<Word>& words, const std::vector<F
   return out;
 }
 
+namespace {
+
+/// "the ferry Aurora": what kind of thing the name is of.
+bool is_apposition(const std::vector<Word>& words, size_t at) {
+  return words[at + 1].capital && at > 0 && is_content(words[at]) && !is_verb(words[at]) &&
+         one_of(words[at - 1].folded, {"the", "a", "an", "its", "their"});
+}
+
+}  // namespace
+
 std::string_view preposition(const std::vector<Word>& words, size_t at) {
   for (size_t back = 1; back <= 3 && back <= at; ++back) {
     const std::string_view w = words[at - back].folded;
@@ -190,7 +200,7 @@ std::string_view preposition(const std::vector<Word>& words, size_t at) {
     }
     if (!one_of(w, {"the", "a", "an", "its", "their", "my", "his", "her", "our", "your", "all", "this",
                     "that", "one"}) &&
-        !words[at - back].capital)
+        !words[at - back].capital && !(back == 1 && is_apposition(words, at - 1)))
       return {};
   }
   return {};

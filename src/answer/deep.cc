@@ -42,7 +42,7 @@ class Investigation {
     std::vector<Question> out = proposed_questions(task_, plan_, *reading_, budget / 2);
     for (Question& question : further_questions(task_, plan_, *reading_)) out.push_back(std::move(question));
     // That somebody says otherwise is worth the first place where it shows already.
-    std::ranges::stable_partition(out, [&](const Question& q) {
+    std::stable_partition(out.begin(), out.end(), [&](const Question& q) {
       return q.kind == Question::Kind::kDispute && !disputes(*reading_).empty();
     });
     if (out.size() > budget) out.resize(budget);

@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "answer/check.h"
+#include "answer/entail.h"
 #include "answer/thinking.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -90,9 +91,9 @@ std::string_view strip_bullet(std::string_view text) {
 class Gate {
  public:
   /// `chooses`: what answers the question is the model's to say, and the check only sees that a post says it too.
-  Gate(const Plan& plan, const std::vector<const Evidence*>& posts, const std::string& value, size_t most,
-       bool chooses, Composer& out)
-      : plan_(plan), posts_(posts), value_(value), most_(most), chooses_(chooses), out_(out) {}
+  Gate(const Task& task, const Plan& plan, const std::vector<const Evidence*>& posts,
+       const std::string& value, size_t most, bool chooses)
+      : task_(task), plan_(plan), posts_(posts), value_(value), most_(most), chooses_(chooses) {}
 
   /// False when no more text is wanted.
   bool feed(std::string_view piece) {
@@ -148,9 +149,13 @@ class Gate {
     }
     const std::optional<Source> source =
         is_meta(marks.text) || repeats(marks.text) || !tells(marks.text) ? std::nullopt : find_source(marks);
-    if (!source) return ++dropped_ < 4;
+    if (!source || !agreed(marks.text, *source)) return ++dropped_ < 4;
     ++passed_;
-    return out_.claim(marks.text, {*source}) && passed_ < most_;
+    return task_.out.claim(marks.text, {*source}) && passed_ < most_;
+  }
+
+  bool agreed(std::string_view text, const Source& source) const {
+    return !can_judge(*task_.engine) || model_agrees(task_, text, *source.evidence, source.passage);
   }
 
   bool repeats(const std::string& text) { return !seen_.insert(to_lower_ascii(text)).second; }
@@ -232,12 +237,12 @@ class Gate {
     return best;
   }
 
+  const Task& task_;
   const Plan& plan_;
   const std::vector<const Evidence*>& posts_;
   const std::string& value_;
   size_t most_;
   bool chooses_;
-  Composer& out_;
   std::string pending_;
   std::unordered_set<std::string> seen_;
   size_t passed_ = 0;
@@ -404,7 +409,7 @@ Written attempt(const Writing& w, const std::vector<const Evidence*>& posts) {
   generation.deadline = task.request.deadline;
   if (w.profile.small || w.profile.cites) generation.stop.push_back("\n");
   generation.sampling = grounded_sampling(task.request.sampling);
-  Gate gate(w.plan, posts, w.value, w.profile.sentences, w.profile.cites, task.out);
+  Gate gate(task, w.plan, posts, w.value, w.profile.sentences, w.profile.cites);
   bool satisfied = false;
   const infer::GenerateResult result = generate_with_thoughts(
       w.engine, generation, [&](std::string_view piece) { return !(satisfied = !gate.feed(piece)); },

@@ -167,7 +167,9 @@ bool Relevance::has_most(const Evidence& evidence) const {
     if (plain == 0) return true;
     const bool typed = plan_.ask == Ask::kHowMany || plan_.ask == Ask::kHowMuch || plan_.ask == Ask::kWhen ||
                        plan_.ask == Ask::kWhere || plan_.ask == Ask::kYesNo;
-    return lacking <= strong / 2 && (typed ? lacking < plain || lacking == 0 : has_rarest);
+    // A whole post as the question has words enough that none of them decides.
+    const bool wordy = plan_.overview && plain > 3;
+    return lacking <= strong / 2 && (typed || wordy ? lacking < plain || lacking == 0 : has_rarest);
   }
   // Who is asked for by name speaks of the matter in other words than the question's.
   return lacking <= (spoken_by_asked(evidence) ? strong / 2 : strong / 3);

@@ -147,7 +147,7 @@ std::vector<std::string> all_that_tools_find(const live::Store& store, const Sea
     for (const std::string& id : ids(tools.call(tool, arguments))) out.push_back(id);
   }
   std::ranges::sort(out);
-  out.erase(std::ranges::unique(out).begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
   return out;
 }
 
