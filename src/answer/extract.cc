@@ -10,6 +10,7 @@
 
 #include "answer/burst.h"
 #include "answer/cues.h"
+#include "answer/dispute.h"
 #include "answer/passage.h"
 #include "base/text.h"
 
@@ -187,12 +188,28 @@ class Chooser {
       return false;
     const auto apart = time(a) > time(b) ? time(a) - time(b) : time(b) - time(a);
     if (apart > std::chrono::hours{24 * 7}) return false;
+    if (!dates && counts_another(a, b)) return false;
     return std::ranges::all_of(plan_.terms, [&](const Term& term) {
       const auto has = [&](const Quote& q) {
         return evidence(q).has(term.word) || (evidence(q).groups & term.word.groups) != 0;
       };
-      return !(term.name || term.focus) || term.weak || !has(a) || has(b);
+      const bool needed = term.name || term.focus;
+      return !needed || term.weak || !has(a) || has(b);
     });
+  }
+
+  /// What the figure of a quotation counts; null where no word behind it says so.
+  const Word* thing(const Quote& quote) const {
+    const Evidence& e = evidence(quote);
+    const auto fact = std::ranges::find_if(e.facts, [&](const Fact& f) {
+      return f.key == quote.value && f.span.begin >= quote.passage.begin && f.span.end <= quote.passage.end;
+    });
+    return fact == e.facts.end() ? nullptr : counted(e, *fact, quote.passage);
+  }
+
+  bool counts_another(const Quote& a, const Quote& b) const {
+    const Word *one = thing(a), *other = thing(b);
+    return one != nullptr && other != nullptr && one->stem != other->stem;
   }
 
   /// A later post that denies or corrects what the answer says.
@@ -281,8 +298,9 @@ std::vector<Quote> score_posts(const Plan& plan, const Reading& reading, bool pr
 /// named in any case.
 void keep_answers(const Plan& plan, const Reading& reading, std::vector<Quote>& quotes) {
   const bool any = std::ranges::any_of(quotes, [](const Quote& q) { return q.answers; });
-  const bool picky = plan.ask == Ask::kWho || (plan.ask == Ask::kWhen && !plan.past) ||
-                     (any && (plan.ask == Ask::kWhen || plan.ask == Ask::kWhere || plan.ask == Ask::kWhy));
+  const bool picky = plan.ask == Ask::kWho || plan.ask == Ask::kWhy ||
+                     (plan.ask == Ask::kWhen && !plan.past) ||
+                     (any && (plan.ask == Ask::kWhen || plan.ask == Ask::kWhere));
   if (picky) std::erase_if(quotes, [](const Quote& q) { return !q.answers; });
   if (!asks_number(plan.ask)) return;
   // Without a number it is no answer; but a "level" may be told in words, and a false premise is denied.
