@@ -17,7 +17,7 @@
 namespace fathom::answer {
 namespace {
 
-constexpr double kLeastScore = 0.2;      // below it a sentence is about something else
+constexpr double kLeastScore = 0.5;      // below it a sentence is about something else
 constexpr std::chrono::hours kLive{48};  // a matter is still being posted about
 
 bool by_speaker(const Plan& plan, const Reading& reading, const Evidence& evidence) {
