@@ -16,45 +16,30 @@ using ::testing::HasSubstr;
 using testing::make_post;
 using ::testing::Not;
 
-/// Writes one text, and says of every statement what it is told to.
-class JudgingEngine final : public infer::Engine {
+/// Writes one text, and says of every statement what it is told to; an empty verdict comes too late.
+class JudgingEngine final : public testing::FakeEngine {
  public:
   JudgingEngine(std::string text, std::string verdict, uint64_t parameters)
-      : text_(std::move(text)), verdict_(std::move(verdict)) {
-    info_.name = "judge";
-    info_.parameters = parameters;
-    info_.context = 8192;
+      : FakeEngine(std::move(text)), verdict_(std::move(verdict)) {
+    set_parameters(parameters);
   }
 
-  const infer::ModelInfo& info() const override { return info_; }
-  std::vector<int32_t> tokenize(std::string_view text) const override { return {text.begin(), text.end()}; }
-  std::string detokenize(const std::vector<int32_t>& tokens) const override {
-    return {tokens.begin(), tokens.end()};
-  }
-  std::vector<int32_t> tokenize_chat(const std::vector<infer::ChatMessage>& messages) const override {
-    std::vector<int32_t> out;
-    for (const infer::ChatMessage& message : messages)
-      out.insert(out.end(), message.content.begin(), message.content.end());
-    return out;
-  }
   infer::GenerateResult generate(const infer::GenerateRequest& request, const infer::TextSink& sink,
-                                 const std::stop_token&) override {
-    const std::string prompt = detokenize(request.prompt);
-    const bool judging = prompt.find("Does the post say so?") != std::string::npos;
-    if (judging) asked.push_back(prompt);
-    if (judging && verdict_.empty()) throw Error(ErrorCode::kDeadlineExceeded, "no time is left");
+                                 const std::stop_token& stop) override {
+    std::string shown = detokenize(request.prompt);
+    if (shown.find("Does the post say so?") == std::string::npos)
+      return FakeEngine::generate(request, sink, stop);
+    asked.push_back(std::move(shown));
+    if (verdict_.empty()) throw Error(ErrorCode::kDeadlineExceeded, "no time is left");
     infer::GenerateResult result;
-    result.text = judging ? verdict_ : text_;
-    result.prompt_tokens = 10;
-    if (sink) sink(result.text);
+    result.text = verdict_;
     return result;
   }
 
   std::vector<std::string> asked;
 
  private:
-  std::string text_, verdict_;
-  infer::ModelInfo info_;
+  std::string verdict_;
 };
 
 class EntailTest : public ::testing::Test {

@@ -131,7 +131,7 @@ class FakeStore final : public live::Store {
 };
 
 /// Says what it is told to, piece by piece; a token is a byte.
-class FakeEngine final : public infer::Engine {
+class FakeEngine : public infer::Engine {
  public:
   explicit FakeEngine(std::string reply, size_t context = 8192) : reply_(std::move(reply)) {
     info_.name = "fake";
@@ -168,6 +168,7 @@ class FakeEngine final : public infer::Engine {
     return result;
   }
 
+  void set_parameters(uint64_t parameters) { info_.parameters = parameters; }
   /// As one whose adapter was trained to cite.
   void set_cites() { info_.cites = true; }
 
