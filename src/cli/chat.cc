@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/text.h"
+#include "base/url.h"
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/show.h"
@@ -103,9 +104,10 @@ void show_conversation(const json& conversation, Options& options) {
 /// The conversation so far, as a chat takes it.
 json kept_messages(Client& client, const std::string& conversation) {
   json messages = json::array();
-  const std::string target = "/v1/conversations/" + url_encode(conversation) + "/items?order=asc&limit=100";
+  const std::string target =
+      "/v1/conversations/" + percent_encode(conversation) + "/items?order=asc&limit=100";
   for (std::string after;;) {
-    const json page = client.get(target + (after.empty() ? "" : "&after=" + url_encode(after)));
+    const json page = client.get(target + (after.empty() ? "" : "&after=" + percent_encode(after)));
     for (const json& item : page.at("data")) {
       if (item.value("type", "") != "message") continue;
       std::string text;

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/url.h"
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/show.h"
@@ -44,8 +45,8 @@ int list(const Options& options) {
   json all = json::array();
   for (bool more = true; more && all.size() < options.limit;) {
     std::string target = fmt::format("{}?limit={}", kPath, std::min<size_t>(options.limit - all.size(), 100));
-    if (!query.empty()) target += "&q=" + url_encode(query);
-    if (!all.empty()) target += "&after=" + url_encode(all.back().value("id", ""));
+    if (!query.empty()) target += "&q=" + percent_encode(query);
+    if (!all.empty()) target += "&after=" + percent_encode(all.back().value("id", ""));
     const json page = client.get(target);
     for (const json& conversation : page.at("data")) all.push_back(conversation);
     more = page.value("has_more", false);
@@ -65,7 +66,7 @@ int list(const Options& options) {
 int export_one(const Options& options) {
   const std::string text =
       Client(options.state, false)
-          .get_text(fmt::format("{}/{}/export?format={}", kPath, url_encode(options.id), options.format));
+          .get_text(fmt::format("{}/{}/export?format={}", kPath, percent_encode(options.id), options.format));
   if (!options.out.empty()) {
     write_file_atomic(options.out, text);
   } else {
@@ -75,9 +76,10 @@ int export_one(const Options& options) {
 }
 
 int show(const Options& options) {
-  const std::string text = Client(options.state, false)
-                               .get_text(fmt::format("{}/{}/export?format={}", kPath, url_encode(options.id),
-                                                     options.json ? "json" : "markdown"));
+  const std::string text =
+      Client(options.state, false)
+          .get_text(fmt::format("{}/{}/export?format={}", kPath, percent_encode(options.id),
+                                options.json ? "json" : "markdown"));
   std::string_view rest = text;
   while (!rest.empty()) {
     const size_t end = std::min(rest.find('\n'), rest.size());
@@ -91,7 +93,7 @@ int remove(const Options& options) {
   if (options.all == !options.id.empty())
     throw Error(ErrorCode::kInvalidArgument, "give the id of a conversation, or --all");
   Client client(options.state, false);
-  const json result = client.remove(options.all ? kPath : kPath + "/" + url_encode(options.id));
+  const json result = client.remove(options.all ? kPath : kPath + "/" + percent_encode(options.id));
   if (options.all) {
     std::cout << fmt::format("deleted {} conversations\n", result.value("deleted", 0));
   } else {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/url.h"
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/show.h"
@@ -28,7 +29,7 @@ struct Options {
 };
 
 std::string search_target(const std::string& query, const Options& options) {
-  std::string target = fmt::format("/v1/search?q={}&limit={}&order={}", url_encode(query), options.limit,
+  std::string target = fmt::format("/v1/search?q={}&limit={}&order={}", percent_encode(query), options.limit,
                                    options.newest ? "newest" : "relevance");
   if (options.all) target += "&all=true";
   if (options.expand) target += "&expand=true";

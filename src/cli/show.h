@@ -7,9 +7,6 @@
 
 namespace fathom::cli {
 
-/// Percent-encodes everything but unreserved characters (RFC 3986).
-std::string url_encode(std::string_view text);
-
 /// Text of posts and models for a terminal: control characters (escape sequences among them) become spaces.
 std::string for_terminal(std::string_view text);
 

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/url.h"
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/show.h"
@@ -73,7 +74,7 @@ int list(const Options& options) {
 }
 
 int remove(const Options& options) {
-  Client(options.state, false).remove("/v1/standing/" + url_encode(options.id));
+  Client(options.state, false).remove("/v1/standing/" + percent_encode(options.id));
   std::cout << "removed " << for_terminal(options.id) << "\n";
   return 0;
 }
@@ -84,7 +85,7 @@ int follow(const Options& options) {
   static SignalStop signals;  // its thread may outlive this function
   signals.listen();
   const std::stop_token stop = signals.token();
-  const std::string target = "/v1/standing/" + url_encode(options.id) + "/events";
+  const std::string target = "/v1/standing/" + percent_encode(options.id) + "/events";
   std::string last = options.from_start ? fmt::format("{}", options.after) : "";
   bool removed = false;
   const auto on_event = [&](const Client::Event& event) {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
+#include "base/url.h"
 #include "cli/client.h"
 #include "cli/command.h"
 #include "cli/show.h"
@@ -89,8 +90,8 @@ void show(const Options& options, const json& result) {
 
 std::string target_of(const Options& options) {
   std::string target = fmt::format("/v1/{}?limit={}", options.stories ? "stories" : "trends", options.limit);
-  for (const std::string& source : options.sources) target += "&source=" + url_encode(source);
-  for (const std::string& lang : options.langs) target += "&lang=" + url_encode(lang);
+  for (const std::string& source : options.sources) target += "&source=" + percent_encode(source);
+  for (const std::string& lang : options.langs) target += "&lang=" + percent_encode(lang);
   return target;
 }
 
