@@ -5,6 +5,7 @@
 #include <cmath>
 #include <unordered_set>
 
+#include "answer/check_words.h"
 #include "answer/cues.h"
 #include "base/text.h"
 
@@ -13,6 +14,15 @@ namespace {
 
 constexpr size_t kLongestQuote = 320;  // bytes
 constexpr size_t kNear = 5;            // words between a number and what it counts
+constexpr double kOtherOne = 0.4;      // taken from a sentence on the other of two
+
+/// Words that tell one of two things of a kind from the other.
+bool distinguishes(std::string_view folded) {
+  return one_of(folded, {"men",     "women",    "men's",   "women's",  "man",      "woman",   "north",
+                         "south",   "east",     "west",    "northern", "southern", "eastern", "western",
+                         "first",   "last",     "highest", "lowest",   "best",     "worst",   "largest",
+                         "biggest", "smallest", "fastest", "slowest",  "oldest",   "youngest"});
+}
 
 /// Scores the passages of one post for one question.
 class Scorer {
@@ -61,6 +71,7 @@ class Scorer {
     if (plan_.ask == Ask::kYesNo && denies(evidence_, passage)) score += 0.1;
     if (!quote.value.empty()) quote.answers = true;
     score -= shape_penalty(passage, lower, !quote.value.empty());
+    if (tells_of_the_other(passage)) score -= kOtherOne;
     quote.score = score * (0.5 + 0.5 * evidence_.trust);
     if (part < 0.25 && whole > 0 && !plan_.terms.empty()) return std::nullopt;
     return quote;
@@ -120,6 +131,20 @@ class Scorer {
         return explains(lower) ? 0.3 : quote.answers ? 0.1 : 0;
       default: return news_bonus(passage);
     }
+  }
+
+  /// "the women's race" where the men's is asked for.
+  bool tells_of_the_other(Span passage) const {
+    const auto among = [&](std::string_view folded, const std::vector<Word>& words, Span span) {
+      return std::ranges::any_of(
+          words, [&](const Word& word) { return inside(word.span, span) && word.folded == folded; });
+    };
+    return std::ranges::any_of(plan_.terms, [&](const Term& term) {
+      if (!distinguishes(term.word.folded) || among(term.word.folded, evidence_.words, passage)) return false;
+      return std::ranges::any_of(evidence_.words, [&](const Word& word) {
+        return inside(word.span, passage) && opposes(term.word.folded, word.folded);
+      });
+    });
   }
 
   /// What the sentence says beyond the question.
