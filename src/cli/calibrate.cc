@@ -187,9 +187,9 @@ int calibrate(const Options& options) {
   check_id(options.id);
   const size_t threads =
       options.threads != 0 ? options.threads : std::max(1u, std::thread::hardware_concurrency());
-  ThreadPool pool(threads);
   cluster::MeasureOptions measure;
   measure.ranks = options.ranks != 0 ? options.ranks : static_cast<uint32_t>(threads);
+  measure.threads = static_cast<uint32_t>(std::max<size_t>(1, threads / measure.ranks));
   measure.seconds = options.seconds;
   measure.folder = options.folder.empty() ? fs::temp_directory_path() : options.folder;
   if (!fs::is_directory(measure.folder))
@@ -204,7 +204,7 @@ int calibrate(const Options& options) {
   cluster::Measurements measured;
   {
     Progress progress("calibrate", kProgressSteps, "");
-    measured = cluster::measure_machine(pool, measure, seconds, [&](double done) {
+    measured = cluster::measure_machine(measure, seconds, [&](double done) {
       progress.update(static_cast<uint64_t>(done * static_cast<double>(kProgressSteps)));
     });
   }

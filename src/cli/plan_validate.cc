@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "cli/own_runs.h"
 #include "cli/plan_commands.h"
 #include "cli/scenario_options.h"
 #include "cli/show.h"
@@ -31,6 +32,8 @@ struct Options {
   std::vector<std::filesystem::path> files, folders, catalogues;
   std::filesystem::path reasons, html;
   bool json = false, rows = false;
+  bool own = false, check = false, quick = false;
+  size_t steps = 4;
 };
 
 std::filesystem::path own_tables() { return models_folder().parent_path() / "validation"; }
@@ -194,7 +197,68 @@ void print_fitted(const cluster::Catalogue& catalogue) {
                              fmt::join(rows, ", "));
 }
 
+// ---- steps of fathom train on this machine
+
+constexpr double kOwnBar = 0.10;
+constexpr size_t kOwnRuns = 6;  // that have to be within it
+
+json own_json(const OwnResult& r) {
+  const cluster::StepTime& t = r.parts;
+  return {{"run", r.run.name},
+          {"layout", r.run.layout.line()},
+          {"ranks", r.run.layout.ranks()},
+          {"sequences", r.run.sequences},
+          {"length", r.run.length},
+          {"measured", r.measured},
+          {"predicted", r.predicted},
+          {"error", r.error()},
+          {"step_time",
+           {{"forward", t.forward},
+            {"backward", t.backward},
+            {"optimizer", t.optimizer},
+            {"tensor_comm", t.tensor_comm},
+            {"pipeline_comm", t.pipeline_comm},
+            {"data_comm", t.data_comm},
+            {"bubble", t.bubble},
+            {"overhead", t.overhead}}}};
+}
+
+int validate_own(const Options& options) {
+  OwnOptions own;
+  own.steps = options.steps;
+  own.smallest = options.quick;
+  if (options.quick) own.calibrate_seconds = 0.002;
+  if (!options.json)
+    std::cout << fmt::format("{:<8} {:<44} {:>12} {:>12} {:>8}\n", "shape", "layout", "predicted", "measured",
+                             "error");
+  const auto told = [&](const OwnResult& r) {
+    if (options.json) return;
+    std::cout << fmt::format("{:<8} {:<44} {:>9.2f} ms {:>9.2f} ms {:>8}\n", r.run.name, r.run.layout.line(),
+                             1e3 * r.predicted, 1e3 * r.measured, percent(r.error(), true))
+              << std::flush;
+  };
+  const std::vector<OwnResult> results = compare_own_runs(own, told);
+  double sum = 0;
+  size_t within = 0;
+  for (const OwnResult& r : results) {
+    sum += std::abs(r.error());
+    within += std::abs(r.error()) <= kOwnBar ? 1 : 0;
+  }
+  const double mean = sum / static_cast<double>(results.size());
+  if (options.json) {
+    json rows = json::array();
+    for (const OwnResult& r : results) rows.push_back(own_json(r));
+    std::cout << json{{"runs", rows}, {"mean_absolute_error", mean}, {"within_10_percent", within}}.dump(2)
+              << "\n";
+  } else {
+    std::cout << fmt::format("\n{} of {} within 10 %, mean absolute error {}\n", within, results.size(),
+                             percent(mean, false));
+  }
+  return options.check && within < kOwnRuns ? 1 : 0;
+}
+
 int validate(const Options& options) {
+  if (options.own) return validate_own(options);
   const cluster::Catalogue catalogue = read_catalogue(options.catalogues);
   std::filesystem::path reasons = options.reasons;
   if (reasons.empty() && std::filesystem::exists(own_tables() / "reasons.toml"))
@@ -229,6 +293,7 @@ void add_plan_validate(CLI::App& plan, Run& run) {
       plan.add_subcommand("validate", "Replay measured runs and show how far predictions are off");
   command->footer(
       "Examples:\n  fathom plan validate\n  fathom plan validate my-runs.csv --rows\n  fathom plan validate "
+      "--own\n  fathom plan validate "
       "--data "
       "../shared/data/validation --html errors.html\n\nWithout FILES, the published figures in "
       "data/validation are "
@@ -240,6 +305,16 @@ void add_plan_validate(CLI::App& plan, Run& run) {
   command->add_option("--reasons", options->reasons, "TOML file with the reasons for rows over 25 %");
   command->add_option("--html", options->html, "Write a page with the plot of predicted against measured");
   command->add_flag("--rows", options->rows, "List every row");
+  CLI::Option* own = command->add_flag(
+      "--own", options->own, "Calibrate this machine, run steps of fathom train on it and compare those");
+  command->add_option("--steps", options->steps, "Of each run of --own; the fastest counts")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str()
+      ->needs(own);
+  command->add_flag("--quick", options->quick, "With --own: shapes and times that show only that it runs")
+      ->needs(own);
+  command->add_flag("--check", options->check, "With --own: fail unless six runs are within 10 %")
+      ->needs(own);
   command->add_flag("--json", options->json, "Print everything as JSON");
   command->callback([options, &run] { run = [options] { return validate(*options); }; });
 }

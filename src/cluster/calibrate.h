@@ -58,11 +58,13 @@ struct MeasureOptions {
   std::filesystem::path folder;
   size_t file_bytes = size_t{256} << 20;
   uint32_t ranks = 1;
+  uint32_t threads = 1;  // of each rank
 };
 
-/// `seconds`: a clock that only goes forward. `progress`: 0..1. Errors: kIo, kResourceExhausted.
-Measurements measure_machine(ThreadPool& pool, const MeasureOptions& options,
-                             const std::function<double()>& seconds,
+/// All ranks at work side by side, each on a pool of its own, as training runs them; figures are those of all together.
+/// `seconds`: a clock that only goes forward, asked from any thread. `progress`: 0..1, called from this thread or, while
+/// it waits, from one other. Errors: kIo, kResourceExhausted.
+Measurements measure_machine(const MeasureOptions& options, const std::function<double()>& seconds,
                              const std::function<void(double)>& progress);
 
 /// Lines "all_reduce RANKS BYTES SECONDS"; empty lines and those that begin with # are passed over.

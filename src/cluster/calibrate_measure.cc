@@ -145,21 +145,16 @@ std::string processor_name() {
   return "processor";
 }
 
-}  // namespace
-
-Measurements measure_machine(ThreadPool& pool, const MeasureOptions& options,
-                             const std::function<double()>& seconds,
-                             const std::function<void(double)>& progress) {
+/// What one rank can do while the others do the same.
+Measurements measure_rank(const MeasureOptions& options, const std::function<double()>& seconds,
+                          const std::function<void(double)>& progress) {
   const double steps = static_cast<double>(kShapes.size() + kAttention.size()) + 4;
   double done = 0;
   const auto step = [&] {
     if (progress) progress(++done / steps);
   };
+  ThreadPool pool(options.threads);
   Measurements out;
-  out.processor = processor_name();
-  out.instruction_set = tensor::instruction_set();
-  out.threads = static_cast<uint32_t>(pool.size());
-  out.ranks = std::max(1u, options.ranks);
   {
     tensor::MachineLimits limits(pool);
     out.float_peak = limits.float_peak(options.seconds);
@@ -182,10 +177,52 @@ Measurements measure_machine(ThreadPool& pool, const MeasureOptions& options,
     out.attention.push_back(time_attention(pool, size, seconds, options.seconds / 2));
     step();
   }
+  return out;
+}
+
+/// Of all ranks: rates add up, and each product counts as one of as many that are done meanwhile.
+void add_rank(const Measurements& rank, double ranks, Measurements& out) {
+  const double share =
+      1 / (ranks * ranks);  // the mean over the ranks, of the time that one of them would take by all
+  out.float_peak += rank.float_peak;
+  out.read_bytes_per_s += rank.read_bytes_per_s;
+  out.copy_bytes_per_s += rank.copy_bytes_per_s;
+  out.kernel_launch_s += rank.kernel_launch_s / ranks;
+  out.gemm.resize(rank.gemm.size());
+  for (size_t i = 0; i < rank.gemm.size(); ++i) {
+    GemmSample& sum = out.gemm[i];
+    const GemmSample& own = rank.gemm[i];
+    sum = {own.m, own.n, own.k, sum.seconds + share * own.seconds,
+           sum.bf16_seconds + share * own.bf16_seconds};
+  }
+  out.attention.resize(rank.attention.size());
+  for (size_t i = 0; i < rank.attention.size(); ++i) {
+    AttentionSample sum = rank.attention[i];
+    sum.forward_s = out.attention[i].forward_s + share * sum.forward_s;
+    sum.backward_s = out.attention[i].backward_s + share * sum.backward_s;
+    out.attention[i] = sum;
+  }
+}
+
+}  // namespace
+
+Measurements measure_machine(const MeasureOptions& options, const std::function<double()>& seconds,
+                             const std::function<void(double)>& progress) {
+  Measurements out;
+  out.processor = processor_name();
+  out.instruction_set = tensor::instruction_set();
+  out.ranks = std::max(1u, options.ranks);
+  out.threads = out.ranks * std::max(1u, options.threads);
+  ThreadPool ranks(out.ranks);
+  std::vector<Measurements> each(out.ranks);
+  ranks.run([&](size_t rank) {
+    each[rank] = measure_rank(options, seconds, rank == 0 ? progress : std::function<void(double)>());
+  });
+  for (const Measurements& rank : each) add_rank(rank, out.ranks, out);
   const long pages = ::sysconf(_SC_PHYS_PAGES), page = ::sysconf(_SC_PAGE_SIZE);
   out.memory_bytes = pages > 0 && page > 0 ? static_cast<double>(pages) * static_cast<double>(page) : 1 << 30;
   measure_files(options, seconds, out);
-  step();
+  if (progress) progress(1);
   return out;
 }
 

@@ -25,7 +25,11 @@ double data_comm_total(const StepModel& model, const ParallelPlan& plan, const S
   const double gather =
       plan.zero == 0 ? 0
                      : network.all_gather_s(gradients * 2 / std::max(1.0, model.job().gradient_bytes), group);
-  return std::max(cost.time.data_comm, reduce + gather);
+  // Shards of gradients are summed for every micro-batch; shards of weights gathered for both of its passes.
+  const double micro_batches = static_cast<double>(model.job().global_batch) / plan.data / plan.micro_batch;
+  const double reduced = plan.zero >= 2 ? micro_batches : 1;
+  const double gathered = plan.zero >= 3 ? 2 * micro_batches : 1;
+  return std::max(cost.time.data_comm, reduced * reduce + gathered * gather);
 }
 
 }  // namespace

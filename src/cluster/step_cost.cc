@@ -42,7 +42,7 @@ struct StepModel::Waits {
 // Collectives over data-parallel ranks, in seconds where nothing hides them.
 struct StepModel::Exchange {
   double forward = 0, backward = 0;  // beside one forward and one backward pass
-  double times = 1;                  // passes of a step that have them
+  double gathers = 1, scatters = 1;  // passes of a step that have the one and the other
   double pieces = 1;                 // the first has nothing to hide behind
   double jitter = 0;                 // of a pass
   double micro_batches = 1;
@@ -304,7 +304,7 @@ StepModel::Exchange StepModel::exchange(const ParallelPlan& plan, const LayerTab
   out.micro_batches = static_cast<double>(job_.global_batch) / plan.data / plan.micro_batch;
   if (plan.zero >= 3) {
     // Layer by layer, in each of them the latencies of two collectives.
-    out.times = out.micro_batches;
+    out.gathers = out.scatters = out.micro_batches;
     out.forward = out.pieces * gather(1 / out.pieces);
     out.backward = out.forward + out.pieces * scatter(1 / out.pieces);
   } else if (plan.zero == 0) {
@@ -313,6 +313,8 @@ StepModel::Exchange StepModel::exchange(const ParallelPlan& plan, const LayerTab
   } else {
     out.forward = gather(1);
     out.backward = scatter(1);
+    // Only shards are kept, so what a micro-batch adds is scattered before the next one (Rajbhandari et al., section 5.2).
+    if (plan.zero == 2) out.scatters = out.micro_batches;
   }
   // Collectives at every layer make all wait for the slowest at every layer.
   const double domains = static_cast<double>(group.size * group.stride) / network.domain();
@@ -336,7 +338,8 @@ double StepModel::exposed(const Exchange& exchange, const Slot& slot) const {
   const double forward = slot.behind_forward + share * (slot.comm_forward + slot.gap_forward);
   const double backward =
       slot.behind_backward + share * (slot.comm_backward + slot.recompute + slot.gap_backward);
-  return exchange.times * (left(exchange.forward, forward) + left(exchange.backward, backward)) +
+  return exchange.gathers * left(exchange.forward, forward) +
+         exchange.scatters * left(exchange.backward, backward) +
          exchange.micro_batches * exchange.jitter * slot.all() + exchange.always;
 }
 

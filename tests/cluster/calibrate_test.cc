@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
 
 #include "base/error.h"
@@ -160,15 +161,28 @@ TEST(Calibrate, ReadsWhatTheCollectivesPrint) {
   }
 }
 
+TEST(Calibrate, RanksAreMeasuredSideBySide) {
+  TempDir folder;
+  std::atomic<int64_t> looks = 0;
+  const auto clock = [&] { return 1e-4 * static_cast<double>(++looks); };
+  const Measurements m = measure_machine(
+      {.seconds = 1e-3, .folder = folder.path(), .file_bytes = 4 << 20, .ranks = 2, .threads = 1}, clock, {});
+  EXPECT_EQ(m.ranks, 2u);
+  EXPECT_EQ(m.threads, 2u);
+  // Each rank does a product of its own meanwhile: at least one look at the clock in half of the time.
+  for (const GemmSample& sample : m.gemm) EXPECT_GE(sample.seconds, 0.5e-4 - 1e-9);
+  const std::string toml = to_toml(m, fit(m), "two");
+  EXPECT_NE(toml.find("2 ranks of 1 thread each"), std::string::npos) << toml.substr(0, 200);
+}
+
 TEST(Calibrate, MeasuresThisMachine) {
-  ThreadPool pool(1);
   TempDir folder;
   double now = 0;
   const auto clock = [&] { return now += 1e-4; };  // stands for a clock: each look is 100 us later
   std::vector<double> told;
   const Measurements m =
-      measure_machine(pool, {.seconds = 1e-3, .folder = folder.path(), .file_bytes = 8 << 20, .ranks = 1},
-                      clock, [&](double done) { told.push_back(done); });
+      measure_machine({.seconds = 1e-3, .folder = folder.path(), .file_bytes = 8 << 20, .ranks = 1}, clock,
+                      [&](double done) { told.push_back(done); });
   EXPECT_GT(m.float_peak, 1e6);
   EXPECT_GT(m.read_bytes_per_s, 1e6);
   EXPECT_GT(m.memory_bytes, 1e6);
