@@ -133,7 +133,7 @@ std::vector<cluster::CollectiveSample> measure_thread_collectives(size_t ranks) 
 
 std::vector<OwnRun> own_runs(bool smallest) {
   //                       layers width heads kv ffn vocab length sequences micro
-  const Sizes narrow = smallest ? Sizes{"narrow", 2, 32, 2, 2, 64, 64, 16, 4, 1}
+  const Sizes narrow = smallest ? Sizes{"narrow", 4, 32, 2, 2, 64, 64, 16, 4, 1}
                                 : Sizes{"narrow", 4, 256, 8, 8, 1024, 4096, 256, 8, 2};
   const Sizes wide = smallest ? Sizes{"wide", 2, 64, 2, 2, 128, 64, 16, 4, 1}
                               : Sizes{"wide", 2, 512, 8, 8, 1536, 2048, 256, 8, 2};
@@ -148,7 +148,8 @@ std::vector<OwnRun> own_runs(bool smallest) {
           run_of(wide, "tensor=2"),
           run_of(longer, "tensor=2"),
           run_of(narrow, "pipeline=2"),
-          run_of(wide, "pipeline=2")};
+          run_of(wide, "pipeline=2"),
+          run_of(narrow, "pipeline=2 chunks=2")};
 }
 
 double measure_own_run(const OwnRun& run, size_t steps) {
@@ -204,16 +205,19 @@ cluster::StepCost predict_own_run(const OwnRun& run, const cluster::Catalogue& c
 
 std::vector<OwnResult> compare_own_runs(const OwnOptions& options,
                                         const std::function<void(const OwnResult&)>& told) {
+  FATHOM_CHECK(options.rounds > 0 && options.steps > 0);
   std::vector<OwnResult> out;
-  cluster::Catalogue catalogue;
-  size_t calibrated = 0;
   for (const OwnRun& run : own_runs(options.smallest)) {
-    if (const size_t ranks = run.layout.ranks(); ranks != calibrated) {
-      catalogue = calibrate_ranks(ranks, options);
-      calibrated = ranks;
+    std::vector<OwnResult> rounds;
+    for (size_t round = 0; round < options.rounds; ++round) {
+      const cluster::Catalogue catalogue = calibrate_ranks(run.layout.ranks(), options);
+      const cluster::StepCost cost = predict_own_run(run, catalogue, kChip);
+      rounds.push_back({run, cost.time.step_time, measure_own_run(run, options.steps), cost.time});
     }
-    const cluster::StepCost cost = predict_own_run(run, catalogue, kChip);
-    out.push_back({run, cost.time.step_time, measure_own_run(run, options.steps), cost.time});
+    const auto middle = rounds.begin() + static_cast<ptrdiff_t>(rounds.size() / 2);
+    std::nth_element(rounds.begin(), middle, rounds.end(),
+                     [](const OwnResult& a, const OwnResult& b) { return a.error() < b.error(); });
+    out.push_back(*middle);
     if (told) told(out.back());
   }
   return out;

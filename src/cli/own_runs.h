@@ -1,8 +1,7 @@
 // A few steps of `fathom train` on this machine beside what the planner says of them.
 //
 // Ranks are threads of this process, each with one core; what a rank can do (products, attention, passes over memory,
-// collectives between such ranks) is measured by cluster/calibrate.h, once for each number of ranks, immediately before
-// the steps that are compared with it. Both sides take the fastest of what they measure, which is what a shared machine
+// collectives between such ranks) is measured by cluster/calibrate.h immediately before the steps that are compared with it. Both sides take the fastest of what they measure, which is what a shared machine
 // can repeat. Not thread-safe while measuring: it is the machine that is measured.
 #pragma once
 
@@ -39,8 +38,9 @@ struct OwnResult {
 };
 
 struct OwnOptions {
-  size_t steps = 4;                 // measured ones, after one that touches the memory
-  double calibrate_seconds = 0.05;  // of each measurement
+  size_t rounds = 3;                // of calibration and steps; the one of the median error counts
+  size_t steps = 3;                 // measured ones of a round, after one that touches the memory
+  double calibrate_seconds = 0.02;  // of each measurement
   size_t file_bytes = size_t{8} << 20;
   bool smallest = false;
 };

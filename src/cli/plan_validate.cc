@@ -33,7 +33,7 @@ struct Options {
   std::filesystem::path reasons, html;
   bool json = false, rows = false;
   bool own = false, check = false, quick = false;
-  size_t steps = 4;
+  size_t steps = 3, rounds = 3;
 };
 
 std::filesystem::path own_tables() { return models_folder().parent_path() / "validation"; }
@@ -226,6 +226,7 @@ json own_json(const OwnResult& r) {
 int validate_own(const Options& options) {
   OwnOptions own;
   own.steps = options.steps;
+  own.rounds = options.rounds;
   own.smallest = options.quick;
   if (options.quick) own.calibrate_seconds = 0.002;
   if (!options.json)
@@ -307,8 +308,14 @@ void add_plan_validate(CLI::App& plan, Run& run) {
   command->add_flag("--rows", options->rows, "List every row");
   CLI::Option* own = command->add_flag(
       "--own", options->own, "Calibrate this machine, run steps of fathom train on it and compare those");
-  command->add_option("--steps", options->steps, "Of each run of --own; the fastest counts")
+  command->add_option("--steps", options->steps, "Of each round of --own; the fastest counts")
       ->check(CLI::Range(1, 1000))
+      ->capture_default_str()
+      ->needs(own);
+  command
+      ->add_option("--rounds", options->rounds,
+                   "Of calibration and steps for each run of --own; the middle one counts")
+      ->check(CLI::Range(1, 100))
       ->capture_default_str()
       ->needs(own);
   command->add_flag("--quick", options->quick, "With --own: shapes and times that show only that it runs")

@@ -285,7 +285,7 @@ std::string to_toml(const Measurements& measured, const CalibrationFit& fit, con
       "attention_sequence_half = {13:.6g}\nattention_head_extra = 0.0\n"
       "memory_fraction = {8:.6g}\nkernel_launch_us = {9:.6g}\n"
       "host_kernel_s = 0.0\nhost_collective_s = 0.0\nhost_micro_batch_s = 0.0\nhost_step_s = "
-      "0.0\noverlap_share = 0.0\n\n",
+      "0.0\noverlap_share = 0.0\nfresh_memory_s_per_byte = {14:.6g}\n\n",
       id, source, measured.gemm.size(), 100 * fit.gemm_error, std::clamp(fit.gemm_peak_fraction, 1e-3, 1.0),
       fit.gemm_k_half, kTile, std::max(1.0, std::floor(measured.threads / ranks)), memory_share,
       std::min(measured.kernel_launch_s * 1e6, 1e4),
@@ -293,7 +293,7 @@ std::string to_toml(const Measurements& measured, const CalibrationFit& fit, con
                : "attention assumed as products",
       std::clamp(attended ? fit.attention_forward : fit.gemm_peak_fraction, 1e-3, 1.0),
       std::clamp(attended ? fit.attention_backward : fit.gemm_peak_fraction, 1e-3, 1.0),
-      fit.attention_sequence_half);
+      fit.attention_sequence_half, measured.fresh_s_per_byte);
   out += fmt::format(
       "[host.{0}]\nname = \"{1}\"\naccelerator = \"{0}\"\nchips = {2}\npower_w = 100\nprice_usd = 0\nnics = "
       "1\nnic = \"{0}\"\n"

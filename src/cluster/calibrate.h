@@ -13,8 +13,6 @@
 #include <string_view>
 #include <vector>
 
-#include "base/thread_pool.h"
-
 namespace fathom::cluster {
 
 struct GemmSample {
@@ -45,6 +43,7 @@ struct Measurements {
   double read_bytes_per_s = 0;  // all threads
   double copy_bytes_per_s = 0;  // read and written together
   double kernel_launch_s = 0;   // an empty loop of the pool
+  double fresh_s_per_byte = 0;  // of a rank, to touch again what it gave back to the system
   double memory_bytes = 0;
   double write_bytes_per_s = 0;      // to the folder of checkpoints, synced
   double file_read_bytes_per_s = 0;  // back again, from the system's cache most likely

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
+#include "base/thread_pool.h"
 #include "cluster/calibrate.h"
 #include "tensor/buffer.h"
 #include "tensor/gemm.h"
@@ -20,6 +21,7 @@ namespace fathom::cluster {
 namespace {
 
 constexpr size_t kCopyBytes = size_t{64} << 20;
+constexpr size_t kFreshBytes = size_t{16} << 20, kBucketBytes = size_t{4} << 20;
 constexpr size_t kFilePiece = size_t{4} << 20;
 
 /// m, n, k: products of training steps of small models: forward, then gradients of weights (k: tokens), then thin ones.
@@ -145,6 +147,23 @@ std::string processor_name() {
   return "processor";
 }
 
+/// Seconds of a byte that was given back to the system, beyond those of one that was not: in buckets of gradients, which
+/// do not begin where the system's large pages do.
+double time_fresh_memory(const std::function<double()>& seconds, double budget) {
+  const tensor::Buffer memory(kFreshBytes + kBucketBytes, true);
+  std::byte* bytes = memory.as<std::byte>() + kBucketBytes / 4;
+  auto* values = reinterpret_cast<float*>(bytes);
+  const auto touch = [&] {  // read, then written, as what is added to is: twice a fault
+    for (size_t i = 0; i < kFreshBytes / sizeof(float); ++i) values[i] += 1;
+  };
+  const double warm = fastest(seconds, budget / 2, touch);
+  const double fresh = fastest(seconds, budget / 2, [&] {
+    for (size_t at = 0; at < kFreshBytes; at += kBucketBytes) tensor::Buffer::empty(bytes + at, kBucketBytes);
+    touch();
+  });
+  return std::max(0.0, fresh - warm) / static_cast<double>(kFreshBytes);
+}
+
 /// What one rank can do while the others do the same.
 Measurements measure_rank(const MeasureOptions& options, const std::function<double()>& seconds,
                           const std::function<void(double)>& progress) {
@@ -163,6 +182,7 @@ Measurements measure_rank(const MeasureOptions& options, const std::function<dou
     step();
   }
   out.copy_bytes_per_s = 2.0 * kCopyBytes / time_copy(pool, seconds, options.seconds);
+  out.fresh_s_per_byte = time_fresh_memory(seconds, options.seconds);
   out.kernel_launch_s = fastest(seconds, options.seconds / 2, [&] { pool.run([](size_t) {}); });
   step();
   for (const auto& shape : kShapes) {
@@ -187,6 +207,7 @@ void add_rank(const Measurements& rank, double ranks, Measurements& out) {
   out.float_peak += rank.float_peak;
   out.read_bytes_per_s += rank.read_bytes_per_s;
   out.copy_bytes_per_s += rank.copy_bytes_per_s;
+  out.fresh_s_per_byte += rank.fresh_s_per_byte / ranks;
   out.kernel_launch_s += rank.kernel_launch_s / ranks;
   out.gemm.resize(rank.gemm.size());
   for (size_t i = 0; i < rank.gemm.size(); ++i) {

@@ -261,8 +261,8 @@ LayerKernel LayerCosts::grouped(const char* name, double rows, double in, double
   kernel.flops = 2 * rows * in * out;
   kernel.backward_flops = 2 * kernel.flops;
   kernel.bytes = element_ * (rows * (in + out) + expert_count_ * in * out);
-  kernel.forward = kernels_.gemm({each, out, in, expert_count_}, plan_.precision);
-  kernel.backward_input = kernels_.gemm({each, in, out, expert_count_}, plan_.precision);
+  kernel.forward = kernels_.gemm({each, out, in, expert_count_, true}, plan_.precision);
+  kernel.backward_input = kernels_.gemm({each, in, out, expert_count_, true}, plan_.precision);
   kernel.backward_weight = weight_gradient({out, in, each, expert_count_}, plan_.precision);
   // One product for each expert, launched one by one.
   kernel.launches_forward = expert_count_;

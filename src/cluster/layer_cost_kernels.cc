@@ -20,7 +20,7 @@ double ceil_div(double a, double b) { return std::ceil(a / b); }
 
 ChipConstants ChipConstants::of(const ChipEfficiency& efficiency) {
   ChipConstants constants;
-  const std::array<std::pair<const char*, double*>, 17> named{{
+  const std::array<std::pair<const char*, double*>, 18> named{{
       {"gemm_tile_reuse", &constants.gemm_tile_reuse},
       {"gemm_low_precision", &constants.gemm_low_precision},
       {"gemm_lowest_precision", &constants.gemm_lowest_precision},
@@ -36,6 +36,7 @@ ChipConstants ChipConstants::of(const ChipEfficiency& efficiency) {
       {"host_step_s", &constants.host_step_s},
       {"overlap_slowdown", &constants.overlap_slowdown},
       {"overlap_share", &constants.overlap_share},
+      {"fresh_memory_s_per_byte", &constants.fresh_memory_s_per_byte},
       {"layer_jitter", &constants.layer_jitter},
       {"jitter", &constants.jitter},
   }};
@@ -75,7 +76,9 @@ double KernelModel::gemm(const GemmShape& shape, Precision precision, double out
     const double reuse = tile_m * tile_n / (tile_m + tile_n);
     const double rate = unit_rate * (reuse / (reuse + constants_.gemm_tile_reuse)) *
                         ((most_reuse + constants_.gemm_tile_reuse) / most_reuse);
-    const double count = ceil_div(shape.m, tile_m) * ceil_div(shape.n, tile_n) * shape.count;
+    // Of tokens dealt by chance the last tile of a product is half full on average.
+    const double rows = shape.ragged ? shape.m / tile_m + 0.5 : ceil_div(shape.m, tile_m);
+    const double count = rows * ceil_div(shape.n, tile_n) * shape.count;
     for (const double split : kSplits) {
       if (split > 1 && (shape.k / split < kLeastSplit || count >= efficiency.units)) break;
       const double waves = ceil_div(count * split, efficiency.units);

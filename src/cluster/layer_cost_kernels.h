@@ -21,15 +21,16 @@ struct ChipConstants {
   double attention_sequence_half = 450;  // positions at which fused attention reaches half of its fraction
   // Rates of FlashAttention 1 (and Triton's), and of FlashAttention 2, over that of the chip's own kernels.
   double attention_flash_1 = 0.35, attention_flash_2 = 0.55;
-  double score_pass_share = 0.6;     // of memory_fraction, by softmax and dropout of unfused scores
-  double attention_head_extra = 20;  // softmax work of one score, in elements of a head
-  double host_kernel_s = 40e-6;      // of the host program, for each kernel that it launches one by one
-  double host_backward_share = 0.4;  // of it, in a backward pass
-  double host_collective_s = 30e-6;  // and for each collective
-  double host_micro_batch_s = 1e-3;  // for each micro-batch and stage
-  double host_step_s = 5e-3;         // for each step: data, optimiser's launch, logging
-  double overlap_slowdown = 0.3;     // of computation while a collective runs beside it
-  double overlap_share = 0.9;        // of the time of kernels that a collective can hide behind
+  double score_pass_share = 0.6;       // of memory_fraction, by softmax and dropout of unfused scores
+  double attention_head_extra = 20;    // softmax work of one score, in elements of a head
+  double host_kernel_s = 40e-6;        // of the host program, for each kernel that it launches one by one
+  double host_backward_share = 0.4;    // of it, in a backward pass
+  double host_collective_s = 30e-6;    // and for each collective
+  double host_micro_batch_s = 1e-3;    // for each micro-batch and stage
+  double host_step_s = 5e-3;           // for each step: data, optimiser's launch, logging
+  double overlap_slowdown = 0.3;       // of computation while a collective runs beside it
+  double overlap_share = 0.9;          // of the time of kernels that a collective can hide behind
+  double fresh_memory_s_per_byte = 0;  // of memory that was given back to the system and is touched again
   // Of kernels, for each tenfold of the domains that wait for each other at every layer; of a step, for each tenfold of the
   // chips: the slowest of so many waits for none.
   double layer_jitter = 0.05, jitter = 0.003;
@@ -39,7 +40,8 @@ struct ChipConstants {
 
 struct GemmShape {
   double m = 0, n = 0, k = 0;
-  double count = 1;  // equal products in one kernel (batched, grouped)
+  double count = 1;     // equal products in one kernel (batched, grouped)
+  bool ragged = false;  // grouped: m is the mean of what each product has, which chance decides
 };
 
 /// One fused or unfused attention: `heads` of `queries` x `keys` positions, of which `pairs` are attended to.

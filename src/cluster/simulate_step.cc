@@ -16,8 +16,9 @@ constexpr double kLongestStep = 1e12;  // seconds
 
 double data_comm_total(const StepModel& model, const ParallelPlan& plan, const StepCost& cost) {
   if (plan.data == 1 || model.machine().network.tiers().empty()) return cost.time.data_comm;
-  const double shards = plan.zero >= 2 ? static_cast<double>(plan.data) * plan.context : 1;
-  const double gradients = cost.memory.gradients * shards;
+  const double whole = plan.whole_gradients();
+  const double kept = whole + (1 - whole) / (static_cast<double>(plan.data) * plan.context);
+  const double gradients = cost.memory.gradients / kept;
   const Group group{uint64_t{plan.data} * plan.context, plan.tensor, 1};
   const Network& network = model.machine().network;
   const double reduce =
@@ -25,9 +26,9 @@ double data_comm_total(const StepModel& model, const ParallelPlan& plan, const S
   const double gather =
       plan.zero == 0 ? 0
                      : network.all_gather_s(gradients * 2 / std::max(1.0, model.job().gradient_bytes), group);
-  // Shards of gradients are summed for every micro-batch; shards of weights gathered for both of its passes.
+  // Shards of weights are gathered for both passes of every micro-batch.
   const double micro_batches = static_cast<double>(model.job().global_batch) / plan.data / plan.micro_batch;
-  const double reduced = plan.zero >= 2 ? micro_batches : 1;
+  const double reduced = plan.scatters(micro_batches);
   const double gathered = plan.zero >= 3 ? 2 * micro_batches : 1;
   return std::max(cost.time.data_comm, reduced * reduce + gathered * gather);
 }

@@ -15,6 +15,16 @@ bool divides(uint64_t part, uint64_t whole) { return part != 0 && whole % part =
 
 }  // namespace
 
+double ParallelPlan::whole_gradients() const {
+  if (zero < 2) return 1;
+  return zero == 2 && pipeline > 1 ? 1.0 / interleave : 0;
+}
+
+double ParallelPlan::scatters(double micro_batches) const {
+  if (zero < 2 || (zero == 2 && pipeline > 1 && interleave == 1)) return 1;
+  return zero == 2 && pipeline > 1 ? std::max(1.0, micro_batches / pipeline) : micro_batches;
+}
+
 // One micro-batch on one stage.
 struct StepModel::Slot {
   double forward = 0, backward_input = 0, backward_weight = 0, recompute = 0;
@@ -304,7 +314,8 @@ StepModel::Exchange StepModel::exchange(const ParallelPlan& plan, const LayerTab
   out.micro_batches = static_cast<double>(job_.global_batch) / plan.data / plan.micro_batch;
   if (plan.zero >= 3) {
     // Layer by layer, in each of them the latencies of two collectives.
-    out.gathers = out.scatters = out.micro_batches;
+    out.gathers = out.micro_batches;
+    out.scatters = plan.scatters(out.micro_batches);
     out.forward = out.pieces * gather(1 / out.pieces);
     out.backward = out.forward + out.pieces * scatter(1 / out.pieces);
   } else if (plan.zero == 0) {
@@ -313,15 +324,17 @@ StepModel::Exchange StepModel::exchange(const ParallelPlan& plan, const LayerTab
   } else {
     out.forward = gather(1);
     out.backward = scatter(1);
-    // Only shards are kept, so what a micro-batch adds is scattered before the next one (Rajbhandari et al., section 5.2).
-    if (plan.zero == 2) out.scatters = out.micro_batches;
+    out.scatters = plan.scatters(out.micro_batches);
+    if (plan.whole_gradients() == 0)  // their memory is given back each time
+      out.always = out.scatters * (weights + expert_weights) * job_.gradient_bytes *
+                   kernels_.constants().fresh_memory_s_per_byte;
   }
   // Collectives at every layer make all wait for the slowest at every layer.
   const double domains = static_cast<double>(group.size * group.stride) / network.domain();
   if (plan.zero >= 2 && domains > 1) out.jitter = kernels_.constants().layer_jitter * std::log10(domains);
   if (model_.tied_output && plan.pipeline > 1)
-    out.always = 2 * network.send_s(layers.embedding.weights * job_.gradient_bytes,
-                                    uint64_t{plan.tensor} * plan.context * plan.data);
+    out.always += 2 * network.send_s(layers.embedding.weights * job_.gradient_bytes,
+                                     uint64_t{plan.tensor} * plan.context * plan.data);
   return out;
 }
 
@@ -349,7 +362,8 @@ void StepModel::add_optimizer(const ParallelPlan& plan, double weights, double e
   const double expert_ranks =
       plan.zero >= 1 ? std::max(1.0, ranks * plan.tensor / plan.expert / plan.expert_tensor) : 1;
   const double local = weights / ranks + expert_weights / expert_ranks;
-  const double kept = plan.zero >= 2 ? local : weights + expert_weights;
+  const double whole = plan.whole_gradients();
+  const double kept = whole * (weights + expert_weights) + (1 - whole) * local;
   const double clearing = kGradientReads - 1;
   time.optimizer = (local * (2 * job_.optimizer_bytes + job_.gradient_bytes + job_.weight_bytes) +
                     kept * clearing * job_.gradient_bytes) /
@@ -407,12 +421,13 @@ StepMemory StepModel::stage_memory(const ParallelPlan& plan, const LayerTable& l
     return bytes * (sharded ? weights / ranks + expert_weights / expert_ranks : weights + expert_weights);
   };
   memory.weights = held(plan.zero >= 3, job_.weight_bytes);
-  memory.gradients = held(plan.zero >= 2, job_.gradient_bytes);
+  const double whole = plan.whole_gradients();
+  memory.gradients = whole * held(false, job_.gradient_bytes) + (1 - whole) * held(true, job_.gradient_bytes);
   memory.optimizer = plan.offload_optimizer ? 0 : held(plan.zero >= 1, job_.optimizer_bytes);
   memory.buffers = peak;
   // Two layers gathered (one in use, one on its way) and one layer's gradients before they are scattered.
   if (plan.zero >= 3) memory.buffers += largest * (2 * job_.weight_bytes + job_.gradient_bytes);
-  if (plan.zero == 2) memory.buffers += largest * job_.gradient_bytes;
+  if (plan.zero == 2 && whole == 0) memory.buffers += largest * job_.gradient_bytes;
   memory.total = memory.weights + memory.gradients + memory.optimizer + memory.activations + memory.buffers;
   return memory;
 }

@@ -58,6 +58,12 @@ struct ParallelPlan {
   bool overlap_pipeline = false;  // sends between stages behind computation (interleaved schedules of today)
 
   uint64_t chips() const { return uint64_t{data} * tensor * pipeline * context; }
+  /// Share of the gradients that a chip keeps whole between micro-batches, the rest being shards, and how often a step
+  /// scatters them. ZeRO-2 scatters what each micro-batch adds (Rajbhandari et al., section 5.2). Stages of a pipeline keep
+  /// all until the last one (DeepSpeed refuses the two together for this); interleaved ones a chunk at a time, through which
+  /// as many micro-batches go in a row as there are stages (Lamy-Poirier 2022, section 4).
+  double whole_gradients() const;
+  double scatters(double micro_batches) const;
   friend bool operator==(const ParallelPlan&, const ParallelPlan&) = default;
 };
 std::string describe(const ParallelPlan& plan);  // "dp 128 tp 8 pp 16 x2 ep 8 mbs 1, selective, zero-1, bf16"

@@ -248,6 +248,48 @@ TEST(StepCost, ShardsOfAllRanksAreTheWhole) {
   }
 }
 
+TEST(StepCost, ShardsOfGradientsAreScatteredForEveryMicroBatch) {
+  Case c{llama(), {}, {}, "h100-sxm", "dgx-h100"};
+  c.plan.data = 64;
+  c.plan.overlap_data = false;
+  const auto comm = [&](uint8_t zero, uint64_t micro_batches) {
+    c.plan.zero = zero;
+    c.job.global_batch = c.plan.data * micro_batches;
+    return cost_of(c).time.data_comm;
+  };
+  // Once a step with whole gradients; with shards each micro-batch scatters its own, and weights are gathered once.
+  EXPECT_DOUBLE_EQ(comm(1, 1), comm(1, 8));
+  EXPECT_GT(comm(2, 8), 3 * comm(1, 8));
+  // A stage of a pipeline keeps them whole until its last micro-batch.
+  c.plan.pipeline = 2;
+  c.plan.zero = 1;
+  c.job.global_batch = c.plan.data * 8;
+  const StepCost once = cost_of(c);
+  c.plan.zero = 2;
+  EXPECT_EQ(cost_of(c).memory.gradients, once.memory.gradients);
+  // Interleaved stages a chunk at a time.
+  c.plan.interleave = 4;
+  EXPECT_LT(cost_of(c).memory.gradients, 0.3 * once.memory.gradients);
+  EXPECT_EQ(c.plan.scatters(8), 4);
+  c.plan.interleave = 1;
+  c.plan.pipeline = 1;
+  EXPECT_LT(cost_of(c).memory.gradients, once.memory.gradients);
+}
+
+TEST(KernelModel, ProductsOfTokensDealtByChanceHaveHalfATileMore) {
+  const Accelerator& chip = catalogue().accelerator("h100-sxm");
+  const KernelModel kernels(chip, false);
+  const auto ratio = [&](double rows) {
+    const GemmShape even{rows, 4096, 4096, 64};
+    GemmShape ragged = even;
+    ragged.ragged = true;
+    return kernels.gemm(ragged, Precision::kBf16) / kernels.gemm(even, Precision::kBf16);
+  };
+  EXPECT_GT(ratio(512), 1.02);
+  EXPECT_LT(ratio(512), 1.5);
+  EXPECT_LT(ratio(8192), 1.03);
+}
+
 TEST(StepCost, WeightsOfAllRanksAreTheModelsParameters) {
   for (const model::ModelConfig& config : models()) {
     Case c{config, {}, {}, "h100-sxm", "dgx-h100"};

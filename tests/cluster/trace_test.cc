@@ -24,7 +24,18 @@ json checked(const std::string& text) {
     EXPECT_TRUE(event.at("name").is_string());
     EXPECT_TRUE(event.at("pid").is_number_integer());
     EXPECT_TRUE(event.at("tid").is_number_integer());
-    if (phase == "M") continue;
+    if (phase == "M") {  // what a process or track is called, or where it stands
+      EXPECT_THAT(event.at("name"),
+                  testing::AnyOf("process_name", "thread_name", "thread_sort_index", "process_sort_index"));
+      EXPECT_EQ(event.at("args").size(), 1u);
+      continue;
+    }
+    if (phase == "i") {
+      EXPECT_THAT(event.at("s"), testing::AnyOf("g", "p", "t"));
+    }
+    if (phase == "C") {
+      for (const auto& [key, value] : event.at("args").items()) EXPECT_TRUE(value.is_number()) << key;
+    }
     EXPECT_GE(event.at("ts").get<double>(), 0);
     if (phase != "X") continue;
     EXPECT_GE(event.at("dur").get<double>(), 0);

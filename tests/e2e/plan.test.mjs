@@ -38,6 +38,25 @@ describe('the planning commands', () => {
     });
   }
 
+  test('plan validate --own compares steps of training here with what the plan says of them', async () => {
+    const result = await json('plan', 'validate', '--own', '--quick', '--rounds', '1', '--steps', '2');
+    assert.ok(result.runs.length >= 6);
+    const layouts = result.runs.map((run) => run.layout).join('; ');
+    for (const word of ['data=2', 'tensor=2', 'pipeline=2', 'zero=1', 'zero=2', 'chunks=2']) assert.match(layouts, new RegExp(word));
+    for (const run of result.runs) {
+      // How near they are depends on what else the machine does; fathom plan validate --own --check holds them to the bar.
+      assert.ok(run.measured > 0 && run.measured < 60, JSON.stringify(run));
+      assert.ok(run.predicted > 0 && run.predicted < 60, JSON.stringify(run));
+      assert.ok(Math.abs(run.predicted / run.measured - 1 - run.error) < 1e-9);
+      const parts = Object.values(run.step_time).reduce((sum, part) => sum + part, 0);
+      assert.ok(Math.abs(parts / run.predicted - 1) < 1e-6, JSON.stringify(run));
+      if (run.ranks === 1) assert.equal(run.step_time.data_comm + run.step_time.tensor_comm + run.step_time.bubble, 0);
+      if (run.layout.includes('pipeline=2')) assert.ok(run.step_time.bubble > 0);
+      if (run.layout.includes('tensor=2')) assert.ok(run.step_time.tensor_comm > 0);
+    }
+    assert.ok(Number.isFinite(result.mean_absolute_error) && result.within_10_percent <= result.runs.length);
+  });
+
   const bad = {
     'a scenario that is not there': [['plan', 'no-such'], /no scenario 'no-such'.*autumn-2025/],
     'no scenario': [['plan'], /SCENARIO/],
