@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <exception>
 #include <fstream>
 
 #include "base/error.h"
@@ -236,9 +237,16 @@ Measurements measure_machine(const MeasureOptions& options, const std::function<
   out.threads = out.ranks * std::max(1u, options.threads);
   ThreadPool ranks(out.ranks);
   std::vector<Measurements> each(out.ranks);
+  std::vector<std::exception_ptr> failed(out.ranks);  // a pool's loop does not throw
   ranks.run([&](size_t rank) {
-    each[rank] = measure_rank(options, seconds, rank == 0 ? progress : std::function<void(double)>());
+    try {
+      each[rank] = measure_rank(options, seconds, rank == 0 ? progress : std::function<void(double)>());
+    } catch (...) {
+      failed[rank] = std::current_exception();
+    }
   });
+  for (const std::exception_ptr& error : failed)
+    if (error) std::rethrow_exception(error);
   for (const Measurements& rank : each) add_rank(rank, out.ranks, out);
   const long pages = ::sysconf(_SC_PHYS_PAGES), page = ::sysconf(_SC_PAGE_SIZE);
   out.memory_bytes = pages > 0 && page > 0 ? static_cast<double>(pages) * static_cast<double>(page) : 1 << 30;
