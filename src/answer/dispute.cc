@@ -1,6 +1,7 @@
 #include "answer/dispute.h"
 
 #include <algorithm>
+#include <array>
 
 #include "answer/cues.h"
 #include "base/text.h"
@@ -44,11 +45,21 @@ bool is_personal(const Evidence& evidence, Span passage) {
   });
 }
 
+/// The number behind it names one of a row: "chapter 3" is no other figure than "chapter 4".
+bool is_label(std::string_view folded) {
+  static constexpr auto kLabels = std::to_array<std::string_view>(
+      {"number", "no",    "nr",    "part",   "chapter", "day",   "episode", "round",    "game",
+       "match",  "stage", "phase", "update", "version", "level", "gate",    "platform", "line",
+       "route",  "room",  "bus",   "flight", "train",   "take",  "lap"});
+  return std::ranges::find(kLabels, folded) != kLabels.end();
+}
+
 bool apart(Time a, Time b) { return (a > b ? a - b : b - a) > kSameTime; }
 
 }  // namespace
 
 const Word* counted(const Evidence& evidence, const Fact& fact, Span passage) {
+  if (fact.word > 0 && is_label(evidence.words[fact.word - 1].folded)) return nullptr;
   for (size_t i = fact.word + 1; i < evidence.words.size() && i <= fact.word + kNear; ++i) {
     const Word& word = evidence.words[i];
     if (!within(word.span, passage) || word.kind == WordKind::kNumber) return nullptr;
