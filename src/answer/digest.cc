@@ -252,7 +252,8 @@ class Clusterer {
     }
     if (content < kFewestWords && !(content >= 2 && e.sentences.size() == 1)) return 0;
     double score = sum / (c.length + 1e-9) / (3 + static_cast<double>(content));
-    if (slice(e.post.text, passage).find('?') != std::string_view::npos) score *= 0.4;
+    if (slice(e.post.text, passage).find('?') != std::string_view::npos)
+      score *= 0.1;  // asks, and tells nothing
     if (personal) score *= 0.6;
     if (!e.post.reply_to.empty()) score *= 0.5;
     return score;
