@@ -5,6 +5,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <memory>
 #include <string>
@@ -33,6 +34,7 @@ class TlsServer {
     add_extension(NID_subject_alt_name, names);
     add_extension(NID_basic_constraints, "critical,CA:TRUE");
     X509_sign(x, key_.get(), EVP_sha256());
+    std::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes to sockets whose other end may have gone
     context_.reset(SSL_CTX_new(TLS_server_method()));
     SSL_CTX_use_certificate(context_.get(), x);
     SSL_CTX_use_PrivateKey(context_.get(), key_.get());
