@@ -5,7 +5,8 @@
 // A walk goes down the blocks of 1024 documents. One that lies outside the times asked for, or whose bound (the newest time, the
 // most engagement and author in it, all terms at their best) is not above the least of the best so far, is passed over. In the
 // others the terms that matter there (MaxScore) lead from document to document, and what a document can reach is bounded in three
-// steps, cheap ones first: its postings and length; the terms set aside, from the strongest down; the columns. Before the
+// steps, cheap ones first: its postings and length; the terms set aside, from the strongest down, each by its best in the segment, then
+// by that of the block of postings; the columns. Before the
 // first walk some of the newest documents of the rarest terms are scored, so that the bar is high from the start.
 #pragma once
 
@@ -280,9 +281,19 @@ class SegmentSearch {
     for (size_t i = scored_.size(); i-- > aside_;) sum += look_up(scored_[i], number, quick.length);
     for (size_t i = aside_; i-- > 0;) {
       if ((sum + scored_[i].bound_so_far) * factor * kRoundingMargin <= least) return false;
+      const double weaker = i > 0 ? scored_[i - 1].bound_so_far : 0;
+      if ((sum + weaker + block_bound(scored_[i], number)) * factor * kRoundingMargin <= least) return false;
       sum += look_up(scored_[i], number, quick.length);
     }
     return text_score() * factor > least;
+  }
+
+  /// What a term can add at most to this document, by the block of its postings that would hold it (block-max: Ding and Suel,
+  /// 2011): told without unpacking the block.
+  double block_bound(Scored& scored, uint32_t number) const {
+    const BlockBound block = scored.cursor.block(number);
+    if (block.max_frequency == 0) return 0;
+    return plan_->part(scored.term, block.max_frequency, block.min_length) * kRoundingMargin;
   }
 
   void look_up_all(uint32_t number, uint8_t length) {
