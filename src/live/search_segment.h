@@ -5,9 +5,9 @@
 // A walk goes down the blocks of 1024 documents. One that lies outside the times asked for, or whose bound (the newest time, the
 // most engagement and author in it, all terms at their best) is not above the least of the best so far, is passed over. In the
 // others the terms that matter there (MaxScore) lead from document to document, and what a document can reach is bounded in three
-// steps, cheap ones first: its postings and length; the terms set aside, from the strongest down, each by its best in the segment, then
-// by that of the block of postings; the columns. Before the
-// first walk some of the newest documents of the rarest terms are scored, so that the bar is high from the start.
+// steps, cheap ones first: its postings and length; the terms set aside, from the strongest down, each by its best in the
+// segment, then by that of the block of postings; the columns. Before the first walk some of the newest documents of the rarest
+// terms are scored, so that the bar is high from the start.
 #pragma once
 
 #include <algorithm>
