@@ -126,10 +126,10 @@ void VectorBuilder::run(const std::stop_token& stop) {
 void VectorBuilder::step(const std::stop_token& stop) {
   if (!make_room(stop)) return;
   backlog_.extend(store_.stats().last_sequence, floor());
+  tell();  // before the work: posts in hand are waiting until they can be found
   const auto range = backlog_.take(options_.batch);
   if (!range) {
     sweep(kSweptIdle);
-    tell();
     store_.wait_for(backlog_.known(), kIdle, stop);
   } else {
     try {
