@@ -103,7 +103,7 @@ export class Server {
 
   async json(path, options = {}) {
     const response = await fetch(`${this.url}${path}`, options);
-    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+    if (!response.ok) throw Object.assign(new Error(`${path}: ${response.status} ${await response.text()}`), { status: response.status });
     return response.json();
   }
 

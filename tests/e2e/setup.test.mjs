@@ -11,14 +11,14 @@ import { binary, freshFolder, modelPath, Server, skipWithoutModel } from './serv
 
 const pause = (milliseconds) => new Promise((done) => { setTimeout(done, milliseconds); });
 
-/// Polls until `holds` says yes; a server that starts anew refuses connections meanwhile.
+/// Polls until `holds` says yes; a server that starts anew refuses requests, then connections, meanwhile.
 async function until(what, holds) {
   for (const end = performance.now() + 30_000; ; await pause(100)) {
     try {
       const found = await holds();
       if (found) return found;
     } catch (error) {
-      if (!(error instanceof TypeError)) throw error;
+      if (!(error instanceof TypeError) && error.status !== 503) throw error;
     }
     assert.ok(performance.now() < end, `${what} within 30 s`);
   }
