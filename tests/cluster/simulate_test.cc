@@ -451,8 +451,9 @@ TEST(Simulate, TheSimulatedStepAgreesWithTheClosedForm) {
             const StepShape shape = step_shape(model, plan, true);
             const StepTimes times(shape, {});
             EXPECT_NEAR(times.healthy(), cost.time.step_time, 1e-9);
-            // Stages of 7 and 8 layers: where chunks are interleaved the uneven ones hide behind each other.
-            const double within = interleave > 1 ? 0.02 : 0.01;
+            // Stages of 7 and 8 layers: where chunks are interleaved the uneven ones hide behind each other, in two of
+            // these plans by 1.1 %.
+            const double within = interleave > 1 ? 0.012 : 0.01;
             EXPECT_NEAR(times.simulated() / cost.time.step_time, 1, within) << describe(plan);
             ++compared;
           }
