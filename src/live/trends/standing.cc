@@ -287,6 +287,30 @@ struct StandingQueries::Impl {
 
   // --- keeping ---
 
+  void refuse_more() const {
+    const std::lock_guard lock(mutex);
+    if (queries.size() >= options.most)
+      throw Error(ErrorCode::kResourceExhausted,
+                  fmt::format("there are {} standing queries already: remove one first", queries.size()));
+  }
+
+  /// False when there is none of this id.
+  bool forget(const std::string& id) {
+    const std::lock_guard filing(file_mutex);
+    {
+      const std::lock_guard lock(mutex);
+      if (!queries.contains(id)) return false;
+    }
+    append_removed(options.file, id);
+    const std::lock_guard lock(mutex);
+    terms.remove(id);
+    due.erase(id);
+    news.erase(id);
+    queries.erase(id);
+    changed = true;
+    return true;
+  }
+
   std::vector<KeptQuery> all() const {
     const std::lock_guard lock(mutex);
     std::vector<KeptQuery> out;
@@ -331,7 +355,7 @@ struct StandingQueries::Impl {
   uint64_t looked = 0;    // posts up to here are being matched; written by the matcher, with the lock
   uint64_t settled = 0;   // and up to here they have been
 
-  std::mutex file_mutex;
+  std::mutex file_mutex;  // of the file and its journal; before `mutex`
   std::atomic<bool> changed{false};
   std::atomic<int64_t> save_at{0};  // not before: milliseconds of the steady clock
 
@@ -358,36 +382,24 @@ StandingQuery StandingQueries::add(StandingQuery query) {
   query.last_error.clear();
   query.query.after.reset();
   query.query.through.reset();
-  {
-    const std::lock_guard lock(impl_->mutex);
-    if (impl_->queries.size() >= impl_->options.most)
-      throw Error(
-          ErrorCode::kResourceExhausted,
-          fmt::format("there are {} standing queries already: remove one first", impl_->queries.size()));
-    KeptQuery kept;
-    kept.query = query;
-    kept.since = kept.place = last_sequence(impl_->store);
-    impl_->terms.add(query.id, parsed);
-    impl_->queries.emplace(query.id, std::move(kept));
-  }
-  impl_->save();
+  const std::lock_guard filing(impl_->file_mutex);
+  impl_->refuse_more();
+  KeptQuery kept;
+  kept.query = query;
+  kept.since = kept.place = last_sequence(impl_->store);
+  append_added(impl_->options.file, kept);
+  const std::lock_guard lock(impl_->mutex);
+  impl_->terms.add(query.id, parsed);
+  impl_->queries.emplace(query.id, std::move(kept));
+  impl_->changed = true;
   return query;
 }
 
 bool StandingQueries::remove(std::string_view id) {
-  {
-    const std::lock_guard lock(impl_->mutex);
-    const auto found = impl_->queries.find(id);
-    if (found == impl_->queries.end()) return false;
-    impl_->terms.remove(found->first);
-    impl_->due.erase(found->first);
-    impl_->news.erase(found->first);
-    impl_->queries.erase(found);
-  }
+  if (!impl_->forget(std::string(id))) return false;
   StandingMatch end;
   end.query_id = id;
   impl_->tell(end);
-  impl_->save();
   return true;
 }
 

@@ -1,6 +1,6 @@
 // Standing queries: a search that stays, and tells of each new post that matches it.
 //
-// Kept in STATE/standing.json (atomically replaced, readable by its owner alone). A webhook has its place in the store's
+// Kept in STATE/standing.json (readable by its owner alone; see standing_file.h). A webhook has its place in the store's
 // sequence, kept with it, so that a restart leaves nothing out (at least once); a listener brings its own place (`matches`).
 // Matching is the store's own search between two sequences, so that a standing query finds exactly what the same search
 // finds; only those run that have a term which one of the new posts has.
@@ -60,9 +60,10 @@ class StandingQueries {
   StandingQueries(const StandingQueries&) = delete;
   StandingQueries& operator=(const StandingQueries&) = delete;
 
-  /// Errors: kInvalidArgument (query, webhook), kResourceExhausted (too many).
+  /// On the disk when it returns. Errors: kInvalidArgument (query, webhook), kResourceExhausted (too many, the disk is full),
+  /// kIo; then nothing is added.
   StandingQuery add(StandingQuery query);
-  /// False when there is none of this id.
+  /// False when there is none of this id. Errors: kIo, kResourceExhausted; then nothing is removed.
   bool remove(std::string_view id);
   std::vector<StandingQuery> list() const;
   std::optional<StandingQuery> find(std::string_view id) const;

@@ -1,4 +1,6 @@
-// The file of the standing queries: JSON, replaced as a whole.
+// The file of the standing queries: JSON, replaced as a whole now and then. What was added and removed since is in its
+// journal beside it, FILE.new: a line of JSON each, on the disk when the call returns, so that adding one of many queries
+// writes one.
 #pragma once
 
 #include <filesystem>
@@ -18,9 +20,14 @@ struct KeptQuery {
   Time first_attempt{}, next_attempt{};
 };
 
-/// Errors: kCorrupt, naming the file; kIo. None when there is no file.
+/// The file with its journal. Lines that were cut off, which no call has returned for, are left out. Errors: kCorrupt, naming
+/// the file; kIo. None when there is no file.
 std::vector<KeptQuery> read_standing(const std::filesystem::path& file);
-/// Errors: kIo, kResourceExhausted.
+/// The whole file; its journal ends. Errors: kIo, kResourceExhausted.
 void write_standing(const std::filesystem::path& file, const std::vector<KeptQuery>& queries);
+/// To the journal. Not for two threads at a time, nor beside write_standing. Errors: kIo, kResourceExhausted: then the journal
+/// says what it said before.
+void append_added(const std::filesystem::path& file, const KeptQuery& kept);
+void append_removed(const std::filesystem::path& file, const std::string& id);
 
 }  // namespace fathom::live

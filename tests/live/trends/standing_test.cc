@@ -10,7 +10,9 @@
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "live/store_support.h"
+#include "live/trends/standing_file.h"
 #include "live/trends/term_map.h"
 #include "support/http_server.h"
 
@@ -166,10 +168,13 @@ TEST(StandingQueries, ListsRemovesAndKeepsThem) {
   ASSERT_EQ(f.standing->list().size(), 2u);
   EXPECT_TRUE(f.standing->remove(first.id));
   EXPECT_FALSE(f.standing->remove(first.id));
-  struct stat status {};
-  ASSERT_EQ(::stat(f.options().file.c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 0777, 0600u);
+  const auto permissions = [&](const char* end) {
+    struct stat status {};
+    return ::stat((f.options().file.string() + end).c_str(), &status) == 0 ? status.st_mode & 0777 : 0u;
+  };
+  EXPECT_EQ(permissions(".new"), 0600u);
   f.standing.reset();
+  EXPECT_EQ(permissions(""), 0600u);
   f.open();
   const auto left = f.standing->list();
   ASSERT_EQ(left.size(), 1u);
@@ -214,6 +219,79 @@ TEST(StandingQueries, NamesADamagedFile) {
     EXPECT_EQ(error.code(), ErrorCode::kCorrupt);
     EXPECT_NE(std::string(error.what()).find("standing.json"), std::string::npos);
   }
+}
+
+/// What is on the disk at this moment, as a process that was killed now would leave it.
+std::vector<std::string> names_on_disk(const std::filesystem::path& file) {
+  std::vector<std::string> names;
+  for (const KeptQuery& kept : read_standing(file)) names.push_back(kept.query.query.text);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+TEST(StandingQueries, WhatIsAddedAndRemovedIsOnTheDiskAtOnce) {
+  Fixture f;
+  f.open();
+  const std::string one = f.add("one").id;
+  EXPECT_EQ(names_on_disk(f.options().file), (std::vector<std::string>{"one"}));
+  f.add("two");
+  f.add("three");
+  EXPECT_EQ(names_on_disk(f.options().file), (std::vector<std::string>{"one", "three", "two"}));
+  f.standing->remove(one);
+  EXPECT_EQ(names_on_disk(f.options().file), (std::vector<std::string>{"three", "two"}));
+  f.standing.reset();  // writes it as a whole
+  EXPECT_FALSE(std::filesystem::exists(f.options().file.string() + ".new"));
+  EXPECT_EQ(names_on_disk(f.options().file), (std::vector<std::string>{"three", "two"}));
+}
+
+TEST(StandingQueries, AJournalIsReplayedOverAFileThatHoldsItAlready) {
+  const TempDir dir;
+  const auto file = dir.path() / "standing.json";
+  KeptQuery a, b;
+  a.query.id = a.query.query.text = "a";
+  b.query.id = b.query.query.text = "b";
+  append_added(file, a);
+  append_added(file, b);
+  append_removed(file, "a");
+  const std::string journal = read_file(file.string() + ".new");
+  b.place = 7;
+  write_standing(file, {b});
+  EXPECT_FALSE(std::filesystem::exists(file.string() + ".new"));
+  write_file_atomic(file.string() + ".new", journal);  // killed before the journal was removed
+  const auto kept = read_standing(file);
+  ASSERT_EQ(kept.size(), 1u);
+  EXPECT_EQ(kept[0].query.id, "b");
+  EXPECT_EQ(kept[0].place, 7u);
+}
+
+TEST(StandingQueries, ALineThatWasCutOffSpoilsNoOther) {
+  const TempDir dir;
+  const auto file = dir.path() / "standing.json";
+  KeptQuery kept;
+  kept.query.id = kept.query.query.text = "a";
+  append_added(file, kept);
+  const std::string journal = read_file(file.string() + ".new");
+  for (size_t cut = 0; cut < journal.size(); cut += 41) {
+    write_file_atomic(file.string() + ".new", journal + journal.substr(0, cut));
+    kept.query.id = kept.query.query.text = "b";
+    append_added(file, kept);
+    EXPECT_EQ(names_on_disk(file), (std::vector<std::string>{"a", "b"})) << cut;
+  }
+}
+
+TEST(StandingQueries, WhatCannotBeKeptIsNotAdded) {
+  Fixture f;
+  f.open();
+  const std::string one = f.add("one").id;
+  f.standing.reset();
+  f.open();
+  std::filesystem::create_directory(f.options().file.string() + ".new");  // where the journal should be
+  EXPECT_THROW(f.add("two"), Error);
+  EXPECT_THROW(f.standing->remove(one), Error);
+  ASSERT_EQ(f.standing->list().size(), 1u);
+  EXPECT_EQ(f.standing->list()[0].id, one);
+  std::filesystem::remove(f.options().file.string() + ".new");
+  EXPECT_TRUE(f.standing->remove(one));
 }
 
 TEST(StandingQueries, DeliversSigned) {
