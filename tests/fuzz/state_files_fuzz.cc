@@ -1,5 +1,6 @@
-// The files of STATE that no other target reads: any bytes as standing.json, cursors.json, sources.toml, keys.toml, a manifest, the
-// list of removed posts, the changes of a segment. The first byte says which. What was read is written and read again.
+// The files of STATE that no other target reads: any bytes as standing.json, its journal, cursors.json, sources.toml, keys.toml,
+// a manifest, the list of removed posts, the changes of a segment. The first byte says which. What was read is written and read
+// again.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 
 #include "base/checksum.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "live/manifest.h"
 #include "live/removed_keys.h"
 #include "live/segment/changes.h"
@@ -57,6 +59,16 @@ void read_removed(std::string_view body) {
   FATHOM_CHECK(live::RemovedKeys::decode(keys.encode()).size() == keys.size());
 }
 
+/// A journal beside no file: whatever its lines hold, those that can be read are.
+void read_journal(std::string_view bytes) {
+  static const fathom::TempDir folder;
+  const std::filesystem::path file = folder.path() / "standing.json", journal = file.string() + ".new";
+  const Bytes content(bytes);
+  std::filesystem::remove(journal);
+  std::filesystem::create_symlink(content.path(), journal);
+  live::read_standing(file);
+}
+
 void read_changes(std::string_view bytes) {
   constexpr uint32_t kDocuments = 1'000;
   live::DecodedChanges changes;
@@ -67,14 +79,15 @@ void read_changes(std::string_view bytes) {
 }
 
 void read(uint8_t kind, std::string_view bytes) {
-  switch (kind % 7) {
+  switch (kind % 8) {
     case 0: live::read_standing(Bytes(bytes).path()); break;
     case 1: live::open_cursor_file(Bytes(bytes).path()); break;
     case 2: live::read_sources(Bytes(bytes).path()); break;
     case 3: fathom::server::read_keys(Bytes(bytes).path()); break;
     case 4: read_manifest(bytes); break;
     case 5: read_removed(bytes); break;
-    default: read_changes(bytes);
+    case 6: read_changes(bytes); break;
+    default: read_journal(bytes);
   }
 }
 
